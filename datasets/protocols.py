@@ -1,0 +1,191 @@
+"""From a sorted event log to samples: which events become samples, in which split, against which negatives.
+
+Every protocol gets the same sorted arrays (`Events`) and gives, for each split, a `Samples`. The names are part of
+the contract (README.md, "Protocols"): the same log under two of them differs by 0.1 AUC.
+"""
+from dataclasses import dataclass
+
+import numpy as np
+
+from datasets.schema import SPLITS, InputError
+
+
+@dataclass
+class Events:
+    """The log in order of (user, time), ties in file order. All arrays have one entry an event, [E].
+
+    Attributes:
+        user, item: int64 codes from 0.  time: int64.  label: int8 or None.
+        row: position of the event in the source's frame, for its context columns.
+        users: number of user codes.  clock: whether `time` can be compared between users.
+    """
+    user: np.ndarray
+    item: np.ndarray
+    time: np.ndarray
+    label: np.ndarray
+    row: np.ndarray
+    users: int
+    clock: bool
+
+    def positives(self):
+        """The events that a history is made of: all of them, or those with label 1."""
+        if self.label is None:
+            return self
+        keep = self.label == 1
+        return Events(self.user[keep], self.item[keep], self.time[keep], None, self.row[keep], self.users, self.clock)
+
+    def position(self):
+        """Each event's position in its user's sequence, from 0, and each user's number of events."""
+        n = np.bincount(self.user, minlength=self.users)
+        start = np.cumsum(n) - n
+        return np.arange(len(self.user)) - start[self.user], n
+
+
+@dataclass
+class Samples:
+    """One split. `end` counts the events of the user's sequence that came before; arrays are [S]."""
+    user: np.ndarray
+    end: np.ndarray
+    item: np.ndarray
+    label: np.ndarray
+    time: np.ndarray
+    row: np.ndarray
+
+
+def every_prefix(events, rng, paper_split):
+    """The DIN paper's: each event after a user's first is a positive; the last is test, the one before it valid.
+
+    With `paper_split` there is no valid and the training prefixes go up to the last but one. Users with
+    fewer than four events (three with `paper_split`) give no samples. Negatives: one a positive, uniform over
+    the items of the log that the user never touched.
+    """
+    events = events.positives()
+    position, n = events.position()
+    left = n[events.user] - 1 - position  # events that come after this one
+    enough = n[events.user] >= (3 if paper_split else 4)
+    first_train = 1 if paper_split else 2
+    rows = {"train": (left >= first_train) & (position >= 1), "valid": left == 1, "test": left == 0}
+    if paper_split:
+        del rows["valid"]
+    draw = UntouchedItems(events)
+    samples = {split: _with_negatives(events, position, np.flatnonzero(keep & enough), draw, rng[split])
+               for split, keep in rows.items()}
+    return events, samples, (left >= first_train) | ~enough
+
+
+def last_event(events, rng, paper_split):
+    """The DIEN paper's: each user's last event, 80 % of the users in train, 10 % in valid, 10 % in test.
+
+    With `paper_split` the valid users go to train. Negatives: one a positive, drawn by popularity in train, not
+    the positive itself.
+    """
+    events = events.positives()
+    position, n = events.position()
+    users = np.flatnonzero(n >= 2)
+    users = rng["train"].permutation(users)
+    cut = [int(0.9 * len(users))] * 2 if paper_split else [int(0.8 * len(users)), int(0.9 * len(users))]
+    part = np.zeros(events.users, np.int8)
+    part[users[cut[0]:cut[1]]] = 1
+    part[users[cut[1]:]] = 2
+    is_last = (position == n[events.user] - 1) & (position >= 1)
+    in_train = part[events.user] == 0
+    draw = PopularItems(events.item[in_train])
+    samples = {split: _with_negatives(events, position, np.flatnonzero(is_last & (part[events.user] == k)),
+                                      draw, rng[split])
+               for k, split in enumerate(SPLITS) if not (paper_split and split == "valid")}
+    return events, samples, in_train
+
+
+def impressions(events, rng, paper_split):
+    """The labels of the log: the first 80 % of the time is train, the next 10 % valid, the last 10 % test.
+
+    With `paper_split` the first 90 % are train and there is no valid. A history holds the clicks strictly before
+    the impression, so that impressions of the same second do not see each other.
+    """
+    if events.label is None:
+        raise InputError("protocol impressions needs a label column (0/1); without one use every_prefix or last_event")
+    if not events.clock:
+        raise InputError("protocol impressions splits by time, but this log has no times")
+    _, n = events.position()
+    start = (np.cumsum(n) - n)[events.user]
+    clicks = np.concatenate([[0], np.cumsum(events.label, dtype=np.int64)])  # clicks before event i, all users
+    new_moment = np.ones(len(events.user), bool)
+    new_moment[1:] = (events.user[1:] != events.user[:-1]) | (events.time[1:] != events.time[:-1])
+    moment = np.maximum.accumulate(np.where(new_moment, np.arange(len(new_moment)), 0))
+    end = clicks[moment] - clicks[start]
+    bounds = np.quantile(events.time, [0.9, 0.9] if paper_split else [0.8, 0.9], method="lower")
+    part = (events.time > bounds[0]).astype(np.int8) + (events.time > bounds[1])
+    samples = {}
+    for k, split in enumerate(SPLITS):
+        i = np.flatnonzero(part == k)
+        if not (paper_split and split == "valid"):
+            samples[split] = Samples(events.user[i], end[i], events.item[i], events.label[i], events.time[i],
+                                     events.row[i])
+    return events.positives(), samples, (part == 0)
+
+
+PROTOCOLS = {"every_prefix": every_prefix, "last_event": last_event, "impressions": impressions}
+
+
+class UntouchedItems:
+    """Draws items uniformly from those of the log that a user never touched."""
+
+    def __init__(self, events):
+        self.items = np.unique(events.item)
+        self.width = int(self.items[-1]) + 1
+        self.touched = np.unique(events.user.astype(np.int64) * self.width + events.item)
+
+    def __call__(self, users, positives, rng):
+        drawn = np.empty(len(users), np.int64)
+        todo = np.arange(len(users))
+        for _ in range(200):
+            drawn[todo] = self.items[rng.integers(0, len(self.items), len(todo))]
+            key = users[todo] * self.width + drawn[todo]
+            at = np.minimum(np.searchsorted(self.touched, key), len(self.touched) - 1)
+            todo = todo[self.touched[at] == key]
+            if not len(todo):
+                return drawn
+        return self._draw_rare(users, drawn, todo, rng)
+
+    def _draw_rare(self, users, drawn, todo, rng):
+        """Users who touched nearly every item: choose among what is left of the catalogue, user by user."""
+        for user in np.unique(users[todo]):
+            lo, hi = np.searchsorted(self.touched, [user * self.width, (user + 1) * self.width])
+            free = np.setdiff1d(self.items, self.touched[lo:hi] - user * self.width)
+            if not len(free):
+                raise InputError(f"no negatives can be drawn: a user touched all {len(self.items):,} items of the log; "
+                                 "use protocol impressions with labels, or a log with more items")
+            mine = todo[users[todo] == user]
+            drawn[mine] = free[rng.integers(0, len(free), len(mine))]
+        return drawn
+
+
+class PopularItems:
+    """Draws items in proportion to their events in train, never the positive itself."""
+
+    def __init__(self, items):
+        if not len(items):
+            raise InputError("the train split is empty: no user of it has an event")
+        self.cumulative = np.cumsum(np.bincount(items))
+        if len(np.unique(items[:1000])) < 2 and len(np.unique(items)) < 2:
+            raise InputError("no negatives can be drawn: the train split holds a single item")
+
+    def __call__(self, users, positives, rng):
+        drawn = positives.copy()
+        todo = np.arange(len(users))
+        while len(todo):
+            tickets = rng.integers(0, self.cumulative[-1], len(todo))
+            drawn[todo] = np.searchsorted(self.cumulative, tickets, side="right")
+            todo = todo[drawn[todo] == positives[todo]]
+        return drawn
+
+
+def _with_negatives(events, position, chosen, draw, rng):
+    """Positives at events `chosen`, each followed by its negative: rows 2k and 2k+1."""
+    negatives = draw(events.user[chosen], events.item[chosen], rng)
+    twice = np.repeat(chosen, 2)
+    item = events.item[twice]
+    item[1::2] = negatives
+    label = np.zeros(len(twice), np.int8)
+    label[0::2] = 1
+    return Samples(events.user[twice], position[twice], item, label, events.time[twice], events.row[twice])

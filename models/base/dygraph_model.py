@@ -1,0 +1,8 @@
+"""Binds the base net to the tools."""
+from models.base.net import Base
+from models.dygraph import ClickModel
+
+
+class DygraphModel(ClickModel):
+    def create_model(self, config, schema):
+        return Base(**self.net_arguments(config, schema))

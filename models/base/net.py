@@ -1,0 +1,27 @@
+"""The base model of the DIN paper (section 4.2): embeddings, sum pooling of the history, MLP. The yardstick of RelaImpr.
+
+Shapes: B rows, T history positions, D width of an item's embedding.
+"""
+import paddle.nn as nn
+
+from models.layers import FieldEmbeddings, Tower, history_mask, sum_pooling
+
+
+class Base(nn.Layer):
+    """[Σ_j e_j; target; side features] → tower → logit: the same interest whatever the target. Arguments as in DIN."""
+
+    def __init__(self, fields, dense=0, *, embedding_size=32, embedding_std=0.01, sparse=True, tower=(200, 80),
+                 activation="dice", dropout=0.0, item_bias=False):
+        super().__init__()
+        self.embeddings = FieldEmbeddings(fields, embedding_size, embedding_std, sparse)
+        items = next(f.size for f in fields if f.name == "item") if item_bias else 0
+        width = 2 * self.embeddings.item_width + self.embeddings.side_width + dense
+        self.tower = Tower(width, tower, activation, dropout, items, sparse)
+
+    def forward(self, batch, return_attention=False):
+        """Logits [B]; the weights of `return_attention` are 1 for every real event, [B, T]."""
+        mask = history_mask(batch)
+        interest = sum_pooling(self.embeddings.history(batch), mask)         # [B, D]
+        parts = [interest, self.embeddings.target(batch), self.embeddings.side(batch)]
+        logit = self.tower(parts, batch["target_item"])
+        return (logit, mask) if return_attention else logit

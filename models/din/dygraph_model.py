@@ -1,0 +1,8 @@
+"""Binds the DIN net to the tools."""
+from models.din.net import DIN
+from models.dygraph import ClickModel
+
+
+class DygraphModel(ClickModel):
+    def create_model(self, config, schema):
+        return DIN(**self.net_arguments(config, schema, "attention_units", "attention_softmax"))

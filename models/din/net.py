@@ -1,0 +1,99 @@
+"""DIN: Deep Interest Network for Click-Through Rate Prediction, Zhou et al., KDD 2018, https://arxiv.org/abs/1706.06978.
+
+Shapes: B rows, T history positions, D width of an item's embedding.
+Not covered: multi-valued item fields (one value a field); dense columns of history items (they enter for the target).
+"""
+import math
+
+import paddle
+import paddle.nn as nn
+
+from models.layers import Activation, FieldEmbeddings, Tower, history_mask, masked_softmax
+
+
+class LocalActivationUnit(nn.Layer):
+    """s_j = MLP([e_j; v; e_j − v; e_j∘v]), one score a history position (DIN, section 4.3, figure 2).
+
+    The paper feeds e_j, v and their outer product; the authors' code, and everyone since, feeds the four terms above.
+
+    The first layer never builds the concatenation: with its weight cut in four, W = [W₁; W₂; W₃; W₄],
+    W·[e; v; e−v; e∘v] = e·(W₁+W₃) + v·(W₂−W₃) + (e∘v)·W₄, and the middle term is computed once a row.
+
+    Args:
+        width: D.  hidden: widths of the MLP's hidden layers.  activation: relu, prelu or dice.
+
+    Example:
+        >>> LocalActivationUnit(8, [80, 40], "prelu")(paddle.rand([2, 5, 8]), paddle.rand([2, 8]), paddle.ones([2, 5])).shape
+        [2, 5]
+    """
+
+    def __init__(self, width, hidden, activation):
+        super().__init__()
+        widths = [4 * width, *hidden]
+        self.width = width
+        self.linears = nn.LayerList([nn.Linear(a, b) for a, b in zip(widths, widths[1:])])
+        self.activations = nn.LayerList([Activation(activation, b) for b in hidden])
+        self.out = nn.Linear(widths[-1], 1)
+
+    def forward(self, history, target, mask):
+        """history [B, T, D], target [B, D], mask [B, T] → scores [B, T], meaningless where padded."""
+        x = self.first_layer(history, target)                     # [B, T, H]
+        for k, activation in enumerate(self.activations):
+            x = activation(x if k == 0 else self.linears[k](x), mask)
+        return self.out(x).squeeze(-1)                            # [B, T]
+
+    def first_layer(self, history, target):
+        w1, w2, w3, w4 = paddle.split(self.linears[0].weight, 4)  # each [D, H]
+        once = paddle.matmul(target, w2 - w3) + self.linears[0].bias                            # [B, H]
+        product = history * target.unsqueeze(1).expand_as(history)                              # [B, T, D]
+        x = paddle.matmul(history, w1 + w3) + paddle.matmul(product, w4)                        # [B, T, H]
+        return x + once.unsqueeze(1).expand_as(x)
+
+
+class InterestAttention(nn.Layer):
+    """v_U = Σ_j a_j · e_j with a_j from the local activation unit: the user's interest in this one target.
+
+    Args:
+        softmax: false is the paper: a_j = m_j · s_j, so that their sum tells how strong the interest is. true:
+            a = softmax(s / √D) over the real positions.
+    """
+
+    def __init__(self, width, hidden, activation, softmax=False):
+        super().__init__()
+        self.unit = LocalActivationUnit(width, hidden, activation)
+        self.softmax, self.scale = softmax, 1.0 / math.sqrt(width)
+
+    def forward(self, history, target, mask):
+        """Returns interest [B, D] and weights a [B, T]; padding weighs exactly 0, an empty history gives zeros."""
+        score = self.unit(history, target, mask)
+        weight = masked_softmax(score * self.scale, mask) if self.softmax else score * mask
+        return paddle.matmul(weight.unsqueeze(1), history).squeeze(1), weight
+
+
+class DIN(nn.Layer):
+    """Embeddings → interest by attention → [interest; target; side features] → tower → logit.
+
+    Args:
+        fields: category fields (`FieldEmbeddings`).  dense: number of dense columns.
+        embedding_size, embedding_std, sparse: of the tables.
+        attention_units, attention_softmax: of `InterestAttention`.
+        tower, activation, dropout, item_bias: of the tower; `activation` is the activation unit's too.
+    """
+
+    def __init__(self, fields, dense=0, *, embedding_size=32, embedding_std=0.01, sparse=True,
+                 attention_units=(80, 40), attention_softmax=False, tower=(200, 80), activation="dice",
+                 dropout=0.0, item_bias=False):
+        super().__init__()
+        self.embeddings = FieldEmbeddings(fields, embedding_size, embedding_std, sparse)
+        width = self.embeddings.item_width
+        self.attention = InterestAttention(width, attention_units, activation, attention_softmax)
+        items = next(f.size for f in fields if f.name == "item") if item_bias else 0
+        self.tower = Tower(2 * width + self.embeddings.side_width + dense, tower, activation, dropout, items, sparse)
+
+    def forward(self, batch, return_attention=False):
+        """Logits [B] of a batch (datasets/reader.py); with `return_attention` also the weights a [B, T]."""
+        history, mask = self.embeddings.history(batch), history_mask(batch)  # [B, T, D], [B, T]
+        target = self.embeddings.target(batch)                               # [B, D]
+        interest, weight = self.attention(history, target, mask)             # [B, D], [B, T]
+        logit = self.tower([interest, target, self.embeddings.side(batch)], batch["target_item"])
+        return (logit, weight) if return_attention else logit

@@ -1,0 +1,76 @@
+"""What the tools call on every model. models/<name>/dygraph_model.py names the net; the rest is the same for all.
+
+The method names are PaddleRec's: create_model, create_feeds, create_optimizer, train_forward, infer_forward,
+create_metrics; and input_spec for the export.
+"""
+import paddle
+import paddle.nn.functional as F
+
+from models.layers import MiniBatchAwareRegularization
+from tools.utils.metrics import click_metrics
+
+
+class ClickModel:
+    """Binds a net to the tools. A subclass gives `create_model`; DIEN also adds to the loss."""
+
+    COMMON = ("embedding_size", "embedding_std", "sparse", "tower", "activation", "dropout", "item_bias")
+
+    def net_arguments(self, config, schema, *own):
+        """Keyword arguments of the net: the fields, and the hyper_parameters named in COMMON and `own`."""
+        h = config["hyper_parameters"]
+        fields = [f for f in schema.fields if f.kind == "category"]
+        return dict(fields=fields, dense=len(schema.dense_fields), **{k: h[k] for k in (*self.COMMON, *own)})
+
+    def create_model(self, config, schema):
+        raise NotImplementedError
+
+    def needs_times(self, config):
+        """Whether the net reads history_time and target_time."""
+        return False
+
+    def create_regularization(self, config, counts):
+        """Mini-batch aware regularisation, or None where λ is 0. counts: {field: occurrences in train, [rows]}."""
+        strength = config["hyper_parameters"]["regularization"]
+        return MiniBatchAwareRegularization(counts, strength) if strength else None
+
+    def create_optimizer(self, net, config):
+        """Adam (lazy where tables are sparse: moments of rows that do not occur stay), SGD or Adagrad."""
+        h, o = config["hyper_parameters"], config["hyper_parameters"]["optimizer"]
+        clip = paddle.nn.ClipGradByGlobalNorm(o["clip_norm"]) if o["clip_norm"] else None
+        common = dict(learning_rate=o["learning_rate"], parameters=net.parameters(), grad_clip=clip)
+        if o["class"] == "adam":
+            return paddle.optimizer.Adam(lazy_mode=h["sparse"], **common)
+        return {"sgd": paddle.optimizer.SGD, "adagrad": paddle.optimizer.Adagrad}[o["class"]](**common)
+
+    def create_feeds(self, batch):
+        """A reader's batch as tensors; the user, known only for metrics, stays behind."""
+        return {k: paddle.to_tensor(v) for k, v in batch.items() if k != "user"}
+
+    def train_forward(self, net, feeds, regularization=None):
+        """Returns the loss to minimise, the logits [B], and the loss's parts by name (scalars, for the log)."""
+        logit = net(feeds)
+        target = F.binary_cross_entropy_with_logits(logit, feeds["label"])
+        if regularization is None:
+            return target, logit, {"loss": target}
+        penalty = regularization(net.embeddings, feeds)
+        return target + penalty, logit, {"loss": target, "regularization": penalty}
+
+    def infer_forward(self, net, feeds):
+        """Click probabilities, [B]."""
+        return F.sigmoid(net(feeds))
+
+    def create_metrics(self):
+        """A function (user [N], label [N], probability [N]) → {auc, gauc, logloss, pcoc}."""
+        return click_metrics
+
+    def input_spec(self, config, schema):
+        """The net's inputs at request time, {name: InputSpec}: history and target, never labels."""
+        spec = {}
+        for f in schema.item_fields:
+            spec[f"history_{f.name}"] = ([None, None], "int64")
+            spec[f"target_{f.name}"] = ([None], "int64")
+        for of in ("user", "context"):
+            spec.update({f"{of}_{f.name}": ([None], "int64") for f in schema.categories(of)})
+        if schema.dense_fields:
+            spec["dense"] = ([None, len(schema.dense_fields)], "float32")
+        return {name: paddle.static.InputSpec(shape, dtype, name) for name, (shape, dtype) in spec.items()}

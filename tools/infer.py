@@ -1,0 +1,48 @@
+"""Evaluate a trained run's best checkpoint on a split and write every prediction.
+
+    python tools/infer.py -m models/din/config.yaml
+    python tools/infer.py -m models/din/config.yaml --split valid -o runner.infer_load_path=some/checkpoint.npz
+
+Writes predictions.parquet (user, item, label, time, score; raw ids) into the run's directory.
+"""
+import argparse
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from tools.utils import cli, environment, run
+from tools.utils.log import say
+
+
+def work(args):
+    config = run.open_run(args)
+    environment.set_up(config)  # before Paddle is imported
+    data = run.dataset(config)
+    from datasets.reader import Reader
+    from tools.utils import checkpoint
+    from tools.utils.predict import predict, write_predictions
+    from tools.utils.training import format_metrics
+    r, path = config["runner"], run.checkpoint_path(config)
+    model = run.bind(config)
+    reader = Reader(data, args.split, r["infer_batch_size"], r["history_cap"], times=model.needs_times(config))
+    net = run.create_net(model, config, reader.schema)
+    state = checkpoint.load(path, net, config["model"])
+    score = predict(model, net, reader, args.split)
+    metrics = model.create_metrics()(reader.user, reader.label, score)
+    out = args.out or os.path.join(run.directory(config), "predictions.parquet")
+    write_predictions(out, reader, data, score)
+    say(f"{args.split} {format_metrics(metrics)}")
+    if reader.schema.note:
+        say(reader.schema.note)
+    return {"model": config["model"], "dataset": reader.schema.name, "protocol": reader.schema.protocol,
+            "split": args.split, "checkpoint": path, "epoch": state["epoch"], "rows": reader.rows, **metrics,
+            "predictions": out}
+
+
+if __name__ == "__main__":
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    run.add_arguments(p)
+    p.add_argument("--split", choices=("train", "valid", "test"), default="test", help="what to score; default test")
+    p.add_argument("--out", help="Parquet file to write; default predictions.parquet in the run's directory")
+    cli.run(p, work)

@@ -1,0 +1,61 @@
+"""Score a split of a prepared dataset, or a JSON request of raw ids, through Paddle Inference.
+
+    python tools/paddle_infer.py --bundle output/din/complete_journey/export --split test
+    python tools/paddle_infer.py --bundle output/din/complete_journey/export --request request.json
+
+A request (the bundle's request.example.json is one) names a history, oldest first, and candidates; a JSON list of
+requests gives a list of answers. The answer is the last line of standard output.
+"""
+import argparse
+import json
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from datasets.schema import InputError
+from tools.utils import cli, environment
+
+
+def work(args):
+    environment.set_up({"runner": {"threads": args.threads, "cpu_tuning": not args.no_cpu_tuning}})
+    from tools.utils.serving import Bundle
+    bundle = Bundle(args.bundle, args.threads or os.cpu_count() or 1, args.onednn, args.use_gpu)
+    if args.request:
+        requests = _read_json(args.request)
+        if isinstance(requests, list):
+            return {"bundle": args.bundle, "answers": [bundle.rank(r) for r in requests]}
+        return {"bundle": args.bundle, **bundle.rank(requests)}
+    from tools.utils.score_split import score_split
+    return {"bundle": args.bundle, **score_split(bundle, args.data or bundle.signature["origin"]["data_dir"], args.split,
+                                                 args.batch_size, args.out)}
+
+
+def _read_json(path):
+    try:
+        with (sys.stdin if path == "-" else open(path, encoding="utf-8")) as f:
+            return json.load(f)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except (ValueError, RecursionError) as e:
+        raise InputError(f"{path} is not JSON: {' '.join(str(e).split())[:120]}") from None
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--bundle", required=True, help="directory that tools/to_static.py wrote")
+    what = p.add_mutually_exclusive_group(required=True)
+    what.add_argument("--split", choices=("train", "valid", "test"), help="score this split and print its metrics")
+    what.add_argument("--request", help="JSON file with a request, or a list of them; - reads standard input")
+    p.add_argument("--data", help="prepared dataset of --split; default the one that the bundle was trained on")
+    p.add_argument("--out", help="with --split: also write every prediction to this Parquet file")
+    p.add_argument("--batch-size", type=int, default=4096, help="with --split: rows a call; default 4096")
+    p.add_argument("--threads", type=int, default=0, help="CPU threads; default 0, all cores")
+    p.add_argument("--onednn", action="store_true", help="use oneDNN kernels")
+    p.add_argument("--use-gpu", action="store_true", help="run on the first GPU; needs paddlepaddle-gpu")
+    p.add_argument("--no-cpu-tuning", action="store_true", help="leave the environment variables of this process alone")
+    cli.run(p, work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""One checkpoint = one .npz file, written whole or not at all, read without running anything from it.
+
+Arrays `weights/<parameter>`, `optimizer/<parameter>/<moment>` and `state`, a JSON text as bytes. NumPy reads
+it with pickling forbidden, so a stranger's checkpoint can hold wrong numbers but no code.
+"""
+import json
+import os
+import zipfile
+
+import numpy as np
+import paddle
+
+from datasets.atomic import whole_file
+from datasets.schema import InputError
+
+
+def save(path, net, state, optimizer=None):
+    """Write the weights (buffers too), `state` (JSON-able) and, if given, the optimiser's moments."""
+    arrays = {f"weights/{k}": v.numpy() for k, v in net.state_dict().items()}
+    if optimizer is not None:
+        arrays.update({f"optimizer/{k}": v.numpy() for k, v in _moments(net, optimizer).items()})
+    arrays["state"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
+    with whole_file(path) as made, open(made, "wb") as f:
+        np.savez(f, **arrays)
+
+
+def load(path, net, model, optimizer=None):
+    """Fill `net` (and `optimizer`) from `path`; returns the state.
+
+    Raises:
+        InputError: no such file, not a checkpoint, one of another model, or of other sizes.
+    """
+    arrays = read(path)
+    state = json.loads(bytes(arrays.pop("state")).decode())
+    if state.get("model") != model:
+        raise InputError(f"{path} is a checkpoint of model {state.get('model')}, not of {model}")
+    weights = {k[8:]: v for k, v in arrays.items() if k.startswith("weights/")}
+    own = net.state_dict()
+    for name in own.keys() | weights.keys():
+        ours = list(own[name].shape) if name in own else "nothing"
+        theirs = list(weights[name].shape) if name in weights else "nothing"
+        if ours != theirs:
+            raise InputError(f"{path} does not fit this net: {name} is {theirs} there and {ours} here; "
+                             "were hyper_parameters or the dataset changed?")
+    for name, tensor in own.items():
+        tensor.set_value(weights[name])
+    if optimizer is not None:
+        _set_moments(net, optimizer, {k[10:]: v for k, v in arrays.items() if k.startswith("optimizer/")})
+    return state
+
+
+def read(path):
+    """All arrays of a checkpoint file, {name: array}."""
+    if not os.path.isfile(path):
+        raise InputError(f"no checkpoint at {path}; train first with tools/trainer.py")
+    try:
+        with np.load(path, allow_pickle=False) as f:
+            arrays = {k: f[k] for k in f.files}
+        json.loads(bytes(arrays["state"]).decode())
+        return arrays
+    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as e:
+        raise InputError(f"{path} is not a whole checkpoint: {' '.join(str(e).split())[:120]}") from None
+
+
+def _moments(net, optimizer):
+    """The optimiser's tensors by the net's own names; Paddle's count up with every net a process makes."""
+    moments = {}
+    by_paddle_name = sorted(((p.name, k) for k, p in net.named_parameters()), key=lambda x: -len(x[0]))
+    for key, value in optimizer.state_dict().items():
+        for paddle_name, name in by_paddle_name:
+            if key.startswith(paddle_name + "_"):
+                moments[f"{name}/{key[len(paddle_name) + 1:]}"] = value
+                break
+    return moments
+
+
+def _set_moments(net, optimizer, arrays):
+    paddle_names = {k: p.name for k, p in net.named_parameters()}
+    state = {}
+    for key, value in arrays.items():
+        name, _, moment = key.rpartition("/")
+        state[f"{paddle_names[name]}_{moment}"] = paddle.to_tensor(value)
+    optimizer.set_state_dict(state)

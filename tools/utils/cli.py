@@ -1,0 +1,45 @@
+"""What every tool does around its work: one JSON line on standard output, everything else on standard error."""
+import json
+import os
+import signal
+import sys
+import time
+
+from datasets.schema import InputError
+from tools.utils.log import say
+
+
+def run(parser, work):
+    """Parse the command line, call ``work(args) -> dict`` and print its result as the last line of standard output.
+
+    Exit status: 0 done; 1 wrong input, a full disk or an unreadable file (one line says which); 2 a wrong flag;
+    130 Ctrl-C; 143 SIGTERM. An error of ours, a bug, keeps its traceback.
+    """
+    args = parser.parse_args()
+    started = time.time()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    stdout = _reserve_stdout()
+    try:
+        result = work(args)
+    except InputError as e:
+        _stop(f"error: {e}", 1)
+    except OSError as e:  # no such file, permission, no space left on device: say it in one line
+        _stop(f"error: {' '.join(str(e).split())}", 1)
+    except MemoryError:
+        _stop("error: out of memory; try a smaller batch, a shorter history_cap or fewer rows", 1)
+    except KeyboardInterrupt:
+        _stop("interrupted; what was not finished has been removed, finished checkpoints stay", 130)
+    print(json.dumps({**result, "seconds": round(time.time() - started, 2)}), file=stdout, flush=True)
+
+
+def _reserve_stdout():
+    """Keep standard output for the result: libraries that print there, C++ ones too, now reach standard error."""
+    stdout = os.fdopen(os.dup(1), "w")
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    return stdout
+
+
+def _stop(message, status):
+    say(message)
+    sys.exit(status)

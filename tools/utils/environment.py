@@ -1,0 +1,39 @@
+"""What must be set before Paddle is imported. It lasts for this process only.
+
+Paddle's CPU wheel starts one OpenMP thread, and its MKL takes a slow path on AMD processors; both are read from
+the environment when Paddle is loaded. Only variables that are unset are set; `runner.cpu_tuning=false` sets none.
+"""
+import contextlib
+import io
+import os
+import sys
+import warnings
+
+from tools.utils.log import say
+
+
+def set_up(config):
+    """Set threads and, on AMD, MKL's code path from `config["runner"]`; say once what was set."""
+    runner = config["runner"]
+    if "paddle" in sys.modules:
+        return  # in a test or a notebook: too late to change anything
+    threads = runner["threads"] or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity")
+                                       else range(os.cpu_count() or 1))
+    wanted = {"OMP_NUM_THREADS": str(threads)}
+    if _amd():
+        wanted["MKL_DEBUG_CPU_TYPE"] = "5"
+    new = {k: v for k, v in wanted.items() if k not in os.environ}
+    if runner["cpu_tuning"] and new:
+        os.environ.update(new)
+        say("set for this process: " + " ".join(f"{k}={v}" for k, v in new.items()))
+    warnings.filterwarnings("ignore", message="No ccache found")
+    with contextlib.redirect_stderr(io.StringIO()):  # Paddle warns of every OMP_NUM_THREADS other than 1
+        import paddle  # noqa: F401
+
+
+def _amd():
+    try:
+        with open("/proc/cpuinfo") as f:
+            return "AuthenticAMD" in f.read(4096)
+    except OSError:
+        return False

@@ -1,0 +1,104 @@
+"""From a checkpoint to an export bundle.
+
+    model.json (Paddle 3) or model.pdmodel (Paddle 2)   model.pdiparams   the inference program and its weights
+    schema.yaml  items.parquet  users.parquet  vocab/    from the prepared dataset
+    signature.yaml                                       the program's inputs and output, history_cap, origin
+    request.example.json                                 a request that `paddle_infer.py --request` can score
+"""
+import json
+import os
+import shutil
+
+import numpy as np
+import paddle
+import paddle.nn as nn
+import paddle.nn.functional as F
+import yaml
+
+from datasets.atomic import whole_directory
+from datasets.builder import hashes
+from datasets.reader import Reader, read_parquet
+from datasets.schema import Schema
+from tools.utils import checkpoint, run
+
+
+
+class _Served(nn.Layer):
+    """The net with a click probability as output."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, batch):
+        return F.sigmoid(self.net(batch))
+
+
+def export(config, data, out):
+    """Write the bundle of the run's checkpoint to `out`, whole or not at all; returns the tool's result."""
+    schema = Schema.load(data)
+    model = run.bind(config)
+    net = run.create_net(model, config, schema)
+    path = run.checkpoint_path(config)
+    state = checkpoint.load(path, net, config["model"])
+    net.eval()
+    spec = model.input_spec(config, schema)
+    with whole_directory(out, overwrite=True) as made:
+        served = paddle.jit.to_static(_Served(net), input_spec=[spec], full_graph=True)
+        paddle.jit.save(served, os.path.join(made, "model"))
+        for name in ("items.parquet", "users.parquet"):
+            shutil.copyfile(os.path.join(data, name), os.path.join(made, name))
+        shutil.copytree(os.path.join(data, "vocab"), os.path.join(made, "vocab"))
+        _write_signature(made, config, spec, state, path, data)
+        _write_example(made, data, schema)
+        schema.files = dict(hashes(made))
+        schema.save(made)
+    size = sum(facts["bytes"] for facts in schema.files.values())
+    return {"model": config["model"], "bundle": out, "checkpoint": path, "epoch": state["epoch"], "bytes": size,
+            "inputs": list(spec)}
+
+
+def _write_signature(made, config, spec, state, path, data):
+    signature = {
+        "model": config["model"],
+        "inputs": {name: {"shape": [d if d and d > 0 else None for d in s.shape], "dtype": _dtype(s)}
+                   for name, s in spec.items()},
+        "output": {"probability": {"shape": [None], "dtype": "float32"}},
+        "history_cap": config["runner"]["history_cap"],
+        "origin": {"checkpoint": path, "epoch": state["epoch"], "valid": state["valid"], "data_dir": data,
+                   "paddle": paddle.__version__}}
+    with open(os.path.join(made, "signature.yaml"), "w", encoding="utf-8") as f:
+        yaml.safe_dump(signature, f, sort_keys=False, allow_unicode=True)
+
+
+def _dtype(spec):
+    return str(spec.dtype).rpartition(".")[2].lower()
+
+
+def _write_example(made, data, schema):
+    """The longest history among the first test rows, with five popular candidates."""
+    reader = Reader(data, "test", 1, history_cap=10)
+    row = int(np.argmax(reader.length[:1000]))
+    end, start = int(reader.end[row]), int(reader.offsets[reader.sequence[row]])
+    ids = read_parquet(os.path.join(data, "items.parquet"))["item"]
+    users = read_parquet(os.path.join(data, "users.parquet"))["user"]
+    past = range(start + end - int(reader.length[row]), start + end)
+    request = {"user": users[int(reader.user[row])].as_py(),
+               "time": int(reader.time[row]),
+               "history": [{"item": ids[int(reader.event_item[k])].as_py(), "time": int(reader.event_time[k])}
+                           for k in past],
+               "candidates": [ids[k].as_py() for k in range(2, min(7, reader.items.rows))]}
+    context = [f for f in schema.fields if f.of == "context"]
+    if context:
+        part = read_parquet(os.path.join(data, "test", "part-00000.parquet"))
+        request["context"] = {f.name: _raw(part[f.name][row].as_py(), f, data) for f in context}
+    with open(os.path.join(made, "request.example.json"), "w", encoding="utf-8") as f:
+        json.dump(request, f, indent=1, ensure_ascii=False)
+
+
+def _raw(value, field, data):
+    """A context column's value as a request would give it."""
+    if field.kind == "dense":
+        return value if value == value else None
+    vocabulary = read_parquet(os.path.join(data, "vocab", f"{field.name}.parquet"))
+    return vocabulary["value"][value - 2].as_py() if value >= 2 else None

@@ -1,0 +1,27 @@
+"""Lines for the person at the terminal: on standard error, between progress bars, and in the run's log.txt."""
+import contextlib
+import sys
+import time
+
+from tqdm import tqdm
+
+_files = []
+
+
+def say(text):
+    """Print a line on standard error without tearing a progress bar; copy it to the open log files."""
+    tqdm.write(text, file=sys.stderr)
+    for f in _files:
+        f.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        f.flush()
+
+
+@contextlib.contextmanager
+def log_to(path):
+    """Copy what `say` prints to the end of `path` meanwhile."""
+    with open(path, "a", encoding="utf-8") as f:
+        _files.append(f)
+        try:
+            yield
+        finally:
+            _files.remove(f)

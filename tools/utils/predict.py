@@ -1,0 +1,36 @@
+"""Scores of a whole split."""
+import os
+
+import numpy as np
+import paddle
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from datasets.atomic import whole_file
+from datasets.reader import read_parquet
+
+
+def predict(model, net, reader, what="evaluating"):
+    """Click probabilities of every row of the reader's split, float32 [rows], in file order.
+
+    Rows are scored in order of history length, so that little is padded; no score depends on its batch mates.
+    """
+    score = np.empty(reader.rows, np.float32)
+    order = np.argsort(reader.length, kind="stable")
+    net.eval()
+    with paddle.no_grad(), tqdm(total=reader.rows, desc=what, unit=" samples", unit_scale=True, leave=False) as bar:
+        for lo in range(0, reader.rows, reader.batch_size):
+            rows = order[lo:lo + reader.batch_size]
+            score[rows] = model.infer_forward(net, model.create_feeds(reader.batch(rows))).numpy()
+            bar.update(len(rows))
+    return score
+
+
+def write_predictions(path, reader, directory, score):
+    """Write user, item (raw ids; null where unknown), label, time and score of every row, in file order."""
+    raw = {of: read_parquet(os.path.join(directory, f"{of}s.parquet"))[of] for of in ("user", "item")}
+    table = pa.table({"user": raw["user"].take(pa.array(reader.user)), "item": raw["item"].take(pa.array(reader.item)),
+                      "label": reader.label, "time": reader.time, "score": score})
+    with whole_file(path) as made:
+        pq.write_table(table, made, compression="zstd")

@@ -1,0 +1,165 @@
+"""From a JSON request of raw ids to the arrays that an exported program reads, with the bundle's own vocabularies.
+
+A request:
+
+    {"user": "u1",                                  optional; unknown or absent users have unknown attributes
+     "user_attributes": {"age": "25-34"},           optional; wins over what users.parquet knows
+     "time": 1700000000,                            optional; the moment of the request, for models that read times
+     "history": ["i7", {"item": "i9", "time": 1}],  oldest first, ids or objects; may be empty
+     "candidates": ["i1", {"item": "new", "category": "c3"}],   attributes given here win over items.parquet
+     "context": {"hour": "12"}}                     optional
+"""
+import os
+
+import numpy as np
+import pandas as pd
+
+from datasets.reader import ItemTable, UserTable, read_parquet, standardise
+from datasets.schema import PADDING, UNKNOWN, InputError
+
+KEYS = ("user", "user_attributes", "time", "history", "candidates", "context")
+
+
+class RequestEncoder:
+    """Looks raw ids up in a bundle. Anything unknown becomes index 1.
+
+    Args:
+        bundle: directory that tools/to_static.py wrote.  schema: its `Schema`.  history_cap: events kept.
+    """
+
+    def __init__(self, bundle, schema, history_cap):
+        self.schema, self.cap = schema, history_cap
+        self.items, self.users = ItemTable(bundle, schema), UserTable(bundle, schema)
+        self.item_row = _index(os.path.join(bundle, "items.parquet"), "item")
+        self.user_row = _index(os.path.join(bundle, "users.parquet"), "user")
+        self.values = {}
+        for f in schema.fields:
+            if f.kind == "category" and f.name != "item":
+                table = read_parquet(os.path.join(bundle, "vocab", f"{f.name}.parquet"))
+                self.values[f.name] = dict(zip(table["value"].to_pylist(), table["index"].to_pylist()))
+
+    def encode(self, request):
+        """Check one request and return (arrays by input name, raw candidate ids, which are known, unknown history)."""
+        _check(isinstance(request, dict), "a request must be an object with history and candidates")
+        for key in request:
+            _check(key in KEYS, f"unknown key {key!r}; a request has {', '.join(KEYS)}")
+        history, times = self._history(request.get("history", []))
+        candidates = request.get("candidates")
+        _check(isinstance(candidates, list) and candidates, "candidates must be a list of at least one item")
+        ids, target, given = self._candidates(candidates)
+        n = len(ids)
+        arrays = {}
+        for f in self.schema.item_fields:
+            column = self.items.fields[f.name]
+            row = column[history] if len(history) else np.array([PADDING])
+            arrays[f"history_{f.name}"] = np.repeat(row[None, :].astype(np.int64), n, 0)
+            arrays[f"target_{f.name}"] = given.get(f.name, column[target]).astype(np.int64)
+        self._side(request, arrays, target, given, n)
+        arrays["history_time"] = np.repeat((times if len(times) else np.array([0]))[None, :], n, 0)
+        arrays["target_time"] = np.full(n, _time(request.get("time", int(times[-1]) if len(times) else 0), "time"))
+        return arrays, ids, target > UNKNOWN, int((history == UNKNOWN).sum())
+
+    def _history(self, events):
+        _check(isinstance(events, list), "history must be a list, oldest event first")
+        ids, times = [], []
+        for k, event in enumerate(events[-self.cap:]):
+            where = f"history[{max(0, len(events) - self.cap) + k}]"
+            if isinstance(event, dict):
+                _check(set(event) <= {"item", "time"} and "item" in event, f"{where} must have item and may have time")
+            else:
+                event = {"item": event}
+            ids.append(_id(event["item"], where))
+            times.append(_time(event.get("time", 0), f"{where}.time"))
+        _check(times == sorted(times), "history must be oldest first, but its times fall")
+        return self._rows(self.item_row, ids), np.array(times, np.int64)
+
+    def _candidates(self, candidates):
+        """Raw ids, catalogue rows [N], and the fields that the request overrides {name: [N]}."""
+        names = [f.name for f in self.schema.fields if f.of == "item" and f.name != "item"]
+        ids, own = [], []
+        for k, candidate in enumerate(candidates):
+            where = f"candidates[{k}]"
+            if isinstance(candidate, dict):
+                _check("item" in candidate, f"{where} has no item")
+                for key in candidate:
+                    _check(key == "item" or key in names, f"{where}: unknown attribute {key!r}; known: {', '.join(names)}")
+            else:
+                candidate = {"item": candidate}
+            ids.append(candidate["item"])
+            _id(candidate["item"], where)
+            own.append(candidate)
+        rows = self._rows(self.item_row, [str(i) for i in ids])
+        given = {}
+        for f in self.schema.fields:
+            if f.of == "item" and f.name != "item" and any(f.name in c for c in own):
+                base = self.items.fields[f.name][rows] if f.kind == "category" else self._dense_item(f)[rows]
+                given[f.name] = np.array([self._value(f, c[f.name]) if f.name in c else b for c, b in zip(own, base)])
+        return ids, rows, given
+
+    def _side(self, request, arrays, target, given, n):
+        user = request.get("user")
+        if user is not None:
+            _id(user, "user")
+        row = int(self._rows(self.user_row, [str(user)])[0]) if user is not None else UNKNOWN
+        own = {"user": request.get("user_attributes") or {}, "context": request.get("context") or {}}
+        for of, words in (("user", "user_attributes"), ("context", "context")):
+            names = [f.name for f in self.schema.fields if f.of == of]
+            _check(isinstance(own[of], dict), f"{words} must be an object")
+            for key in own[of]:
+                _check(key in names, f"{words}: unknown key {key!r}; known: {', '.join(names) or 'none'}")
+        dense, position = [], {"item": 0, "user": 0}
+        for f in self.schema.fields:
+            if f.kind == "category" and f.of != "item":
+                index = self.users.fields[f.name][row] if f.of == "user" else UNKNOWN
+                if f.name in own[f.of]:
+                    index = self._value(f, own[f.of][f.name])
+                arrays[f"{f.of}_{f.name}"] = np.full(n, index, np.int64)
+            elif f.kind == "dense":
+                if f.of == "item":
+                    column = given.get(f.name, self.items.dense[target, position["item"]])
+                else:
+                    base = self.users.dense[row, position["user"]] if f.of == "user" else 0.0
+                    column = np.full(n, self._value(f, own[f.of][f.name]) if f.name in own[f.of] else base)
+                position[f.of] = position.get(f.of, 0) + 1
+                dense.append(column.astype(np.float32))
+        if dense:
+            arrays["dense"] = np.stack(dense, 1)
+
+    def _dense_item(self, field):
+        names = [f.name for f in self.schema.fields if f.of == "item" and f.kind == "dense"]
+        return self.items.dense[:, names.index(field.name)]
+
+    def _value(self, field, raw):
+        """Index of a raw category value, or a standardised number; null is unknown, as in training."""
+        if field.kind == "dense":
+            ok = raw is None or (isinstance(raw, (int, float)) and not isinstance(raw, bool) and abs(raw) < 1e38)
+            _check(ok, f"{field.name} is {raw!r}, must be a number")
+            return float(standardise([np.nan if raw is None else raw], field)[0])
+        _check(raw is None or isinstance(raw, (str, int, float)), f"{field.name} is {raw!r}, must be text or a number")
+        return self.values[field.name].get(str(raw), UNKNOWN)
+
+    @staticmethod
+    def _rows(index, ids):
+        rows = index.get_indexer(pd.Index(ids, dtype=object)) if ids else np.array([], np.int64)
+        return np.where(rows < 0, UNKNOWN, rows + 2).astype(np.int64)
+
+
+def _index(path, column):
+    """Raw ids as text in row order, without the two special rows."""
+    return pd.Index(read_parquet(path)[column].slice(2).to_pandas().astype(str), dtype=object)
+
+
+def _check(fine, message):
+    if not fine:
+        raise InputError(f"request: {message}")
+
+
+def _id(raw, where):
+    _check(isinstance(raw, (str, int)) and not isinstance(raw, bool), f"{where} is {raw!r}, must be an id (text or integer)")
+    return str(raw)
+
+
+def _time(raw, where):
+    _check(isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) < 2 ** 62,
+           f"{where} is {raw!r}, must be an integer")
+    return raw

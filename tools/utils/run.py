@@ -1,0 +1,80 @@
+"""A run on disk and the pieces that trainer, infer and to_static open alike: settings, dataset, model, checkpoint.
+
+    output/<model>/<name>/   config.yaml  metrics.jsonl  log.txt  checkpoints/latest.npz  checkpoints/best.npz
+"""
+import importlib
+import os
+
+from datasets.schema import InputError
+from tools.utils import config as settings
+from tools.utils.log import say
+
+
+def add_arguments(parser):
+    parser.add_argument("-m", "--config_yaml", required=True, metavar="CONFIG",
+                        help="settings of a model, such as models/din/config.yaml")
+    parser.add_argument("-o", "--override", nargs="+", default=[], metavar="KEY=VALUE", action="extend",
+                        help="settings that win over the file, such as runner.epochs=3; configs/default.yaml and the "
+                             "model's config.yaml list them all")
+
+
+def directory(config):
+    """Where this run lives."""
+    runner = config["runner"]
+    return os.path.join(runner["model_save_path"], config["model"], runner["name"] or dataset_name(config))
+
+
+def dataset_name(config):
+    runner = config["runner"]
+    if runner["data_dir"]:
+        return os.path.basename(os.path.normpath(runner["data_dir"]))
+    return settings.read_yaml(_from_root(runner["dataset"])).get("name", "dataset")
+
+
+def open_run(args):
+    """Settings of a run that was trained: those it was trained with, and `-o` above them."""
+    config = settings.load(args.config_yaml, args.override)
+    trained = os.path.join(directory(config), "config.yaml")
+    return settings.load(trained, args.override) if os.path.isfile(trained) else config
+
+
+def checkpoint_path(config):
+    return config["runner"]["infer_load_path"] or os.path.join(directory(config), "checkpoints", "best.npz")
+
+
+def dataset(config):
+    """The prepared dataset's directory; the recipe's is prepared first where it is not there."""
+    runner = config["runner"]
+    if runner["data_dir"]:
+        return runner["data_dir"]
+    out = os.path.join("data", dataset_name(config))
+    if not os.path.isdir(out):
+        from tools.prepare import prepare
+        say(f"preparing {out} from {runner['dataset']}")
+        prepare(["--config", _from_root(runner["dataset"]), "--out", out])
+    return out
+
+
+def bind(config):
+    """The model folder's binding (models/<name>/dygraph_model.py). Imports Paddle: call environment.set_up first."""
+    model = importlib.import_module(f"models.{config['model']}.dygraph_model").DygraphModel()
+    import paddle
+    if config["runner"]["use_gpu"] and not paddle.device.is_compiled_with_cuda():
+        raise InputError("runner.use_gpu=true needs paddlepaddle-gpu (requirements-gpu.txt); this Paddle has no CUDA")
+    paddle.set_device("gpu:0" if config["runner"]["use_gpu"] else "cpu")
+    return model
+
+
+def create_net(model, config, schema):
+    """The net with its start weights drawn from runner.seed; wrong hyper_parameters end in one line."""
+    import paddle
+    paddle.seed(config["runner"]["seed"])
+    try:
+        return model.create_model(config, schema)
+    except (ValueError, TypeError) as e:
+        raise InputError(f"hyper_parameters: {e}") from None
+
+
+def _from_root(path):
+    """A path as given, or else relative to the repository, so that the tools run from anywhere."""
+    return path if os.path.exists(path) else os.path.join(settings.ROOT, path)

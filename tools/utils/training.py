@@ -1,0 +1,233 @@
+"""The training loop."""
+import json
+import math
+import os
+import shutil
+import time
+
+import numpy as np
+import paddle
+from tqdm import tqdm
+
+from datasets.reader import Reader
+from datasets.schema import InputError
+from tools.utils import checkpoint, run
+from tools.utils import config as settings
+from tools.utils.log import log_to, say
+from tools.utils.metrics import auc
+from tools.utils.predict import predict
+
+
+def train(config, data):
+    """Train as `config` says on the prepared dataset `data`; returns the result as a dict."""
+    out = _open_directory(config)
+    model = run.bind(config)
+    r = config["runner"]
+    readers = _readers(config, data, model.needs_times(config))
+    schema = readers["train"].schema
+    net = run.create_net(model, config, schema)
+    optimizer = model.create_optimizer(net, config)
+    regularization = model.create_regularization(config, readers["train"].counts())
+    state = {"model": config["model"], "epoch": 0, "batch": 0, "step": 0, "best": None, "best_epoch": 0, "waited": 0,
+             "plateau": {"best": None, "waited": 0, "factor": 1.0}, "loss": {}, "metrics_bytes": 0}
+    latest, best = (os.path.join(out, "checkpoints", f) for f in ("latest.npz", "best.npz"))
+    if r["resume"] and os.path.exists(latest):
+        state = checkpoint.load(latest, net, config["model"], optimizer)
+    settings.save(config, os.path.join(out, "config.yaml"))
+    with log_to(os.path.join(out, "log.txt")), _Scalars(out, r["visualdl"]) as scalars:
+        say(f"{config['model']} on {schema.name} ({schema.protocol}): " + ", ".join(
+            f"{k} {n.rows:,}" for k, n in readers.items()) + f" samples; {_parameters(net):,} parameters")
+        if schema.note:
+            say(schema.note)
+        _truncate(os.path.join(out, "metrics.jsonl"), state["metrics_bytes"])
+        speeds = []
+        while state["epoch"] < r["epochs"] and not (r["early_stop"] and state["waited"] >= r["early_stop"]):
+            speeds.append(_train_epoch(model, net, optimizer, regularization, readers["train"], config, state,
+                                       lambda: checkpoint.save(latest, net, state, optimizer)))
+            valid = _evaluate(model, net, readers["valid"]) if "valid" in readers else None
+            if _record(out, state, valid, config, optimizer, speeds[-1], scalars):
+                checkpoint.save(best, net, {"model": config["model"], "epoch": state["epoch"], "valid": valid})
+            checkpoint.save(latest, net, state, optimizer)
+        checkpoint.load(best, net, config["model"])
+        result = {k: _evaluate(model, net, readers[k]) for k in ("valid", "test") if k in readers}
+        for split, m in result.items():
+            say(f"{split:5s} at epoch {state['best_epoch']}: {format_metrics(m)}")
+    later = speeds[1:] or speeds
+    return {"model": config["model"], "dataset": schema.name, "protocol": schema.protocol, "run_dir": out,
+            "checkpoint": best, "best_epoch": state["best_epoch"], "epochs": state["epoch"], **result,
+            "samples_per_second": round(float(np.median(later))) if later else None,
+            **({"note": schema.note} if schema.note else {})}
+
+
+def _train_epoch(model, net, optimizer, regularization, reader, config, state, save):
+    """One pass over train, from state["batch"] on. Returns samples a second."""
+    r, h = config["runner"], config["hyper_parameters"]
+    net.train()
+    started, rows, label, logit = time.perf_counter(), 0, [], []
+    left = reader.rows - state["batch"] * r["train_batch_size"]
+    with tqdm(total=left, desc=f"epoch {state['epoch'] + 1}", unit=" samples", unit_scale=True, leave=False) as bar:
+        for batch in reader.epoch(state["epoch"], state["batch"]):
+            if h["dropout"]:  # the mask of a step depends on its number alone, so that a resumed run draws the same
+                paddle.seed(_mix(r["seed"], state["step"]))
+            optimizer.set_lr(_learning_rate(config, state, reader.batches))
+            loss, scores, parts = model.train_forward(net, model.create_feeds(batch), regularization)
+            loss.backward()
+            optimizer.step()
+            optimizer.clear_grad()
+            _add(state["loss"], parts, len(batch["label"]))
+            label.append(batch["label"])
+            logit.append(scores.numpy())
+            state["step"] += 1
+            state["batch"] += 1
+            rows += len(batch["label"])
+            bar.update(len(batch["label"]))
+            if state["batch"] % r["print_interval"] == 0:
+                _refresh(bar, state, label, logit)
+            if r["save_interval"] and state["step"] % r["save_interval"] == 0:
+                save()
+    state["epoch"], state["batch"] = state["epoch"] + 1, 0
+    return rows / (time.perf_counter() - started)
+
+
+def _refresh(bar, state, label, logit):
+    """Loss and AUC so far on the bar; a loss that is no number ends the run, its last checkpoint stays."""
+    mean = state["loss"]["loss"] / state["loss"]["rows"]
+    if not math.isfinite(mean):
+        raise InputError(f"the loss is {mean} at step {state['step']}; try a smaller learning rate or clip_norm")
+    recent = slice(-200, None)  # AUC over at most 200 batches, so that its cost does not grow
+    bar.set_postfix(loss=f"{mean:.4f}", auc=f"{auc(np.concatenate(label[recent]), np.concatenate(logit[recent])):.4f}")
+
+
+def _add(total, parts, rows):
+    for name, value in parts.items():
+        total[name] = total.get(name, 0.0) + float(value) * rows
+    total["rows"] = total.get("rows", 0) + rows
+
+
+def _record(out, state, valid, config, optimizer, speed, scalars):
+    """Write the epoch's line, decide about best, early stop and plateau. Returns whether this epoch is the best."""
+    loss = {k: v / state["loss"]["rows"] for k, v in state["loss"].items() if k != "rows"}
+    if not all(map(math.isfinite, loss.values())):
+        raise InputError(f"the loss of epoch {state['epoch']} is {loss['loss']}; try a smaller learning rate or clip_norm")
+    line = {"epoch": state["epoch"], "step": state["step"], "learning_rate": optimizer.get_lr(), "train": loss,
+            "valid": valid}
+    with open(os.path.join(out, "metrics.jsonl"), "a", encoding="utf-8") as f:
+        f.write(json.dumps(line) + "\n")
+        state["metrics_bytes"] = f.tell()
+    say(f"epoch {state['epoch']:2d}  " + " ".join(f"{k} {v:.4f}" for k, v in loss.items())
+        + (f"  valid {format_metrics(valid)}" if valid else "") + f"  {speed:,.0f} samples/s")
+    scalars.add(state["step"], {**{f"train/{k}": v for k, v in loss.items()}, "train/samples_per_second": speed,
+                                "train/learning_rate": optimizer.get_lr(),
+                                **{f"valid/{k}": v for k, v in (valid or {}).items() if v is not None}})
+    state["loss"] = {}
+    _plateau(state["plateau"], valid, config["hyper_parameters"]["plateau"])
+    value = _monitored(valid, config["runner"]["monitor"], state["epoch"])
+    better = state["best"] is None or value > state["best"]
+    state["waited"] = 0 if better else state["waited"] + 1
+    if better:
+        state["best"], state["best_epoch"] = value, state["epoch"]
+    return better
+
+
+def _monitored(valid, monitor, epoch):
+    """The number to maximise. Without a valid split the last epoch is the best."""
+    if valid is None:
+        return float(epoch)
+    if valid[monitor] is None:
+        say(f"{monitor} is undefined on valid (it needs both classes); the log loss decides instead")
+        monitor = "logloss"
+    return -valid[monitor] if monitor == "logloss" else valid[monitor]
+
+
+def _plateau(p, valid, setting):
+    """Multiply the learning rate by `factor` when gAUC on valid has not risen for more than `patience` epochs."""
+    gauc = valid and valid["gauc"]
+    if setting["factor"] == 1.0 or gauc is None:
+        return
+    p["waited"] = 0 if p["best"] is None or gauc > p["best"] else p["waited"] + 1
+    p["best"] = gauc if p["best"] is None else max(gauc, p["best"])
+    if p["waited"] > setting["patience"]:
+        p["factor"], p["waited"] = p["factor"] * setting["factor"], 0
+
+
+def _learning_rate(config, state, batches):
+    """The rate of the step about to be made: base · schedule · warm-up · plateau factor."""
+    h = config["hyper_parameters"]
+    s, step = h["schedule"], state["step"]
+    rate = h["optimizer"]["learning_rate"] * state["plateau"]["factor"]
+    if s["kind"] == "cosine":
+        rate *= 0.5 * (1 + math.cos(math.pi * step / (batches * config["runner"]["epochs"])))
+    elif s["kind"] == "exponential":
+        rate *= s["gamma"] ** state["epoch"]
+    return rate * min(1.0, (step + 1) / s["warmup_steps"]) if s["warmup_steps"] else rate
+
+
+def _evaluate(model, net, reader):
+    score = predict(model, net, reader)
+    if not np.isfinite(score).all():
+        raise InputError("the model's scores are not finite; try a smaller learning rate or clip_norm")
+    return model.create_metrics()(reader.user, reader.label, score)
+
+
+def format_metrics(m):
+    """AUC, gAUC, log loss and PCOC in one line for a person."""
+    return " ".join(f"{k} {'undefined' if m[k] is None else format(m[k], '.4f')}"
+                    for k in ("auc", "gauc", "logloss", "pcoc"))
+
+
+def _open_directory(config):
+    r, out = config["runner"], run.directory(config)
+    if os.path.isdir(os.path.join(out, "checkpoints")) and not r["resume"]:
+        if not r["overwrite"]:
+            raise InputError(f"{out} holds a run already; add -o runner.resume=true to go on with it, "
+                             "runner.overwrite=true to replace it, or runner.name=NAME for a new one")
+        shutil.rmtree(out)
+    os.makedirs(out, exist_ok=True)
+    return out
+
+
+def _readers(config, data, times=False):
+    r = config["runner"]
+    common = dict(history_cap=r["history_cap"], seed=r["seed"], times=times)
+    train_reader = Reader(data, "train", r["train_batch_size"], shuffle=True, bucket_batches=r["bucket_batches"], **common)
+    others = [k for k in ("valid", "test") if k in train_reader.schema.rows]
+    return {"train": train_reader, **{k: Reader(data, k, r["infer_batch_size"], **common) for k in others}}
+
+
+def _truncate(path, size):
+    """Drop the lines that a killed run wrote after its latest checkpoint."""
+    if os.path.exists(path):
+        os.truncate(path, size)
+
+
+def _parameters(net):
+    return sum(int(np.prod(p.shape)) for p in net.parameters())
+
+
+def _mix(seed, step):
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+
+
+class _Scalars:
+    """VisualDL scalars of a run, or nothing where VisualDL is off or not installed."""
+
+    def __init__(self, out, wanted):
+        self.writer = None
+        if wanted:
+            try:
+                from visualdl import LogWriter
+                self.writer = LogWriter(logdir=os.path.join(out, "visualdl"), display_name=out)
+            except ImportError:
+                say("visualdl is not installed: no scalars are written (pip install visualdl)")
+
+    def add(self, step, values):
+        if self.writer:
+            for tag, value in values.items():
+                self.writer.add_scalar(tag=tag, step=step, value=value)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.writer:
+            self.writer.close()
