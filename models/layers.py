@@ -62,6 +62,13 @@ def history_mask(batch):
     return (batch["history_item"] != PADDING).astype("float32")
 
 
+def spread(rows, positions):
+    """The same vector at every position, [B, H] → [B, T, H]. A gather: Paddle's broadcast and its gradient are slower."""
+    b, h = paddle.shape(rows)[0], rows.shape[-1]
+    index = paddle.arange(b).unsqueeze(1).expand([b, positions]).flatten()
+    return paddle.gather(rows, index).reshape([b, positions, h])
+
+
 def sum_pooling(history, mask):
     """Σ_j m_j · e_j, [B, T, D] and [B, T] → [B, D]; the base model's pooling."""
     return paddle.matmul(mask.unsqueeze(1), history).squeeze(1)

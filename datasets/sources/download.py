@@ -32,7 +32,7 @@ def fetch(url, path, sha256=""):
         reason = f"HTTP {e.code} {e.reason}" if isinstance(e, urllib.error.HTTPError) else getattr(e, "reason", e)
         raise failure(url, path, " ".join(f"{reason}".split()) or type(e).__name__) from None
     if total is not None and size < total:
-        raise failure(url, path, f"the connection ended after {size:,} of {total:,} bytes; run again to go on from there")
+        raise failure(url, path, f"the connection ended after {size:,} of {total:,} bytes; run again to go on there")
     if total is not None and size > total:
         os.remove(part)
         raise failure(url, path, f"got {size:,} bytes where {total:,} were announced; run again to start over")

@@ -4,9 +4,12 @@ Files may end in .csv, .tsv (both also with .gz) or .parquet. CSV files have a h
 cell means missing; "NA" and "null" are ordinary texts. Whole numbers become integers where nothing is lost by it:
 a column that holds "007" stays text.
 """
+import csv
 import difflib
+import gzip
 import os
 import sys
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -66,6 +69,8 @@ def load(args):
     if not args.events:
         raise InputError("event_log needs --events FILE: the log to read")
     separator = args.separator.replace("\\t", "\t")
+    if len(separator) > 1:
+        raise InputError(f"--separator is {args.separator!r}; it should be one character, or \\t for a tab")
     items, item_dense = attributes(args.items, args.item_column, args.dense, separator)
     users, user_dense = attributes(args.users, args.user_column, args.dense, separator)
     names = {name for table in (items, users) if table is not None for name in table.column_names[1:]}
@@ -78,8 +83,8 @@ def load(args):
     parts = [read_events(path, args, context, separator) for path in args.events]
     for path, (log, kind) in zip(args.events, parts):
         if (log.keys(), kind) != (parts[0][0].keys(), parts[0][1]):
-            raise InputError(f"{args.events[0]} and {path} differ: their times are of two kinds, or only one has labels; "
-                             "bring them to the same columns")
+            raise InputError(f"{args.events[0]} and {path} differ: their times are of two kinds, or only one has "
+                             "labels; bring them to the same columns")
     log = {name: concatenate([part[name] for part, _ in parts]) for name in parts[0][0]}
     user, users = join(log["user"], users, "users", args.users)
     item, items = join(log["item"], items, "items", args.items)
@@ -118,7 +123,7 @@ def attributes(path, id_column, dense, separator):
     """Read a file of items or users.
 
     Returns:
-        (table, dense): the Arrow table, first column the id, and which of its columns are numbers. (None, []) if no path.
+        (table, dense): the Arrow table, its first column the id, and the names of its numbers; (None, []) if no path.
     """
     if not path:
         return None, []
@@ -132,9 +137,9 @@ def attributes(path, id_column, dense, separator):
     counts = pc.value_counts(ids.combine_chunks()).flatten()
     double = pc.greater(counts[1], 1)
     if pc.any(double).as_py():
-        first = counts[0].filter(double)
-        raise InputError(f"{path}: {id_column} {first[0].as_py()!r} occurs {counts[1].filter(double)[0].as_py()} times, "
-                         f"{len(first):,} ids occur more than once; keep one row an id")
+        values, times = (part.filter(double) for part in counts)
+        raise InputError(f"{path}: {id_column} {values[0].as_py()!r} occurs {times[0].as_py()} times, {len(values):,} "
+                         "ids occur more than once; keep one row an id")
     numbers = [name for name in others if name in dense]
     columns = [number_values(table[n], n, path) if n in numbers else category_values(table[n], n, path) for n in others]
     return pa.table([ids, *columns], names=[id_column, *others]), numbers
@@ -227,10 +232,9 @@ def unreadable(path, error):
                       "its name says?")
 
 
-def csv_options(path, separator):
-    """Keyword arguments for pyarrow's CSV readers."""
-    separator = separator or ("\t" if path.lower().endswith((".tsv", ".tsv.gz")) else ",")
-    return dict(parse_options=pa.csv.ParseOptions(delimiter=separator))
+def delimiter(path, separator):
+    """What separates the columns of a CSV file: `separator`, or by the file's ending if that is empty."""
+    return separator or ("\t" if path.lower().endswith((".tsv", ".tsv.gz")) else ",")
 
 
 def column_names(path, separator):
@@ -238,12 +242,14 @@ def column_names(path, separator):
     try:
         if is_parquet(path):
             return pa.parquet.read_schema(path).names
-        with pa.csv.open_csv(path, **csv_options(path, separator)) as f:
-            return f.schema.names
-    except (pa.ArrowException, OSError, ValueError, TypeError) as e:
-        if "Empty CSV" in str(e):
-            raise InputError(f"{path} is empty; it should have a header line, then one row an event, item or user")
+        opener = gzip.open if path.lower().endswith(".gz") else open
+        with opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as f:  # `read` judges the encoding
+            names = next(csv.reader(f, delimiter=delimiter(path, separator)), None)
+    except (pa.ArrowException, OSError, EOFError, zlib.error, ValueError, csv.Error) as e:
         raise unreadable(path, e) from None
+    if not names:
+        raise InputError(f"{path} is empty; it should have a header line, then one row an event, item or user")
+    return names
 
 
 def require(name, names, path):
@@ -257,21 +263,23 @@ def require(name, names, path):
 
 
 def read(path, columns, separator):
-    """Read those columns as an Arrow table: CSV columns as texts, for typing to be ours and the same in all blocks."""
+    """Read those columns as an Arrow table; CSV columns become int64 where `whole` says so, else large_string."""
     for name in columns:
         require(name, columns, path)
     try:
         if is_parquet(path):
             table = pa.parquet.read_table(path, columns=columns)
         else:
-            convert = pa.csv.ConvertOptions(include_columns=columns, column_types={c: pa.large_string() for c in columns},
-                                            null_values=[""], strings_can_be_null=True)
-            options = dict(convert_options=convert, **csv_options(path, separator))
+            convert = pa.csv.ConvertOptions(column_types={name: pa.large_string() for name in columns},
+                                            include_columns=columns, null_values=[""], strings_can_be_null=True)
+            form = pa.csv.ParseOptions(delimiter=delimiter(path, separator))
             try:
-                table = pa.csv.read_csv(path, **options)
-            except pa.ArrowInvalid:  # slower, but reads texts with line breaks, and its errors name the row
-                options["parse_options"].newlines_in_values = True
-                table = pa.csv.read_csv(path, read_options=pa.csv.ReadOptions(use_threads=False), **options)
+                table = pa.csv.read_csv(path, parse_options=form, convert_options=convert)
+            except pa.ArrowInvalid:  # slower, but reads texts with line breaks anywhere, and its errors name the row
+                form.newlines_in_values = True
+                table = pa.csv.read_csv(path, pa.csv.ReadOptions(use_threads=False), form, convert)
+            table = pa.table([column if (numbers := whole(column)) is None else numbers for column in table.columns],
+                             names=columns)
     except (pa.ArrowException, OSError, ValueError) as e:
         raise unreadable(path, e) from None
     if not table.num_rows:
@@ -317,14 +325,13 @@ def id_values(column, name, path):
     if row := bad_row(missing):
         raise InputError(f"{path}: {name} is missing in row {row:,} ({pc.sum(missing).as_py():,} such rows); "
                          "every row needs an id: fill it or drop the row")
-    ids = whole(column)
+    ids = column if pa.types.is_large_string(column.type) else whole(column)
     if ids is not None:
         return ids
-    if pa.types.is_large_string(column.type):
-        return column
     if pa.types.is_integer(column.type):  # uint64 hashes
         return column.cast(pa.large_string())
-    raise InputError(f"{path}: {name} holds {column.type} values such as {column[0].as_py()!r}; ids are integers or texts")
+    raise InputError(f"{path}: {name} holds {column.type} values such as {column[0].as_py()!r}; ids are integers or "
+                     "texts")
 
 
 def time_values(column, name, path, unit):
@@ -336,8 +343,8 @@ def time_values(column, name, path, unit):
         parsed = parse(column)
         if parsed is None:
             row = max(first_failure(column, kind) for kind in TIME_TYPES)
-            raise InputError(f"{path}: {name} is {column[row].as_py()!r} in row {row + 1:,}; times are whole numbers, or "
-                             "all of one form, such as 2017-01-31 23:59:59 or 2017-01-31T23:59:59Z")
+            raise InputError(f"{path}: {name} is {column[row].as_py()!r} in row {row + 1:,}; times are whole numbers, "
+                             "or all of one form, such as 2017-01-31 23:59:59 or 2017-01-31T23:59:59Z")
         column = parsed
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         return "clock", column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False).cast(pa.int64())
@@ -346,8 +353,8 @@ def time_values(column, name, path, unit):
         with np.errstate(invalid="ignore"):
             row = first_true(~(np.isfinite(values) & (values == np.floor(values))))
         if row is not None:
-            raise InputError(f"{path}: {name} is {values[row]} in row {row + 1:,}; times that are numbers must be whole: "
-                             "round them, or write milliseconds and --time-unit ms")
+            raise InputError(f"{path}: {name} is {values[row]} in row {row + 1:,}; times that are numbers must be "
+                             "whole: round them, or write milliseconds and --time-unit ms")
     if whole(column) is None:
         raise InputError(f"{path}: {name} holds {column.type} values such as {column[0].as_py()!r}, not times")
     values = whole(column).to_numpy()
@@ -427,12 +434,13 @@ def category_values(column, name, path):
         column = column.cast(pa.int8())
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-    numbers = whole(column)
+    text = pa.types.is_large_string(column.type)
+    numbers = None if text else whole(column)
     if numbers is not None:
         return numbers
     if pa.types.is_nested(column.type):
         raise InputError(f"{path}: {name} holds {column.type} values; an attribute has one value a row: choose one")
-    if pa.types.is_floating(column.type) or pa.types.is_large_string(column.type) and fractions(column):
+    if pa.types.is_floating(column.type) or text and fractions(column):
         print(f"{path}: {name} holds fractions and is read as categories; if it is a number, name it with --dense",
               file=sys.stderr)
     return column.cast(pa.large_string())

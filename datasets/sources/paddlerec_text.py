@@ -26,8 +26,8 @@ def add_arguments(group):
     group.add_argument("--train", nargs="+", metavar="FILE", help="files of training samples, plain or .gz; required")
     group.add_argument("--test", nargs="+", metavar="FILE", help="files of test samples, plain or .gz; required")
     group.add_argument("--valid-fraction", type=float, default=0.1, metavar="F",
-                       help="share of the distinct training histories, 0 or more and less than 1, whose samples are held "
-                            "out as valid, chosen by the seed (default: 0.1)")
+                       help="share of the distinct training histories, 0 or more and less than 1, whose samples are "
+                            "held out as valid, chosen by the seed (default: 0.1)")
 
 
 def load(args):
@@ -47,16 +47,17 @@ def load(args):
     if not 0 <= args.valid_fraction < 1:
         raise InputError(f"--valid-fraction is {args.valid_fraction}; it should be at least 0 and less than 1")
     groups = [read_group(args.train), read_group(args.test)]
-    item = typed([g[name] for g in groups for name in ("history_item", "item")])  # train history, train target, test …
+    item = typed([g[name] for g in groups for name in ("history_item", "item")])  # train history, train, test …
     category = typed([g[name] for g in groups for name in ("history_category", "category")])
     items, several = item_table(item, category)
 
     events, samples = [], []
     for i, (group, name) in enumerate(zip(groups, ("train", "test"))):
         users = pd.Series([f"{name}-{n}" for n in range(group["users"])]).array
-        events.append(pd.DataFrame({"user": users.take(group["history_user"]), "item": item[2 * i], "time": group["time"]}))
-        samples.append(pd.DataFrame({"user": users.take(group["user"]), "item": item[2 * i + 1], "label": group["label"],
-                                     "split": name}))
+        events.append(pd.DataFrame({"user": users.take(group["history_user"]), "item": item[2 * i],
+                                    "time": group["time"]}))
+        samples.append(pd.DataFrame({"user": users.take(group["user"]), "item": item[2 * i + 1],
+                                     "label": group["label"], "split": name}))
     held_out = np.zeros(groups[0]["users"], bool)
     shuffled = np.random.default_rng(args.seed).permutation(len(held_out))
     held_out[shuffled[:round(args.valid_fraction * len(held_out))]] = True

@@ -104,14 +104,16 @@ def read_categories(path):
     try:
         raw = json.loads(text(path))
     except json.JSONDecodeError as e:
-        raise InputError(f"{path}, line {e.lineno}: not JSON ({e.msg}); delete it to have it downloaded again") from None
+        raise InputError(f"{path}, line {e.lineno}: not JSON ({e.msg}); delete it to have it downloaded again") \
+            from None
     category = {}
     for item, attributes in raw.items() if isinstance(raw, dict) else [("the whole", raw)]:
         try:
             if attributes:
                 category[int(item)] = int(attributes[-1])
         except (ValueError, TypeError, KeyError):
-            raise InputError(f"{path}: {item!r}: {str(attributes)[:60]} is not an item and its list of attribute ids") from None
+            raise InputError(f"{path}: {item!r}: {str(attributes)[:60]} is not an item and its list of attribute "
+                             "ids") from None
     return category
 
 
@@ -129,7 +131,8 @@ def add_times(events, directory, join):
     Raises:
         InputError: the two are not of one log.
     """
-    other = pd.concat([read_timed(find(directory, f"{name}.txt", download=False)) for name in ("train", "valid", "test")])
+    files = [find(directory, f"{name}.txt", download=False) for name in ("train", "valid", "test")]
+    other = pd.concat([read_timed(path) for path in files])
     other = other.sort_values(["user", "time"], kind="stable", ignore_index=True)
     order = np.argsort(events["user"].to_numpy(), kind="stable")
     user = events["user"].to_numpy()[order]
@@ -145,8 +148,8 @@ def add_times(events, directory, join):
     found = mine.isin(pd.MultiIndex.from_arrays([user, there, time]))
     if not found.all():
         row = np.flatnonzero(known)[~found][0]
-        raise InputError(f"the times in {directory} are of another log: user {user[row]} has no event of item {here[row]} "
-                         f"at {time[row]} there ({(~found).sum():,} of {len(user):,} events differ)")
+        raise InputError(f"the times in {directory} are of another log: user {user[row]} has no event of item "
+                         f"{here[row]} at {time[row]} there ({(~found).sum():,} of {len(user):,} events differ)")
     events.loc[order, "time"] = time
     return (f"{found.sum():,} of {len(user):,} event times were matched by item, the other {(~known).sum():,} "
             "(items without a partner) by their place in the user's order.")

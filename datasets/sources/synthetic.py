@@ -15,7 +15,7 @@ import pandas as pd
 
 from datasets.schema import InputError, Log
 
-BIAS, MATCH, NEXT, NEAR = -2.1, 3.2, 1.9, 0.5  # mean click rate about 0.37, AUC of the truth about 0.83
+BIAS, MATCH, NEXT, NEAR = -2.1, 3.2, 1.9, 0.5  # mean click rate about 0.42, AUC of the truth about 0.86
 QUALITY, PRICE = 0.4, -0.2  # standard deviation of an item's quality, and its change a deviation of log price
 TO_SUCCESSOR = 0.7  # share of the interest's moves that go to the successor
 SHOW_INTEREST, SHOW_NEXT = 0.3, 0.2  # shares of the impressions drawn from the interest and from its successor
@@ -78,8 +78,8 @@ def make_items(rng, count, categories):
     """Draw the items.
 
     Returns:
-        (items, popularity, quality): the frame of attributes; float64 [count] weights with sum 1, Zipf over the items in
-        random order; float64 [count] addends to the logit of a click.
+        (items, popularity, quality): the frame of attributes; float64 [count] weights with sum 1, Zipf over the items
+        in random order; float64 [count] addends to the logit of a click.
     """
     category = rng.permutation(np.arange(count) % categories)  # of equal size: no category is empty
     popularity = 1 / (1 + rng.permutation(count))
@@ -120,9 +120,9 @@ def impressions(rng, category, popularity, quality, successor, bias, steps, drif
     interest = rng.integers(categories, size=users)
     clock = START + steps * GAP * rng.random(users)  # starts spread over as long as a user stays: all overlap
     for step in range(steps):
-        moves = rng.random(users) < drift
         follows = rng.random(users) < TO_SUCCESSOR
-        interest = np.where(moves, np.where(follows, successor[interest], rng.integers(categories, size=users)), interest)
+        other = np.where(follows, successor[interest], rng.integers(categories, size=users))
+        interest = np.where(rng.random(users) < drift, other, interest)
 
         shown = rng.random(users)
         source = np.where(shown < SHOW_INTEREST, interest, successor[interest])

@@ -8,7 +8,7 @@ import math
 import paddle
 import paddle.nn as nn
 
-from models.layers import Activation, FieldEmbeddings, Tower, history_mask, masked_softmax
+from models.layers import Activation, FieldEmbeddings, Tower, history_mask, masked_softmax, spread
 
 
 class LocalActivationUnit(nn.Layer):
@@ -45,9 +45,9 @@ class LocalActivationUnit(nn.Layer):
     def first_layer(self, history, target):
         w1, w2, w3, w4 = paddle.split(self.linears[0].weight, 4)  # each [D, H]
         once = paddle.matmul(target, w2 - w3) + self.linears[0].bias                            # [B, H]
-        product = history * target.unsqueeze(1).expand_as(history)                              # [B, T, D]
-        x = paddle.matmul(history, w1 + w3) + paddle.matmul(product, w4)                        # [B, T, H]
-        return x + once.unsqueeze(1).expand_as(x)
+        positions = paddle.shape(history)[1]
+        product = history * spread(target, positions)                                           # [B, T, D]
+        return paddle.matmul(history, w1 + w3) + paddle.matmul(product, w4) + spread(once, positions)  # [B, T, H]
 
 
 class InterestAttention(nn.Layer):
