@@ -18,10 +18,7 @@ def whole_directory(path, overwrite=False):
     try:
         yield made
         if overwrite and os.path.isdir(path):
-            old = tempfile.mkdtemp(prefix=os.path.basename(path) + ".old-", dir=os.path.dirname(path))
-            os.rename(path, os.path.join(old, "x"))
-            os.rename(made, path)
-            shutil.rmtree(old, ignore_errors=True)
+            _exchange(made, path)
         else:
             os.rename(made, path)
     except BaseException:
@@ -44,6 +41,21 @@ def whole_file(path):
         with contextlib.suppress(OSError):
             os.remove(made)
         raise
+
+
+def _exchange(new, path):
+    """Put directory `new` in the place of directory `path`, or leave `path` as it was."""
+    folder = tempfile.mkdtemp(prefix=os.path.basename(path) + ".old-", dir=os.path.dirname(path))
+    old = os.path.join(folder, "x")
+    try:
+        os.rename(path, old)
+        os.rename(new, path)
+    except BaseException:
+        if os.path.isdir(old) and not os.path.exists(path):
+            os.rename(old, path)
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _umask():

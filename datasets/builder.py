@@ -43,25 +43,38 @@ def build(log, out, *, protocol, name, source="", seed=2026, paper_split=False, 
     Raises:
         InputError: a log that breaks the contract, an empty split, `out` exists.
     """
-    if os.path.exists(out) and not overwrite:
+    check_free(out, overwrite)
+    with tqdm(total=8, desc="preparing", unit="step", leave=False, disable=None) as bar:
+        def step(what):
+            bar.set_postfix_str(what)
+            bar.update()
+
+        return _build(log, out, protocol, name, source, seed, paper_split, min_count, recipe, overwrite, step)
+
+
+def check_free(out, overwrite):
+    """Raise InputError where `out` exists and may not be replaced."""
+    if os.path.lexists(out) and not overwrite:
         raise InputError(f"{out} exists already; remove it, choose another --out, or add --overwrite")
-    bar = tqdm(total=8, desc="preparing", unit="step", leave=False)
+    if os.path.lexists(out) and not os.path.isfile(os.path.join(out, "schema.yaml")):
+        raise InputError(f"{out} is no prepared dataset, so --overwrite does not replace it; choose another --out")
 
-    def step(what):
-        bar.set_postfix_str(what)
-        bar.update()
 
+def _build(log, out, protocol, name, source, seed, paper_split, min_count, recipe, overwrite, step):
     step("checking")
     _check(log)
     step("sorting")
     item_codes, item_ids = _codes([log.events.item, log.items.item, *([log.samples.item] if _given(log) else [])])
     user_codes, user_ids = _codes([log.events.user, *([log.users.user] if log.users is not None else []),
                                    *([log.samples.user] if _given(log) else [])])
+    _check_unique("items", "item", item_codes[1], item_ids)
+    if log.users is not None:
+        _check_unique("users", "user", user_codes[1], user_ids)
     events = _sorted_events(log, user_codes[0], item_codes[0], len(user_ids))
     step("splitting, drawing negatives")
     rng = {split: np.random.default_rng([seed, k]) for k, split in enumerate(SPLITS)}
     if protocol == "given":
-        history, samples, train = _given_samples(log, events, user_codes[-1], item_codes[-1])
+        history, samples, train = _given_samples(log, events, user_codes[-1], item_codes[-1], paper_split)
     else:
         history, samples, train = PROTOCOLS[protocol](events, rng, paper_split)
     for split, s in samples.items():
@@ -69,9 +82,11 @@ def build(log, out, *, protocol, name, source="", seed=2026, paper_split=False, 
             raise InputError(f"the {split} split is empty: protocol {protocol} found no samples for it among "
                              f"{len(events.user):,} events of {len(user_ids):,} users")
     step("vocabularies")
-    seen = samples["train"] if protocol in ("impressions", "given") else None
-    item_count = np.bincount(seen.item if seen else history.item[train], minlength=len(item_ids))
-    user_count = np.bincount(seen.user if seen else history.user[train], minlength=len(user_ids))
+    seen = [] if protocol == "impressions" else [(history.item[train], history.user[train])]
+    if protocol in ("impressions", "given"):  # these draw no negatives: every sample is of the log
+        seen.append((samples["train"].item, samples["train"].user))
+    item_count = sum(np.bincount(item, minlength=len(item_ids)) for item, _ in seen)
+    user_count = sum(np.bincount(user, minlength=len(user_ids)) for _, user in seen)
     items, item_row, fields = _table(item_ids, item_count, log.items, "item", log, min_count)
     users, user_row, user_fields = _table(user_ids, user_count, log.users, "user", log, min_count)
     context, context_fields = _context(log, samples, min_count)
@@ -87,7 +102,9 @@ def build(log, out, *, protocol, name, source="", seed=2026, paper_split=False, 
         schema = Schema(name, source, protocol, seed, log.time, [f.field for f in fields],
                         rows={k: len(s.user) for k, s in samples.items()}, recipe=recipe or {}, note=log.note)
         for split, s in samples.items():
-            truth = log.events[log.truth].to_numpy()[s.row].astype(np.float32) if log.truth else None
+            truth = None
+            if log.truth and protocol == "impressions":  # of a drawn negative nobody knows the probability
+                truth = log.events[log.truth].to_numpy()[s.row].astype(np.float32)
             _write_samples(os.path.join(made, split), s, item_row, user_row, context[split], truth)
             if truth is not None:
                 schema.best[split] = {"auc": auc(s.label, truth), "gauc": group_auc(s.user, s.label, truth)}
@@ -95,7 +112,6 @@ def build(log, out, *, protocol, name, source="", seed=2026, paper_split=False, 
         schema.counts = _counts(history, item_count, item_ids, user_ids, log)
         schema.files = dict(hashes(made))
         schema.save(made)
-    bar.close()
     return schema
 
 
@@ -111,23 +127,25 @@ def _check(log):
     for name, frame in frames.items():
         if frame is None:
             continue
-        for column in need[name]:
+        moment = [*log.context, *([log.truth] if log.truth else [])]
+        for column in [*need[name], *(moment if name == ("samples" if _given(log) else "events") else [])]:
             if column not in frame:
                 raise InputError(f"{name} have no column {column}; they have {', '.join(map(str, frame.columns))}")
-            if frame[column].isna().any():
+            if column in need[name] and frame[column].isna().any():
                 row = int(np.flatnonzero(frame[column].isna())[0])
                 raise InputError(f"{name}, row {row + 1}: {column} is missing")
     if not len(log.events):
         raise InputError("the log holds no events")
-    for name, key in (("items", "item"), ("users", "user")):
-        if frames[name] is not None and frames[name][key].duplicated().any():
-            twice = frames[name][key][frames[name][key].duplicated()]
-            raise InputError(f"{name} list {key} {twice.iloc[0]!r} more than once "
-                             f"({len(twice):,} repeated rows); keep one row for each")
-    for frame in (log.events, log.samples):
-        if frame is not None and "label" in frame and not frame.label.isin([0, 1]).all():
-            row = int(np.flatnonzero(~frame.label.isin([0, 1]))[0])
-            raise InputError(f"row {row + 1}: label is {frame.label.iloc[row]!r}, must be 0 or 1")
+    if log.events.time.dtype.kind not in "iu":
+        raise InputError(f"events.time holds {log.events.time.dtype} values, must be integers")
+    for name, column, allowed in (("events", "label", [0, 1]), ("samples", "label", [0, 1]),
+                                  ("samples", "split", list(SPLITS))):
+        if frames[name] is not None and column in frames[name]:
+            wrong = ~frames[name][column].isin(allowed).to_numpy()
+            if wrong.any():
+                row = int(wrong.argmax())
+                raise InputError(f"{name}, row {row + 1}: {column} is {_shown(frames[name][column].iloc[row])}, must "
+                                 f"be {', '.join(map(str, allowed[:-1]))} or {allowed[-1]}")
     names = [c for c in [*log.items.columns[1:], *(log.users.columns[1:] if log.users is not None else []),
                          *log.context]]
     for n in names:
@@ -135,13 +153,32 @@ def _check(log):
             raise InputError(f"a column may not be called {n!r}: the name is taken; rename it")
         if names.count(n) > 1:
             raise InputError(f"column {n!r} occurs in two of items, users and context; rename one")
+        if not isinstance(n, str) or not n or n.startswith(".") or "/" in n or "\\" in n:
+            raise InputError(f"a column may not be called {n!r}: its vocabulary is a file of that name; rename it")
+    unknown = [n for n in log.dense if n not in names]
+    if unknown:
+        raise InputError(f"dense column {unknown[0]!r} is in none of items, users and context")
+
+
+def _check_unique(name, key, codes, ids):
+    twice = codes[pd.Series(codes).duplicated().to_numpy()]
+    if len(twice):
+        raise InputError(f"{name} list {key} {_shown(ids[twice[0]])} more than once ({len(twice):,} repeated rows); "
+                         "keep one row for each")
+
+
+def _shown(value):
+    """A value for a message: 2, not np.int64(2)."""
+    return repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def _codes(columns):
-    """Integer codes shared by several id columns: list of int64 [n] each, and the ids in order of first sight."""
-    kinds = {c.dtype.kind if isinstance(c.dtype, np.dtype) else "O" for c in columns if len(c)}
-    if len(kinds) > 1:  # integers here, strings there: compare what they look like
-        columns = [c.astype(str) for c in columns]
+    """Integer codes shared by several id columns: list of int64 [n] each, and the ids in order of first sight.
+
+    Ids are compared as integers where all columns hold such, else as what they look like.
+    """
+    whole = all(c.dtype.kind == "i" for c in columns if len(c))
+    columns = [c.astype(np.int64 if whole else str) for c in columns]
     codes, ids = pd.factorize(pd.concat(columns, ignore_index=True))
     cuts = np.cumsum([len(c) for c in columns])[:-1]
     return np.split(codes.astype(np.int64), cuts), pd.Index(ids)
@@ -154,15 +191,21 @@ def _sorted_events(log, user, item, users):
     return Events(user[order], item[order], time[order], label, order, users, log.time == "seconds")
 
 
-def _given_samples(log, events, user, item):
-    """Samples as the source gives them; a sample's history is the whole sequence of its user."""
+def _given_samples(log, events, user, item, paper_split):
+    """Samples as the source gives them; a sample's history is the whole sequence of its user.
+
+    Valid is left out where the source has none; with `paper_split` its samples go to train. The histories of the
+    users in train are part of train: most of their items are never a target.
+    """
     n = np.bincount(events.user, minlength=events.users)
     label = log.samples.label.to_numpy().astype(np.int8)
+    of = log.samples.split.replace("valid", "train") if paper_split else log.samples.split
     samples = {}
     for split in SPLITS:
-        i = np.flatnonzero((log.samples.split == split).to_numpy())
-        samples[split] = Samples(user[i], n[user[i]], item[i], label[i], n[user[i]].astype(np.int64), i)
-    return events, samples, np.ones(len(events.user), bool)
+        i = np.flatnonzero((of == split).to_numpy())
+        if len(i) or split != "valid":
+            samples[split] = Samples(user[i], n[user[i]], item[i], label[i], n[user[i]].astype(np.int64), i)
+    return events, samples, np.isin(events.user, samples["train"].user)
 
 
 class _Column:
@@ -173,12 +216,11 @@ class _Column:
         self.name = field.name
 
 
-def _text(column):
-    """Category values as text; whole floats (an integer column with gaps) lose their '.0'."""
-    if column.dtype.kind == "f" if isinstance(column.dtype, np.dtype) else False:
-        if (column.dropna() % 1 == 0).all():
-            column = column.astype("Int64")
-    return column.astype(object).where(column.notna(), None).map(lambda v: None if v is None else str(v))
+def _text(values):
+    """Distinct category values as text; where all are whole floats (integers with gaps) they lose their '.0'."""
+    if values.dtype.kind == "f" and (np.abs(values) < 2 ** 53).all() and (values % 1 == 0).all():
+        values = values.astype(np.int64)
+    return [str(v) for v in values]
 
 
 def _category(name, of, column, weight, min_count):
@@ -187,9 +229,11 @@ def _category(name, of, column, weight, min_count):
     Args:
         column: raw values, [N]; weight: occurrences in train of each row, [N].
     """
-    codes, values = pd.factorize(_text(column))
+    codes, raw = pd.factorize(column)
+    same, values = pd.factorize(np.array(_text(raw), object))  # 7 and "7" are one value
+    codes = np.append(same, -1)[codes]
     count = np.bincount(codes[codes >= 0], weights=weight[codes >= 0], minlength=len(values)).astype(np.int64)
-    rank = np.lexsort((np.asarray(values, dtype=str), -count)) if len(values) else np.array([], np.int64)
+    rank = np.array(sorted(range(len(values)), key=lambda k: (-count[k], values[k])), np.int64)
     rank = rank[count[rank] >= min_count]
     index = np.full(len(values) + 1, UNKNOWN, np.int32)  # the last entry serves code -1, a missing value
     index[rank] = FIRST_ID + np.arange(len(rank))
@@ -200,15 +244,20 @@ def _category(name, of, column, weight, min_count):
 
 
 def _dense(name, of, column, weight):
-    """Mean and standard deviation over the occurrences in train; missing values stay NaN in the file."""
+    """Mean and standard deviation over the occurrences in train; missing values stay NaN in the file.
+
+    Both are of the numbers as stored, in float32, whose rounding must not pass for variation.
+    """
     values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     if np.isinf(values).any() or np.abs(np.nan_to_num(values)).max(initial=0) > np.finfo(np.float32).max:
         raise InputError(f"dense column {name!r} holds infinity or a number beyond float32")
+    values = values.astype(np.float32).astype(np.float64)
     known = ~np.isnan(values) & (weight > 0)
     mean, std = 0.0, 1.0
     if known.any():
         mean = float(np.average(values[known], weights=weight[known]))
-        std = float(np.sqrt(np.average((values[known] - mean) ** 2, weights=weight[known]))) or 1.0
+        std = float(np.sqrt(np.average((values[known] - mean) ** 2, weights=weight[known])))
+        std = std if std > 1e-9 * abs(mean) else 1.0  # all the same
     return _Column(Field(name, of, "dense", 0, mean, std), values.astype(np.float32))
 
 
@@ -229,14 +278,17 @@ def _table(ids, count, frame, of, log, min_count):
     row[order] = FIRST_ID + np.arange(len(ids))
     known = int((count >= max(min_count, 1)).sum())
     columns = [_Column(Field("item", "item", "category", FIRST_ID + known), None)] if of == "item" else []
-    raw = pa.array(ids[order]) if not pd.api.types.is_object_dtype(ids) else pa.array(ids[order].astype(str))
+    whole = ids.dtype.kind == "i"
+    raw = pa.array(ids[order].to_numpy(np.int64)) if whole else pa.array(ids[order].to_numpy(object), pa.string())
     table = {of: pa.concat_arrays([pa.nulls(FIRST_ID, raw.type), raw]),
              "count": pa.array(np.concatenate([[0, 0], count[order]]), pa.int64())}
     if frame is not None:
-        key = frame[of].astype(str) if ids.dtype.kind in "OT" or not isinstance(ids.dtype, np.dtype) else frame[of]
-        frame = frame.set_axis(pd.Index(key)).reindex(ids[order])
+        at = pd.Index(frame[of].astype(np.int64 if whole else str)).get_indexer(ids[order])
         for name in frame.columns[1:]:
-            column = _column(name, of, frame[name].reset_index(drop=True), count[order], log, min_count)
+            values = frame[name].reset_index(drop=True)
+            if values.dtype.kind in "iu":  # with gaps it would become float, and large integers another number
+                values = values.astype("Int64" if values.dtype.kind == "i" else "UInt64")
+            column = _column(name, of, values.reindex(at), count[order], log, min_count)
             special = [np.nan] * FIRST_ID if name in log.dense else [PADDING, UNKNOWN]
             table[name] = pa.array(np.concatenate([np.array(special, column.values.dtype), column.values]))
             columns.append(column)

@@ -166,18 +166,17 @@ class PopularItems:
     def __init__(self, items):
         if not len(items):
             raise InputError("the train split is empty: no user of it has an event")
-        self.cumulative = np.cumsum(np.bincount(items))
-        if len(np.unique(items[:1000])) < 2 and len(np.unique(items)) < 2:
+        self.events = np.bincount(items)
+        if np.count_nonzero(self.events) < 2:
             raise InputError("no negatives can be drawn: the train split holds a single item")
+        self.end = np.cumsum(self.events)  # item i owns the tickets [end[i] − events[i], end[i])
 
     def __call__(self, users, positives, rng):
-        drawn = positives.copy()
-        todo = np.arange(len(users))
-        while len(todo):
-            tickets = rng.integers(0, self.cumulative[-1], len(todo))
-            drawn[todo] = np.searchsorted(self.cumulative, tickets, side="right")
-            todo = todo[drawn[todo] == positives[todo]]
-        return drawn
+        known = positives < len(self.events)  # others have no events in train, and no tickets to leave out
+        own = np.where(known, self.events[np.where(known, positives, 0)], 0)
+        first = np.where(known, self.end[np.where(known, positives, 0)] - own, self.end[-1])
+        ticket = rng.integers(0, self.end[-1] - own)
+        return np.searchsorted(self.end, np.where(ticket < first, ticket, ticket + own), side="right")
 
 
 def _with_negatives(events, position, chosen, draw, rng):

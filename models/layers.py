@@ -45,9 +45,14 @@ class FieldEmbeddings(nn.Layer):
         """Embedding v of the target (candidate) item, [B, D]."""
         return self._join([self.tables[n](batch[f"target_{n}"]) for n in self.names["item"]])   # [B, D]
 
-    def side(self, batch):
-        """User and context fields and the dense columns, [B, S]; None where the dataset has none."""
+    def side(self, batch, like=None):
+        """User and context fields and the dense columns, [B, S]; None where the dataset has none.
+
+        With `like` [N, ...] the fields have one row, the request's, that all N candidates share.
+        """
         parts = [self.tables[n](batch[f"{of}_{n}"]) for of in ("user", "context") for n in self.names[of]]
+        if like is not None:
+            parts = [p.expand([paddle.shape(like)[0], p.shape[-1]]) for p in parts]
         if "dense" in batch:
             parts.append(batch["dense"])
         return self._join(parts) if parts else None                                             # [B, S]

@@ -2,6 +2,7 @@
 
 Shapes: B rows, T history positions, D width of an item's embedding.
 """
+import paddle
 import paddle.nn as nn
 
 from models.layers import FieldEmbeddings, Tower, history_mask, sum_pooling
@@ -25,3 +26,10 @@ class Base(nn.Layer):
         parts = [interest, self.embeddings.target(batch), self.embeddings.side(batch)]
         logit = self.tower(parts, batch["target_item"])
         return (logit, mask) if return_attention else logit
+
+    def rank(self, batch, return_attention=False):
+        """Logits [N] of N candidates of one user, as in DIN; the pooled history is the same for all."""
+        mask, target = history_mask(batch), self.embeddings.target(batch)    # [1, T], [N, D]
+        interest = sum_pooling(self.embeddings.history(batch), mask).expand_as(target)
+        logit = self.tower([interest, target, self.embeddings.side(batch, like=target)], batch["target_item"])
+        return (logit, mask.expand([paddle.shape(target)[0], -1])) if return_attention else logit

@@ -49,6 +49,23 @@ class LocalActivationUnit(nn.Layer):
         product = history * spread(target, positions)                                           # [B, T, D]
         return paddle.matmul(history, w1 + w3) + paddle.matmul(product, w4) + spread(once, positions)  # [B, T, H]
 
+    def rank(self, history, target):
+        """Scores of N targets against one history: history [T, D], target [N, D] → [N, T].
+
+        For a fixed e_j the first layer is linear in v, so all positions and targets are one product:
+        v·(W₂ − W₃ + diag(e_j)·W₄) + e_j·(W₁+W₃) + b.
+        """
+        w1, w2, w3, w4 = paddle.split(self.linears[0].weight, 4)                                # each [D, H]
+        slope = (w2 - w3).unsqueeze(1) + history.t().unsqueeze(-1) * w4.unsqueeze(1)            # [D, T, H]
+        shift = paddle.matmul(history, w1 + w3) + self.linears[0].bias                          # [T, H]
+        weight = paddle.concat([slope.flatten(1), shift.flatten().unsqueeze(0)])                # [D + 1, T·H]
+        one = paddle.ones_like(target[:, :1])
+        x = paddle.matmul(paddle.concat([target, one], 1), weight)                              # [N, T·H]
+        x = x.reshape([-1, self.linears[0].weight.shape[1]])                                    # [N·T, H]
+        for k, activation in enumerate(self.activations):
+            x = activation(x if k == 0 else self.linears[k](x))
+        return self.out(x).reshape([-1, paddle.shape(history)[0]])                              # [N, T]
+
 
 class InterestAttention(nn.Layer):
     """v_U = Σ_j a_j · e_j with a_j from the local activation unit: the user's interest in this one target.
@@ -65,9 +82,17 @@ class InterestAttention(nn.Layer):
 
     def forward(self, history, target, mask):
         """Returns interest [B, D] and weights a [B, T]; padding weighs exactly 0, an empty history gives zeros."""
-        score = self.unit(history, target, mask)
-        weight = masked_softmax(score * self.scale, mask) if self.softmax else score * mask
+        weight = self.weigh(self.unit(history, target, mask), mask)
         return paddle.matmul(weight.unsqueeze(1), history).squeeze(1), weight
+
+    def rank(self, history, target, mask):
+        """The same for one history [1, T, D], mask [1, T] and N targets [N, D]: [N, D] and [N, T]."""
+        weight = self.weigh(self.unit.rank(history[0], target), mask)
+        return paddle.matmul(weight, history[0]), weight
+
+    def weigh(self, score, mask):
+        """a from s, [B, T] → [B, T]."""
+        return masked_softmax(score * self.scale, mask) if self.softmax else score * mask
 
 
 class DIN(nn.Layer):
@@ -96,4 +121,15 @@ class DIN(nn.Layer):
         target = self.embeddings.target(batch)                               # [B, D]
         interest, weight = self.attention(history, target, mask)             # [B, D], [B, T]
         logit = self.tower([interest, target, self.embeddings.side(batch)], batch["target_item"])
+        return (logit, weight) if return_attention else logit
+
+    def rank(self, batch, return_attention=False):
+        """Logits [N] of N candidates of one user: history_* [1, T], user_* and context_* [1], target_* [N], dense [N, …].
+
+        Equal to `forward` with the user's row repeated N times, but the user's side is computed once.
+        """
+        history, mask = self.embeddings.history(batch), history_mask(batch)  # [1, T, D], [1, T]
+        target = self.embeddings.target(batch)                               # [N, D]
+        interest, weight = self.attention.rank(history, target, mask)        # [N, D], [N, T]
+        logit = self.tower([interest, target, self.embeddings.side(batch, like=target)], batch["target_item"])
         return (logit, weight) if return_attention else logit

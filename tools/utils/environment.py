@@ -26,6 +26,7 @@ def set_up(config):
     if runner["cpu_tuning"] and new:
         os.environ.update(new)
         say("set for this process: " + " ".join(f"{k}={v}" for k, v in new.items()))
+    os.environ.setdefault("GLOG_minloglevel", "2")  # errors of Paddle's C++ side only
     warnings.filterwarnings("ignore", message="No ccache found")
     with contextlib.redirect_stderr(io.StringIO()):  # Paddle warns of every OMP_NUM_THREADS other than 1
         import paddle  # noqa: F401

@@ -1,13 +1,16 @@
 """From a checkpoint to an export bundle.
 
-    model.json (Paddle 3) or model.pdmodel (Paddle 2)   model.pdiparams   the inference program and its weights
+    model.json (Paddle 3) or model.pdmodel (Paddle 2)   model.pdiparams   scores rows, each with its own history
+    rank.json or rank.pdmodel                            scores many candidates of one user, with the same weights
     schema.yaml  items.parquet  users.parquet  vocab/    from the prepared dataset
-    signature.yaml                                       the program's inputs and output, history_cap, origin
+    signature.yaml                                       the programs' inputs and outputs, history_cap, origin
     request.example.json                                 a request that `paddle_infer.py --request` can score
 """
+import filecmp
 import json
 import os
 import shutil
+import warnings
 
 import numpy as np
 import paddle
@@ -23,8 +26,8 @@ from tools.utils import checkpoint, run
 
 
 
-class _Served(nn.Layer):
-    """The net with a click probability as output."""
+class _Scorer(nn.Layer):
+    """Click probabilities [B] of a batch of rows, each with its own history."""
 
     def __init__(self, net):
         super().__init__()
@@ -32,6 +35,18 @@ class _Served(nn.Layer):
 
     def forward(self, batch):
         return F.sigmoid(self.net(batch))
+
+
+class _Ranker(nn.Layer):
+    """Click probabilities [N] and attention [N, T] of N candidates of one user: the user's side is computed once."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, batch):
+        logit, weight = self.net.rank(batch, return_attention=True)
+        return F.sigmoid(logit), weight
 
 
 def export(config, data, out):
@@ -44,8 +59,13 @@ def export(config, data, out):
     net.eval()
     spec = model.input_spec(config, schema)
     with whole_directory(out, overwrite=True) as made:
-        served = paddle.jit.to_static(_Served(net), input_spec=[spec], full_graph=True)
-        paddle.jit.save(served, os.path.join(made, "model"))
+        for name, layer, inputs in (("model", _Scorer(net), spec), ("rank", _Ranker(net), _one_user(spec))):
+            program = paddle.jit.to_static(layer, input_spec=[inputs], full_graph=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Paddle's own, about its graph builder
+                paddle.jit.save(program, os.path.join(made, name))
+        if filecmp.cmp(os.path.join(made, "model.pdiparams"), os.path.join(made, "rank.pdiparams"), shallow=False):
+            os.remove(os.path.join(made, "rank.pdiparams"))  # the programs share their weights
         for name in ("items.parquet", "users.parquet"):
             shutil.copyfile(os.path.join(data, name), os.path.join(made, name))
         shutil.copytree(os.path.join(data, "vocab"), os.path.join(made, "vocab"))
@@ -58,12 +78,21 @@ def export(config, data, out):
             "inputs": list(spec)}
 
 
+def _one_user(spec):
+    """The inputs of `rank`: one row of everything but the candidates' own."""
+    own = ("target_time",)
+    return {name: paddle.static.InputSpec([1, *s.shape[1:]] if not name.startswith(("target_", "dense")) or name in own
+                                          else s.shape, s.dtype, name) for name, s in spec.items()}
+
+
 def _write_signature(made, config, spec, state, path, data):
     signature = {
         "model": config["model"],
-        "inputs": {name: {"shape": [d if d and d > 0 else None for d in s.shape], "dtype": _dtype(s)}
-                   for name, s in spec.items()},
-        "output": {"probability": {"shape": [None], "dtype": "float32"}},
+        "programs": {
+            "model": {"inputs": _describe(spec), "outputs": {"probability": {"shape": [None], "dtype": "float32"}}},
+            "rank": {"inputs": _describe(_one_user(spec)),
+                     "outputs": {"probability": {"shape": [None], "dtype": "float32"},
+                                 "attention": {"shape": [None, None], "dtype": "float32"}}}},
         "history_cap": config["runner"]["history_cap"],
         "origin": {"checkpoint": path, "epoch": state["epoch"], "valid": state["valid"], "data_dir": data,
                    "paddle": paddle.__version__}}
@@ -71,8 +100,10 @@ def _write_signature(made, config, spec, state, path, data):
         yaml.safe_dump(signature, f, sort_keys=False, allow_unicode=True)
 
 
-def _dtype(spec):
-    return str(spec.dtype).rpartition(".")[2].lower()
+def _describe(spec):
+    """{input: {shape, dtype}}; None stands for any size."""
+    return {name: {"shape": [d if d and d > 0 else None for d in s.shape],
+                   "dtype": str(s.dtype).rpartition(".")[2].lower()} for name, s in spec.items()}
 
 
 def _write_example(made, data, schema):

@@ -10,6 +10,7 @@ A request:
      "context": {"hour": "12"}}                     optional
 """
 import os
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,17 @@ from datasets.reader import ItemTable, UserTable, read_parquet, standardise
 from datasets.schema import PADDING, UNKNOWN, InputError
 
 KEYS = ("user", "user_attributes", "time", "history", "candidates", "context")
+
+
+@dataclass
+class Encoded:
+    """A request as arrays: history_* [1, T], target_* [N], user_* and context_* [1], dense [N, …], history_time [1, T],
+    target_time [1]; with the raw candidate ids, which of them [N] the catalogue knows, and how many history events it
+    does not."""
+    arrays: dict
+    candidates: list
+    known: np.ndarray
+    unknown_history: int
 
 
 class RequestEncoder:
@@ -39,7 +51,7 @@ class RequestEncoder:
                 self.values[f.name] = dict(zip(table["value"].to_pylist(), table["index"].to_pylist()))
 
     def encode(self, request):
-        """Check one request and return (arrays by input name, raw candidate ids, which are known, unknown history)."""
+        """Check one request; returns `Encoded`."""
         _check(isinstance(request, dict), "a request must be an object with history and candidates")
         for key in request:
             _check(key in KEYS, f"unknown key {key!r}; a request has {', '.join(KEYS)}")
@@ -47,17 +59,16 @@ class RequestEncoder:
         candidates = request.get("candidates")
         _check(isinstance(candidates, list) and candidates, "candidates must be a list of at least one item")
         ids, target, given = self._candidates(candidates)
-        n = len(ids)
         arrays = {}
         for f in self.schema.item_fields:
             column = self.items.fields[f.name]
-            row = column[history] if len(history) else np.array([PADDING])
-            arrays[f"history_{f.name}"] = np.repeat(row[None, :].astype(np.int64), n, 0)
+            row = column[history] if len(history) else np.array([PADDING])  # an empty history is one padded position
+            arrays[f"history_{f.name}"] = row[None, :].astype(np.int64)
             arrays[f"target_{f.name}"] = given.get(f.name, column[target]).astype(np.int64)
-        self._side(request, arrays, target, given, n)
-        arrays["history_time"] = np.repeat((times if len(times) else np.array([0]))[None, :], n, 0)
-        arrays["target_time"] = np.full(n, _time(request.get("time", int(times[-1]) if len(times) else 0), "time"))
-        return arrays, ids, target > UNKNOWN, int((history == UNKNOWN).sum())
+        self._side(request, arrays, target, given, len(ids))
+        arrays["history_time"] = (times if len(times) else np.array([0]))[None, :]
+        arrays["target_time"] = np.array([_time(request.get("time", int(times[-1]) if len(times) else 0), "time")])
+        return Encoded(arrays, ids, target > UNKNOWN, int((history == UNKNOWN).sum()))
 
     def _history(self, events):
         _check(isinstance(events, list), "history must be a list, oldest event first")
@@ -113,7 +124,7 @@ class RequestEncoder:
                 index = self.users.fields[f.name][row] if f.of == "user" else UNKNOWN
                 if f.name in own[f.of]:
                     index = self._value(f, own[f.of][f.name])
-                arrays[f"{f.of}_{f.name}"] = np.full(n, index, np.int64)
+                arrays[f"{f.of}_{f.name}"] = np.array([index], np.int64)
             elif f.kind == "dense":
                 if f.of == "item":
                     column = given.get(f.name, self.items.dense[target, position["item"]])

@@ -15,7 +15,8 @@ def score_split(bundle, data, split, batch_size, out=None):
     """Metrics of one split of dataset `data`; with `out` the predictions are written as well."""
     if batch_size < 1:
         raise InputError("--batch-size must be at least 1")
-    reader = Reader(data, split, batch_size, bundle.signature["history_cap"], times="history_time" in bundle.inputs)
+    reader = Reader(data, split, batch_size, bundle.signature["history_cap"],
+                    times="history_time" in bundle.programs["model"].inputs)
     ours, theirs = ([dataclasses.asdict(f) for f in s.fields] for s in (reader.schema, bundle.schema))
     if ours != theirs or reader.items.rows != bundle.encoder.items.rows:
         raise InputError(f"{data} is not the dataset that the bundle was trained on: fields or vocabularies differ")

@@ -1,0 +1,199 @@
+"""What several test files share: a small log with every kind of column, settings for tiny nets, and tools run cheaply."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+
+from datasets.builder import build
+from datasets.schema import Log
+from tools.utils import config as settings
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TINY = ["runner.visualdl=false", "runner.train_batch_size=64", "runner.bucket_batches=4", "runner.history_cap=12",
+        "runner.print_interval=5", "hyper_parameters.embedding_size=4", "hyper_parameters.tower=[8,4]",
+        "hyper_parameters.optimizer.learning_rate=0.01"]
+TINY_DIN = [*TINY, "hyper_parameters.attention_units=[6,5]"]
+
+
+def small_log(users=60, impressions=40, items=90, seed=0):
+    """Impressions of users who click items of their two favourite categories (0.85) and seldom others (0.1).
+
+    Item attributes: category (text), brand (text, some missing), maker (integer); item dense: price (some missing).
+    User attribute: age (some missing). Context: hour. Six users never click: their histories are empty throughout.
+    """
+    rng = np.random.default_rng(seed)
+    category = rng.integers(0, 8, items)
+    price = np.round(rng.lognormal(2, 0.7, items), 2)
+    price[::11] = np.nan
+    item_frame = pd.DataFrame({
+        "item": [f"i{k}" for k in range(items)], "category": [f"c{k}" for k in category],
+        "brand": [None if k % 13 == 0 else f"b{k % 10}" for k in range(items)],
+        "maker": category % 3, "price": price})
+    user_frame = pd.DataFrame({"user": [f"u{k}" for k in range(users)],
+                               "age": [None if k % 9 == 0 else ("young", "middle", "old")[k % 3] for k in range(users)]})
+    favourite = np.array([rng.choice(8, 2, replace=False) for _ in range(users)])
+    user = np.repeat(np.arange(users), impressions)
+    item = rng.integers(0, items, len(user))
+    likes = (category[item][:, None] == favourite[user]).any(1)
+    item = np.where(~likes & (rng.random(len(user)) < 0.3),  # show what they like more often than chance would
+                    np.array([rng.choice(np.flatnonzero(category == favourite[u, 0])) for u in user]), item)
+    likes = (category[item][:, None] == favourite[user]).any(1)
+    label = (rng.random(len(user)) < np.where(likes, 0.85, 0.1)).astype(int)
+    label[user % 10 == 7] = 0
+    time = 1_700_000_000 + rng.integers(0, 500_000, len(user))
+    events = pd.DataFrame({"user": [f"u{k}" for k in user], "item": [f"i{k}" for k in item], "time": time,
+                           "label": label, "hour": [f"h{t // 3600 % 4}" for t in time]})
+    return Log(events, item_frame, user_frame, context=["hour"], dense=["price"])
+
+
+def small_dataset(directory, name="small", protocol="impressions", **log):
+    """`small_log` prepared at `directory`/`name`; returns the path as text."""
+    out = os.path.join(str(directory), name)
+    build(small_log(**log), out, protocol=protocol, name=name, seed=3)
+    return out
+
+
+def settings_of(model, *overrides):
+    """The resolved settings of a model with `-o` overrides."""
+    return settings.load(os.path.join(ROOT, "models", model, "config.yaml"), list(overrides))
+
+
+def random_batch(schema, rows, lengths, seed=0, width=None):
+    """A batch as the reader gives it, of random indices. lengths: history length of each row, or one for all."""
+    rng = np.random.default_rng(seed)
+    lengths = np.broadcast_to(np.asarray(lengths), rows)
+    width = max(1, int(lengths.max())) if width is None else width
+    real = np.arange(width) < lengths[:, None]
+    batch = {}
+    for f in schema.item_fields:
+        batch[f"history_{f.name}"] = np.where(real, rng.integers(1, f.size, real.shape), 0)
+        batch[f"target_{f.name}"] = rng.integers(1, f.size, rows)
+    for of in ("user", "context"):
+        for f in schema.categories(of):
+            batch[f"{of}_{f.name}"] = rng.integers(1, f.size, rows)
+    if schema.dense_fields:
+        batch["dense"] = rng.normal(size=(rows, len(schema.dense_fields))).astype(np.float32)
+    batch["label"] = (rng.random(rows) < 0.5).astype(np.float32)
+    return batch
+
+
+def scramble(net, seed=0, scale=0.4):
+    """Give every weight and every buffer of a net a random value that matters (variances positive, padding 0)."""
+    rng = np.random.default_rng(seed)
+    for name, tensor in net.state_dict().items():
+        value = rng.normal(0, scale, tensor.shape)
+        if name.endswith("variance"):
+            value = 0.5 + np.abs(value)
+        if name.startswith("embeddings.tables"):
+            value[0] = 0
+        tensor.set_value(value.astype(np.float32))
+    return net
+
+
+# ------------------------------------------------------------------------------------------ the tools as processes
+
+class Result:
+    """What a tool did. `json` is the last line of its standard output."""
+
+    def __init__(self, status, out, err):
+        self.status, self.out, self.err = status, out, err
+
+    @property
+    def json(self):
+        return json.loads(self.out.splitlines()[-1])
+
+    @property
+    def lines(self):
+        """Lines of standard error that a person sees, progress bars (which a carriage return overwrites) left out."""
+        return [line.rpartition("\r")[2].strip() for line in self.err.splitlines() if line.rpartition("\r")[2].strip()]
+
+
+def run_tool(tool, *arguments, cwd, **env):
+    """Run tools/<tool>.py as a user does, in a process of its own, from directory `cwd`."""
+    done = subprocess.run([sys.executable, os.path.join(ROOT, "tools", f"{tool}.py"), *map(str, arguments)], cwd=str(cwd),
+                          capture_output=True, text=True, timeout=300, env={**os.environ, **env})
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+class ToolServer:
+    """Runs tools in forks of one process that has imported Paddle: the same as `run_tool`, without its seconds of import.
+
+    Example:
+        with ToolServer() as tools:
+            result = tools.run("infer", "-m", "models/din/config.yaml", cwd=tmp_path)
+    """
+
+    PROGRAM = """
+import json, os, runpy, signal, sys
+sys.path.insert(0, sys.argv[1])
+import numpy, pandas, pyarrow.parquet, pyarrow.ipc, paddle, paddle.inference
+import datasets.builder, tools.utils.training
+for line in sys.stdin:
+    job = json.loads(line)
+    pid = os.fork()
+    if not pid:
+        break
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+else:
+    sys.exit()
+os.chdir(job["cwd"])
+for fd, path in ((0, os.devnull), (1, job["out"]), (2, job["err"])):
+    os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), fd)
+sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)
+sys.argv = job["argv"]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+    def __init__(self, folder):
+        self.folder, self.jobs = str(folder), 0
+
+    def __enter__(self):
+        self.process = subprocess.Popen([sys.executable, "-c", self.PROGRAM, ROOT], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                                        env={**os.environ, "OMP_NUM_THREADS": "1"})
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait(30)
+        self.process.stdout.close()
+
+    def run(self, tool, *arguments, cwd, interrupt=None):
+        """Run tools/<tool>.py; with `interrupt`, a function of the standard error so far, send Ctrl-C once it is true."""
+        self.jobs += 1
+        out, err = (os.path.join(self.folder, f"{self.jobs}.{k}") for k in ("out", "err"))
+        job = {"argv": [os.path.join(ROOT, "tools", f"{tool}.py"), *map(str, arguments)], "cwd": str(cwd), "out": out,
+               "err": err}
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        pid = int(self.process.stdout.readline())
+        if interrupt:
+            until = time.time() + 60
+            while not interrupt(_text(err)):
+                if time.time() > until:
+                    os.kill(pid, signal.SIGKILL)
+                    self.process.stdout.readline()
+                    raise AssertionError(f"the moment to interrupt {tool} never came: {_text(err)}")
+                time.sleep(0.002)
+            os.kill(pid, signal.SIGINT)
+        return Result(int(self.process.stdout.readline()), _text(out), _text(err))
+
+
+def _text(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace", newline="") as f:
+            return f.read()
+    except FileNotFoundError:
+        return ""
+
+
+def tree(directory):
+    """Every file below `directory` with its size, {relative path: bytes}; to see what a failed tool left behind."""
+    return {os.path.relpath(os.path.join(folder, name), directory): os.path.getsize(os.path.join(folder, name))
+            for folder, _, names in os.walk(str(directory)) for name in names}
