@@ -3,6 +3,7 @@
 Every protocol gets the same sorted arrays (`Events`) and gives, for each split, a `Samples`. The names are part of
 the contract (README.md, "Protocols"): the same log under two of them differs by 0.1 AUC.
 """
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +58,8 @@ def every_prefix(events, rng, paper_split):
 
     With `paper_split` there is no valid and the training prefixes go up to the last but one. Users with
     fewer than four events (three with `paper_split`) give no samples. Negatives: one a positive, uniform over
-    the items of the log that the user never touched.
+    the items that the user never touched: in train those that train has seen (an item of the future must not
+    teach the model that unknown items are never clicked), in valid and test all of the log.
     """
     events = events.positives()
     position, n = events.position()
@@ -67,10 +69,12 @@ def every_prefix(events, rng, paper_split):
     rows = {"train": (left >= first_train) & (position >= 1), "valid": left == 1, "test": left == 0}
     if paper_split:
         del rows["valid"]
-    draw = UntouchedItems(events)
-    samples = {split: _with_negatives(events, position, np.flatnonzero(keep & enough), draw, rng[split])
+    train = (left >= first_train) | ~enough
+    untouched = UntouchedItems(events)
+    samples = {split: _with_negatives(events, position, np.flatnonzero(keep & enough),
+                                      untouched.among(events.item[train]) if split == "train" else untouched, rng[split])
                for split, keep in rows.items()}
-    return events, samples, (left >= first_train) | ~enough
+    return events, samples, train
 
 
 def last_event(events, rng, paper_split):
@@ -135,6 +139,12 @@ class UntouchedItems:
         self.width = int(self.items[-1]) + 1
         self.touched = np.unique(events.user.astype(np.int64) * self.width + events.item)
 
+    def among(self, items):
+        """The same, but only out of `items`."""
+        fewer = copy.copy(self)
+        fewer.items = np.unique(items)
+        return fewer
+
     def __call__(self, users, positives, rng):
         drawn = np.empty(len(users), np.int64)
         todo = np.arange(len(users))
@@ -153,7 +163,7 @@ class UntouchedItems:
             lo, hi = np.searchsorted(self.touched, [user * self.width, (user + 1) * self.width])
             free = np.setdiff1d(self.items, self.touched[lo:hi] - user * self.width)
             if not len(free):
-                raise InputError(f"no negatives can be drawn: a user touched all {len(self.items):,} items of the log; "
+                raise InputError(f"no negatives can be drawn: a user touched all {len(self.items):,} items; "
                                  "use protocol impressions with labels, or a log with more items")
             mine = todo[users[todo] == user]
             drawn[mine] = free[rng.integers(0, len(free), len(mine))]

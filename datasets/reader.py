@@ -66,16 +66,23 @@ def _entity(table, schema, of):
     for f in schema.fields:
         if f.of != of or f.name == "item":
             continue
-        if f.name not in table.column_names:
-            raise InputError(f"{of}s.parquet has no column {f.name}, which schema.yaml lists; prepare the dataset again")
-        column = table[f.name].to_numpy()
+        column = _column(table, f.name, f"{of}s.parquet", f.kind == "dense")
         if f.kind == "dense":
             dense.append(standardise(column, f))
         else:
             _check_range(column, f.size, f"{of}s.parquet, column {f.name}")
             fields[f.name] = column.astype(np.int64)
     dense = np.stack(dense, 1) if dense else np.zeros((table.num_rows, 0), np.float32)
-    return fields, dense, table["count"].to_numpy()
+    return fields, dense, _column(table, "count", f"{of}s.parquet")
+
+
+def _column(table, name, where, gaps=False):
+    """A column as a NumPy array; InputError where the file lacks it, or it has missing values without `gaps`."""
+    if name not in table.column_names:
+        raise InputError(f"{where} has no column {name}; it has {', '.join(table.column_names)}")
+    if table[name].null_count and not gaps:
+        raise InputError(f"{where}, column {name} has {table[name].null_count:,} missing values")
+    return table[name].to_numpy()
 
 
 def _check_range(index, size, where):
@@ -121,22 +128,25 @@ class Reader:
             table = pa.ipc.open_file(pa.memory_map(path)).read_all()
         except (pa.ArrowException, OSError) as e:
             raise InputError(f"{path} is not a readable Arrow file: {' '.join(str(e).split())[:160]}") from None
+        for name in ("item", "time"):
+            if name not in table.column_names:
+                raise InputError(f"{path} has no column {name}; it has {', '.join(table.column_names)}")
         item, time = table["item"].combine_chunks(), table["time"].combine_chunks()
         self.offsets = item.offsets.to_numpy().astype(np.int64)
         self.event_item, self.event_time = item.values.to_numpy(), time.values.to_numpy()
+        if not np.array_equal(self.offsets, time.offsets.to_numpy()):
+            raise InputError(f"{path}: the lists of item and time differ in length; prepare the dataset again")
+        _check_range(self.event_item, self.items.rows, f"{path}, column item")
 
     def _read_samples(self, directory, split):
         paths = sorted(glob.glob(os.path.join(glob.escape(directory), split, "part-*.parquet")))
         if not paths:
             raise InputError(f"{directory} has no {split} split; it has {', '.join(self.schema.rows)}")
         table = pa.concat_tables([read_parquet(p) for p in paths])
-        missing = {"sequence", "end", "user", "item", "label", "time"} - set(table.column_names)
-        if missing:
-            raise InputError(f"{paths[0]} has no column {', '.join(sorted(missing))}")
         if not table.num_rows:
             raise InputError(f"the {split} split of {directory} is empty")
         self.sequence, self.end, self.user, self.item, self.label, self.time = (
-            table[c].to_numpy() for c in ("sequence", "end", "user", "item", "label", "time"))
+            _column(table, c, split) for c in ("sequence", "end", "user", "item", "label", "time"))
         lengths = np.diff(self.offsets)
         _check_range(self.sequence, len(lengths), f"{split}, column sequence")
         _check_range(self.user, self.users.rows, f"{split}, column user")
@@ -147,7 +157,7 @@ class Reader:
         self.context = {}
         for f in self.schema.fields:
             if f.of == "context":
-                column = table[f.name].to_numpy()
+                column = _column(table, f.name, split, f.kind == "dense")
                 if f.kind == "dense":
                     self.context[f.name] = standardise(column, f)
                 else:

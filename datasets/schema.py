@@ -140,12 +140,13 @@ class Schema:
                 raw = yaml.safe_load(f)
             raw["fields"] = [Field(**x) for x in raw["fields"]]
             schema = cls(**raw)
-        except (yaml.YAMLError, TypeError, KeyError, UnicodeDecodeError) as e:
+            sizes = {name: facts["bytes"] for name, facts in schema.files.items()}
+        except (yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError) as e:  # ValueError: not UTF-8
             raise InputError(f"{path} is not a schema that this version reads: {' '.join(str(e).split())}") from None
         if schema.version != VERSION:
             raise InputError(f"{path} has version {schema.version}, this code reads {VERSION}; prepare the data again")
-        for name, facts in schema.files.items():
-            check_size(os.path.join(directory, name), facts["bytes"])
+        for name, size in sizes.items():
+            check_size(os.path.join(directory, name), size)
         return schema
 
 

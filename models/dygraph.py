@@ -24,7 +24,7 @@ class ClickModel:
     def create_model(self, config, schema):
         raise NotImplementedError
 
-    def needs_times(self, config):
+    def needs_times(self, config, schema):
         """Whether the net reads history_time and target_time."""
         return False
 

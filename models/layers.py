@@ -18,7 +18,8 @@ class FieldEmbeddings(nn.Layer):
         width: columns of every table.
         std: standard deviation of the start values; row 0, the padding, is 0 and stays 0.
         sparse: gradients hold only the rows that occur. Holds in dynamic graph alone: inside `to_static` the same
-            lookup gives a dense gradient.
+            lookup gives a dense gradient. Unlike the dense one it does not leave the padding row out by itself: a net
+            must mask what it reads of a history.
 
     Example:
         >>> from types import SimpleNamespace as Field
@@ -81,7 +82,7 @@ def sum_pooling(history, mask):
 
 def masked_softmax(score, mask):
     """Softmax over the real positions, [B, T] → [B, T]; padding gets exactly 0, and so does a row without any."""
-    score = score - (1.0 - mask) * 1e9
+    score = score * mask - (1.0 - mask) * 1e9  # the first factor keeps gradients off padding, exactly
     weight = F.softmax(score, -1) * mask
     return weight
 
@@ -115,17 +116,19 @@ class Dice(nn.Layer):
     def statistics(self, s, mask):
         """Mean and variance of each channel over the real rows, [C] and [C]; moves the running ones."""
         flat = s.reshape([-1, s.shape[-1]])                                # [N, C]
+        step = 1 - self.momentum
         if mask is None:
             weight = paddle.full([1, flat.shape[0]], 1.0 / flat.shape[0])  # [1, N]
         else:
-            weight = mask.reshape([1, -1])
-            weight = weight / paddle.clip(weight.sum(), min=1.0)
+            real = mask.sum()
+            weight = mask.reshape([1, -1]) / paddle.clip(real, min=1.0)
+            step = step * paddle.clip(real, max=1.0)                       # 0 where no position is real
         mean = paddle.matmul(weight, flat)                                 # [1, C]
         variance = paddle.matmul(weight, paddle.square(flat - mean))       # [1, C]
         mean, variance = mean.squeeze(0), variance.squeeze(0)
         with paddle.no_grad():
-            self.mean.set_value(self.momentum * self.mean + (1 - self.momentum) * mean)
-            self.variance.set_value(self.momentum * self.variance + (1 - self.momentum) * variance)
+            self.mean.set_value(self.mean + step * (mean - self.mean))
+            self.variance.set_value(self.variance + step * (variance - self.variance))
         return mean, variance
 
 

@@ -7,38 +7,27 @@ A request (the bundle's request.example.json is one) names a history, oldest fir
 requests gives a list of answers. The answer is the last line of standard output.
 """
 import argparse
-import json
 import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from datasets.schema import InputError
 from tools.utils import cli, environment
 
 
 def work(args):
     environment.set_up({"runner": {"threads": args.threads, "cpu_tuning": not args.no_cpu_tuning}})
+    from tools.utils.request import read_requests
     from tools.utils.serving import Bundle
     bundle = Bundle(args.bundle, args.threads or os.cpu_count() or 1, args.onednn, args.use_gpu)
     if args.request:
-        requests = _read_json(args.request)
+        requests = read_requests(args.request)
         if isinstance(requests, list):
             return {"bundle": args.bundle, "answers": [bundle.rank(r) for r in requests]}
         return {"bundle": args.bundle, **bundle.rank(requests)}
     from tools.utils.score_split import score_split
     return {"bundle": args.bundle, **score_split(bundle, args.data or bundle.signature["origin"]["data_dir"], args.split,
                                                  args.batch_size, args.out)}
-
-
-def _read_json(path):
-    try:
-        with (sys.stdin if path == "-" else open(path, encoding="utf-8")) as f:
-            return json.load(f)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
-    except (ValueError, RecursionError) as e:
-        raise InputError(f"{path} is not JSON: {' '.join(str(e).split())[:120]}") from None
 
 
 def main():

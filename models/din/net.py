@@ -21,19 +21,20 @@ class LocalActivationUnit(nn.Layer):
 
     Args:
         width: D.  hidden: widths of the MLP's hidden layers.  activation: relu, prelu or dice.
+        bias: of the score; a softmax would not see it, so that it could not learn.
 
     Example:
         >>> LocalActivationUnit(8, [80, 40], "prelu")(paddle.rand([2, 5, 8]), paddle.rand([2, 8]), paddle.ones([2, 5])).shape
         [2, 5]
     """
 
-    def __init__(self, width, hidden, activation):
+    def __init__(self, width, hidden, activation, bias=True):
         super().__init__()
         widths = [4 * width, *hidden]
         self.width = width
         self.linears = nn.LayerList([nn.Linear(a, b) for a, b in zip(widths, widths[1:])])
         self.activations = nn.LayerList([Activation(activation, b) for b in hidden])
-        self.out = nn.Linear(widths[-1], 1)
+        self.out = nn.Linear(widths[-1], 1, bias_attr=None if bias else False)
 
     def forward(self, history, target, mask):
         """history [B, T, D], target [B, D], mask [B, T] → scores [B, T], meaningless where padded."""
@@ -77,7 +78,7 @@ class InterestAttention(nn.Layer):
 
     def __init__(self, width, hidden, activation, softmax=False):
         super().__init__()
-        self.unit = LocalActivationUnit(width, hidden, activation)
+        self.unit = LocalActivationUnit(width, hidden, activation, bias=not softmax)
         self.softmax, self.scale = softmax, 1.0 / math.sqrt(width)
 
     def forward(self, history, target, mask):

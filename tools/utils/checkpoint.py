@@ -6,6 +6,7 @@ it with pickling forbidden, so a stranger's checkpoint can hold wrong numbers bu
 import json
 import os
 import zipfile
+import zlib
 
 import numpy as np
 import paddle
@@ -15,8 +16,15 @@ from datasets.schema import InputError
 
 
 def save(path, net, state, optimizer=None):
-    """Write the weights (buffers too), `state` (JSON-able) and, if given, the optimiser's moments."""
+    """Write the weights (buffers too), `state` (JSON-able) and, if given, the optimiser's moments.
+
+    Raises:
+        InputError: a weight is not finite; the checkpoint written before stays.
+    """
     arrays = {f"weights/{k}": v.numpy() for k, v in net.state_dict().items()}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise InputError(f"{name} is not finite after the last step; try a smaller learning rate or clip_norm")
     if optimizer is not None:
         arrays.update({f"optimizer/{k}": v.numpy() for k, v in _moments(net, optimizer).items()})
     arrays["state"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
@@ -31,7 +39,7 @@ def load(path, net, model, optimizer=None):
         InputError: no such file, not a checkpoint, one of another model, or of other sizes.
     """
     arrays = read(path)
-    state = json.loads(bytes(arrays.pop("state")).decode())
+    state = arrays.pop("state")
     if state.get("model") != model:
         raise InputError(f"{path} is a checkpoint of model {state.get('model')}, not of {model}")
     weights = {k[8:]: v for k, v in arrays.items() if k.startswith("weights/")}
@@ -42,6 +50,8 @@ def load(path, net, model, optimizer=None):
         if ours != theirs:
             raise InputError(f"{path} does not fit this net: {name} is {theirs} there and {ours} here; "
                              "were hyper_parameters or the dataset changed?")
+        if weights[name].dtype != np.float32:
+            raise InputError(f"{path} is no checkpoint of this program: {name} is {weights[name].dtype}, not float32")
     for name, tensor in own.items():
         tensor.set_value(weights[name])
     if optimizer is not None:
@@ -50,15 +60,20 @@ def load(path, net, model, optimizer=None):
 
 
 def read(path):
-    """All arrays of a checkpoint file, {name: array}."""
+    """All arrays of a checkpoint file, {name: array}, and its `state` as a dict."""
     if not os.path.isfile(path):
         raise InputError(f"no checkpoint at {path}; train first with tools/trainer.py")
     try:
+        with zipfile.ZipFile(path):  # np.load alone would take a lone array, too
+            pass
         with np.load(path, allow_pickle=False) as f:
             arrays = {k: f[k] for k in f.files}
-        json.loads(bytes(arrays["state"]).decode())
+        arrays["state"] = json.loads(bytes(arrays["state"]).decode())
+        if not isinstance(arrays["state"], dict):
+            raise ValueError("its state is not an object")
         return arrays
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as e:
+    except (ValueError, KeyError, EOFError, OSError, RecursionError, NotImplementedError, zipfile.BadZipFile,
+            zlib.error) as e:
         raise InputError(f"{path} is not a whole checkpoint: {' '.join(str(e).split())[:120]}") from None
 
 

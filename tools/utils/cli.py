@@ -15,11 +15,11 @@ def run(parser, work):
     Exit status: 0 done; 1 wrong input, a full disk or an unreadable file (one line says which); 2 a wrong flag;
     130 Ctrl-C; 143 SIGTERM. An error of ours, a bug, keeps its traceback.
     """
-    args = parser.parse_args()
     started = time.time()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    stdout = _reserve_stdout()
     try:
+        args = parser.parse_args()  # that of prepare also reads a file
+        stdout = _reserve_stdout()
         result = work(args)
     except InputError as e:
         _stop(f"error: {e}", 1)

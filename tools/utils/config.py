@@ -8,7 +8,9 @@ Example:
     >>> c["model"], c["runner"]["epochs"]
     ('din', 3)
 """
+import datetime
 import difflib
+import operator
 import os
 
 import yaml
@@ -24,14 +26,16 @@ CHOICES = {
     "hyper_parameters.schedule.kind": ("constant", "cosine", "exponential"),
     "hyper_parameters.activation": ("relu", "prelu", "dice"),
 }
-LEAST = {  # smallest value allowed
+LEAST = {  # smallest value allowed, for lists of each element
     "runner.epochs": 1, "runner.train_batch_size": 1, "runner.infer_batch_size": 1, "runner.print_interval": 1,
-    "runner.history_cap": 1, "runner.bucket_batches": 0, "runner.save_interval": 0, "runner.early_stop": 0, "runner.threads": 0, "runner.seed": 0,
-    "hyper_parameters.embedding_size": 1, "hyper_parameters.optimizer.learning_rate": 0,
+    "runner.history_cap": 1, "runner.bucket_batches": 0, "runner.save_interval": 0, "runner.early_stop": 0,
+    "runner.threads": 0, "runner.seed": 0,
+    "hyper_parameters.embedding_size": 1, "hyper_parameters.tower": 1, "hyper_parameters.attention_units": 1,
     "hyper_parameters.optimizer.clip_norm": 0, "hyper_parameters.schedule.warmup_steps": 0,
-    "hyper_parameters.schedule.gamma": 0, "hyper_parameters.plateau.patience": 0, "hyper_parameters.plateau.factor": 0,
+    "hyper_parameters.schedule.gamma": 0, "hyper_parameters.plateau.patience": 0,
     "hyper_parameters.regularization": 0, "hyper_parameters.dropout": 0, "hyper_parameters.embedding_std": 0,
 }
+ABOVE = {"hyper_parameters.optimizer.learning_rate": 0, "hyper_parameters.plateau.factor": 0}  # not even equal
 MOST = {"hyper_parameters.plateau.factor": 1, "hyper_parameters.schedule.gamma": 1, "hyper_parameters.dropout": 0.99}
 
 
@@ -54,15 +58,18 @@ def load(path, overrides=()):
     model_file = os.path.join(folder, "config.yaml")
     config = _extend(config, read_yaml(model_file))
     if not os.path.samefile(path, model_file):
-        _merge(config, own, "", path)
+        _merge(config, own, "", path, config)
     for text in overrides:
         key, eq, value = text.partition("=")
         if not eq:
             raise InputError(f"-o {text}: write key=value, for example runner.epochs=3")
-        nested = value = _parse(value, text)
-        for part in reversed(key.strip().split(".")):
+        key = key.strip()
+        nested = value = _parse(value, text, flatten(config).get(key))
+        if key == "model" and value != model:
+            raise InputError(f"-o {text}: the model is chosen with -m, whose settings differ from model to model")
+        for part in reversed(key.split(".")):
             nested = {part: nested}
-        _merge(config, nested, "", f"-o {text}")
+        _merge(config, nested, "", f"-o {text}", config)
     _check_ranges(config)
     return config
 
@@ -80,7 +87,7 @@ def read_yaml(path):
             data = yaml.safe_load(f)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
+    except (yaml.YAMLError, ValueError) as e:  # ValueError: not UTF-8, or a date such as 2024-13-01
         raise InputError(f"{path} is not YAML: {' '.join(str(e).split())}") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder; name the YAML file in it") from None
@@ -102,11 +109,28 @@ def flatten(config, prefix=""):
     return flat
 
 
-def _parse(value, text):
+def nearest(name, known, section=None):
+    """The end of a message about an unknown key: the likeliest of `known`, or what there is (in `section`).
+
+    A key's last part counts as much as the whole, so that the right key in the wrong section is found.
+    """
+    def likeness(key):
+        return sum(difflib.SequenceMatcher(None, a, b).ratio()
+                   for a, b in ((name, key), (name.split(".")[-1], key.split(".")[-1])))
+
+    best = max(known, key=likeness)
+    return f"; nearest is {best}" if likeness(best) > 1 else f"; known here: {', '.join(section or known)}"
+
+
+def _parse(value, text, default):
+    """The value of an override. Where text is asked for, 007, 1e3 and 2024-01-05 are what they look like."""
     try:
-        return yaml.safe_load(value) if value.strip() else ""
-    except yaml.YAMLError:
+        parsed = yaml.safe_load(value) if value.strip() else ""
+    except (yaml.YAMLError, ValueError):
+        if isinstance(default, str):
+            return value.strip()
         raise InputError(f"-o {text}: {value!r} is not a YAML value") from None
+    return value.strip() if isinstance(default, str) and isinstance(parsed, (int, float, datetime.date)) else parsed
 
 
 def _extend(config, model):
@@ -116,27 +140,20 @@ def _extend(config, model):
     return config
 
 
-def _merge(config, new, prefix, where):
+def _merge(config, new, prefix, where, root):
     for k, v in new.items():
         name = f"{prefix}{k}"
         if k not in config:
-            raise InputError(f"{where}: unknown key {name}{_nearest(name, config, prefix)}")
+            raise InputError(f"{where}: unknown key {name}{nearest(name, flatten(root), config)}")
         if isinstance(config[k], dict):
             if not isinstance(v, dict):
                 raise InputError(f"{where}: {name} is a section; set one of its keys: {', '.join(config[k])}")
-            _merge(config[k], v, f"{name}.", where)
+            _merge(config[k], v, f"{name}.", where, root)
         elif isinstance(v, dict):
-            raise InputError(f"{where}: {name} is a value, not a section{_nearest(name + '.' + next(iter(v), ''), config, prefix)}")
+            inner = next(iter(flatten(v, f"{name}.")), name)
+            raise InputError(f"{where}: {name} is a value, not a section{nearest(inner, flatten(root), config)}")
         else:
             config[k] = _typed(name, v, config[k], where)
-
-
-def _nearest(name, config, prefix):
-    known = {prefix + k: k for k in flatten(config)}
-    near = difflib.get_close_matches(name, known, 1, 0.5)
-    if not near:  # right key, wrong section
-        near = [k for k in known if k.split(".")[-1] == name.split(".")[-1]][:1]
-    return f"; nearest is {near[0]}" if near else f"; known here: {', '.join(config)}"
 
 
 def _typed(name, value, default, where):
@@ -144,7 +161,7 @@ def _typed(name, value, default, where):
     if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
         try:
             value = float(value)  # YAML reads 1 as an integer and 1e-3 as text
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
     if kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)
@@ -165,9 +182,9 @@ def _check_ranges(config):
             near = difflib.get_close_matches(str(flat[name]), allowed, 1)
             raise InputError(f"{name} is {flat[name]!r}, must be one of {', '.join(allowed)}"
                              + (f"; nearest is {near[0]}" if near else ""))
-    for name, least in LEAST.items():
-        if name in flat and flat[name] < least:
-            raise InputError(f"{name} is {flat[name]}, must be at least {least}")
-    for name, most in MOST.items():
-        if name in flat and flat[name] > most:
-            raise InputError(f"{name} is {flat[name]}, must be at most {most}")
+    for bounds, broken, words in ((LEAST, operator.lt, "at least"), (ABOVE, operator.le, "above"),
+                                  (MOST, operator.gt, "at most")):
+        for name, bound in bounds.items():
+            values = flat.get(name, [])
+            if any(broken(v, bound) for v in (values if isinstance(values, list) else [values])):
+                raise InputError(f"{name} is {values}, must be {words} {bound}")

@@ -9,7 +9,9 @@ A request:
      "candidates": ["i1", {"item": "new", "category": "c3"}],   attributes given here win over items.parquet
      "context": {"hour": "12"}}                     optional
 """
+import json
 import os
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -174,3 +176,14 @@ def _time(raw, where):
     _check(isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) < 2 ** 62,
            f"{where} is {raw!r}, must be an integer")
     return raw
+
+
+def read_requests(path):
+    """A request, or a list of them, from a JSON file; - reads standard input."""
+    try:
+        with (sys.stdin if path == "-" else open(path, encoding="utf-8")) as f:
+            return json.load(f)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except (ValueError, RecursionError) as e:
+        raise InputError(f"{path} is not JSON: {' '.join(str(e).split())[:120]}") from None

@@ -9,8 +9,9 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
+from datasets.atomic import whole_file
 from datasets.reader import Reader
-from datasets.schema import InputError
+from datasets.schema import InputError, Schema
 from tools.utils import checkpoint, run
 from tools.utils import config as settings
 from tools.utils.log import log_to, say
@@ -20,10 +21,10 @@ from tools.utils.predict import predict
 
 def train(config, data):
     """Train as `config` says on the prepared dataset `data`; returns the result as a dict."""
-    out = _open_directory(config)
+    out, r = run.directory(config), config["runner"]
+    _check_free(out, r)
     model = run.bind(config)
-    r = config["runner"]
-    readers = _readers(config, data, model.needs_times(config))
+    readers = _readers(config, data, model.needs_times(config, Schema.load(data)))
     schema = readers["train"].schema
     net = run.create_net(model, config, schema)
     optimizer = model.create_optimizer(net, config)
@@ -33,7 +34,9 @@ def train(config, data):
     latest, best = (os.path.join(out, "checkpoints", f) for f in ("latest.npz", "best.npz"))
     if r["resume"] and os.path.exists(latest):
         state = checkpoint.load(latest, net, config["model"], optimizer)
-    settings.save(config, os.path.join(out, "config.yaml"))
+    _open_directory(out, r)  # only now, so that wrong input leaves no trace and harms no older run
+    with whole_file(os.path.join(out, "config.yaml")) as made:
+        settings.save(config, made)
     with log_to(os.path.join(out, "log.txt")), _Scalars(out, r["visualdl"]) as scalars:
         say(f"{config['model']} on {schema.name} ({schema.protocol}): " + ", ".join(
             f"{k} {n.rows:,}" for k, n in readers.items()) + f" samples; {_parameters(net):,} parameters")
@@ -61,20 +64,20 @@ def train(config, data):
 
 def _train_epoch(model, net, optimizer, regularization, reader, config, state, save):
     """One pass over train, from state["batch"] on. Returns samples a second."""
-    r, h = config["runner"], config["hyper_parameters"]
+    r = config["runner"]
     net.train()
     started, rows, label, logit = time.perf_counter(), 0, [], []
     left = reader.rows - state["batch"] * r["train_batch_size"]
     with tqdm(total=left, desc=f"epoch {state['epoch'] + 1}", unit=" samples", unit_scale=True, leave=False) as bar:
         for batch in reader.epoch(state["epoch"], state["batch"]):
-            if h["dropout"]:  # the mask of a step depends on its number alone, so that a resumed run draws the same
-                paddle.seed(_mix(r["seed"], state["step"]))
+            # dropout of a step depends on its number alone, so that a resumed run draws the same
+            paddle.seed(_mix(r["seed"], state["step"]))
             optimizer.set_lr(_learning_rate(config, state, reader.batches))
             loss, scores, parts = model.train_forward(net, model.create_feeds(batch), regularization)
+            _add(state["loss"], parts, len(batch["label"]), state["step"])
             loss.backward()
             optimizer.step()
             optimizer.clear_grad()
-            _add(state["loss"], parts, len(batch["label"]))
             label.append(batch["label"])
             logit.append(scores.numpy())
             state["step"] += 1
@@ -90,25 +93,25 @@ def _train_epoch(model, net, optimizer, regularization, reader, config, state, s
 
 
 def _refresh(bar, state, label, logit):
-    """Loss and AUC so far on the bar; a loss that is no number ends the run, its last checkpoint stays."""
+    """Loss and AUC so far on the bar."""
     mean = state["loss"]["loss"] / state["loss"]["rows"]
-    if not math.isfinite(mean):
-        raise InputError(f"the loss is {mean} at step {state['step']}; try a smaller learning rate or clip_norm")
     recent = slice(-200, None)  # AUC over at most 200 batches, so that its cost does not grow
     bar.set_postfix(loss=f"{mean:.4f}", auc=f"{auc(np.concatenate(label[recent]), np.concatenate(logit[recent])):.4f}")
 
 
-def _add(total, parts, rows):
+def _add(total, parts, rows, step):
+    """Add up the parts of the loss; one that is no number ends the run, its last checkpoint stays."""
     for name, value in parts.items():
-        total[name] = total.get(name, 0.0) + float(value) * rows
+        value = float(value)
+        if not math.isfinite(value):
+            raise InputError(f"the {name} is {value} at step {step + 1}; try a smaller learning rate or clip_norm")
+        total[name] = total.get(name, 0.0) + value * rows
     total["rows"] = total.get("rows", 0) + rows
 
 
 def _record(out, state, valid, config, optimizer, speed, scalars):
     """Write the epoch's line, decide about best, early stop and plateau. Returns whether this epoch is the best."""
     loss = {k: v / state["loss"]["rows"] for k, v in state["loss"].items() if k != "rows"}
-    if not all(map(math.isfinite, loss.values())):
-        raise InputError(f"the loss of epoch {state['epoch']} is {loss['loss']}; try a smaller learning rate or clip_norm")
     line = {"epoch": state["epoch"], "step": state["step"], "learning_rate": optimizer.get_lr(), "train": loss,
             "valid": valid}
     with open(os.path.join(out, "metrics.jsonl"), "a", encoding="utf-8") as f:
@@ -175,15 +178,16 @@ def format_metrics(m):
                     for k in ("auc", "gauc", "logloss", "pcoc"))
 
 
-def _open_directory(config):
-    r, out = config["runner"], run.directory(config)
+def _check_free(out, r):
+    if os.path.isdir(os.path.join(out, "checkpoints")) and not r["resume"] and not r["overwrite"]:
+        raise InputError(f"{out} holds a run already; add -o runner.resume=true to go on with it, "
+                         "runner.overwrite=true to replace it, or runner.name=NAME for a new one")
+
+
+def _open_directory(out, r):
     if os.path.isdir(os.path.join(out, "checkpoints")) and not r["resume"]:
-        if not r["overwrite"]:
-            raise InputError(f"{out} holds a run already; add -o runner.resume=true to go on with it, "
-                             "runner.overwrite=true to replace it, or runner.name=NAME for a new one")
         shutil.rmtree(out)
     os.makedirs(out, exist_ok=True)
-    return out
 
 
 def _readers(config, data, times=False):
