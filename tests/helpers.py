@@ -15,9 +15,9 @@ from tools.utils import config as settings
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TINY = ["runner.visualdl=false", "runner.train_batch_size=64", "runner.bucket_batches=4", "runner.history_cap=12",
-        "runner.print_interval=5", "hyper_parameters.embedding_size=4", "hyper_parameters.tower=[8,4]",
-        "hyper_parameters.optimizer.learning_rate=0.01"]
-TINY_DIN = [*TINY, "hyper_parameters.attention_units=[6,5]"]
+        "runner.print_interval=5", "hyper_parameters.activation=dice", "hyper_parameters.embedding_size=4",
+        "hyper_parameters.tower=[8,4]", "hyper_parameters.optimizer.learning_rate=0.01"]
+TINY_DIN = [*TINY, "hyper_parameters.attention_softmax=false", "hyper_parameters.attention_units=[6,5]"]
 
 
 def small_log(users=60, impressions=40, items=90, seed=0):
@@ -95,6 +95,92 @@ def scramble(net, seed=0, scale=0.4):
     return net
 
 
+# ------------------------------------------------------------------------------------- what must hold for every net
+
+def probabilities(net, batch):
+    """Click probabilities [B] in evaluation."""
+    import paddle
+    net.eval()
+    with paddle.no_grad():
+        return paddle.nn.functional.sigmoid(net({k: paddle.to_tensor(v) for k, v in batch.items()})).numpy()
+
+
+def check_invariants(net, schema, tolerance=1e-6):
+    """Extra padding, batch mates and batch size change no prediction by more than `tolerance`; 9 rows of all lengths."""
+    batch = random_batch(schema, 9, [0, 0, 1, 1, 2, 5, 9, 17, 30], seed=5)
+    whole = probabilities(net, batch)
+    assert np.std(whole) > 0.02 and 0.001 < whole.min() and whole.max() < 0.999, whole  # a test that can fail
+    padded = {k: np.pad(v, ((0, 0), (0, 13))) if k.startswith("history_") else v for k, v in batch.items()}
+    close(probabilities(net, padded), whole, tolerance)
+    for row, length in enumerate([1, 1, 1, 1, 2, 5, 9, 17, 30]):  # alone, and padded no further than it needs
+        alone = {k: v[row:row + 1, :length] if k.startswith("history_") else v[row:row + 1] for k, v in batch.items()}
+        close(probabilities(net, alone), whole[row:row + 1], tolerance)
+    shuffled = np.random.default_rng(1).permutation(np.repeat(np.arange(9), 40))
+    close(probabilities(net, {k: v[shuffled] for k, v in batch.items()}), whole[shuffled], tolerance)
+
+
+def trained(model, data, directory, *overrides, **scrambled):
+    """A run on disk as the trainer leaves it, with scrambled weights in place of trained ones: settings, binding, net."""
+    from datasets.schema import Schema
+    from tools.utils import checkpoint, run
+    config = settings_of(model, *overrides, f"runner.data_dir={data}", f"runner.model_save_path={directory}")
+    binding = run.bind(config)
+    net = scramble(run.create_net(binding, config, Schema.load(data)), **scrambled)
+    folder = os.path.join(run.directory(config), "checkpoints")
+    checkpoint.save(os.path.join(folder, "best.npz"), net, {"model": model, "epoch": 1, "valid": None})
+    settings.save(config, os.path.join(run.directory(config), "config.yaml"))
+    net.eval()
+    return config, binding, net
+
+
+def check_saving(model, data, directory, *overrides):
+    """A checkpoint read into a net with other start weights gives the same predictions, to the bit."""
+    from datasets.schema import Schema
+    from tools.utils import checkpoint, run
+    config, binding, net = trained(model, data, directory, *overrides)
+    schema = Schema.load(data)
+    other = run.create_net(binding, settings_of(model, *overrides, "runner.seed=99"), schema)
+    batch = random_batch(schema, 30, np.arange(30) % 12)
+    assert np.abs(probabilities(other, batch) - probabilities(net, batch)).max() > 1e-3
+    checkpoint.load(run.checkpoint_path(config), other, model)
+    close(probabilities(other, batch), probabilities(net, batch), 0)
+
+
+def check_export(model, data, directory, *overrides, lengths=range(51), onednn=(False, True), tolerance=1e-6):
+    """The bundle's programs give the dynamic graph's predictions: batch sizes 1, 7 and 500, the lengths given, empty
+    histories, rows of different lengths, and one user's candidates through the rank program."""
+    import paddle
+    from datasets.schema import Schema
+    from tools.utils.export import export
+    from tools.utils.serving import Bundle
+    config, _, net = trained(model, data, directory, *overrides, scale=0.3)
+    schema, out = Schema.load(data), os.path.join(str(directory), "bundle")
+    export(config, data, out)
+    bundles = [Bundle(out, onednn=o) for o in onednn]
+    for rows in (1, 7, 500):
+        for length in lengths:
+            for mixed in (False, True):
+                if rows == 1 and mixed or length % 25 and (rows == 500 or rows == 7 and not mixed):
+                    continue
+                batch = random_batch(schema, rows, np.arange(rows) % (length + 1) if mixed else length, seed=length)
+                expected = probabilities(net, batch)
+                one_user = {k: v[:1] if k.startswith(("history_", "user_", "context_")) else v for k, v in batch.items()}
+                repeated = {k: v if len(v) == rows else np.repeat(v, rows, 0) for k, v in one_user.items()}
+                ranked = probabilities(net, repeated)
+                with paddle.no_grad():
+                    _, weight = net({k: paddle.to_tensor(v) for k, v in repeated.items()}, return_attention=True)
+                for bundle in bundles:
+                    close(bundle.score(batch), expected, tolerance)
+                    score, attention = bundle.programs["rank"](one_user)
+                    close(score.reshape(-1), ranked, tolerance)
+                    close(attention, weight.numpy(), 1e-5)
+    assert np.std(expected) > 0.01
+
+
+def close(a, b, tolerance):
+    np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
+
+
 # ------------------------------------------------------------------------------------------ the tools as processes
 
 class Result:
@@ -147,7 +233,16 @@ for fd, path in ((0, os.devnull), (1, job["out"]), (2, job["err"])):
     os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), fd)
 sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)
 sys.argv = job["argv"]
-runpy.run_path(sys.argv[0], run_name="__main__")
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+    status = 0
+except SystemExit as e:  # anything else keeps its traceback
+    status = e.code or 0
+    if not isinstance(status, int):
+        print(status, file=sys.stderr)
+        status = 1
+sys.stdout.flush(), sys.stderr.flush()
+os._exit(status)  # taking Paddle down in an orderly way costs half a second
 """
 
     def __init__(self, folder):

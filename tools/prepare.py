@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from datasets.builder import build, check_free
 from datasets.protocols import PROTOCOLS
-from datasets.schema import InputError
+from datasets.schema import InputError, Schema
 from datasets.sources import SOURCES
 from tools.utils import cli
 from tools.utils.config import nearest, read_yaml
@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
                  "last_event (last event of each user, users split 80/10/10), impressions (labels in the log, "
                  "split by time); default every_prefix. paddlerec_text is always `given`")
         add("--out", metavar="DIR", help="directory to write; default data/NAME")
-        add("--name", help="name of the dataset; default the source's name, or the recipe's")
+        add("--name", help="name of the dataset; default the last part of --out, or else the source's name")
         add("--seed", type=int, default=2026,
             help="of negatives and random splits; the same seed gives the same bytes; default 2026")
         add("--paper-split", action="store_true",
@@ -55,7 +55,7 @@ class Parser(argparse.ArgumentParser):
         known = first.parse_known_args(argv)[0]
         recipe = read_yaml(known.config) if known.config else {}
         source = known.source or recipe.get("source")
-        if source in SOURCES:
+        if str(source) in SOURCES:
             module = SOURCES[source]
             module.add_arguments(self.add_argument_group(f"source {source}", module.__doc__.split("\n")[0]))
         elif not known.source and recipe:
@@ -76,7 +76,7 @@ class Parser(argparse.ArgumentParser):
         argv, names = [], [a.dest for a in self._actions if a.dest not in ("help", "config")]
         for key, value in recipe.items():
             if key not in names:
-                self.error(f"unknown key {key}{nearest(key, names)}")
+                self.error(f"unknown key {key}{nearest(str(key), names)}")
             flag = "--" + key.replace("_", "-")
             if isinstance(value, dict):
                 self.error(f"{key} is a section, must be a value or a list of values")
@@ -94,16 +94,31 @@ def prepare(argv):
     return _prepare(Parser().parse_args(argv))
 
 
+def check_same(directory, recipe):
+    """Raise InputError where the dataset in `directory` was prepared with other options than the recipe's."""
+    args, schema = Parser().parse_args(["--config", recipe]), Schema.load(directory)
+    wanted = {"source": args.source, "seed": args.seed, "protocol": _protocol(args), **_in_force(args)}
+    found = {"source": schema.source, "seed": schema.seed, "protocol": schema.protocol, **schema.recipe}
+    for key in wanted:
+        if wanted[key] != found.get(key):
+            raise InputError(f"{directory} was prepared with {key} {found.get(key)}, but {recipe} says {wanted[key]}; "
+                             "remove the directory, or give the recipe another name")
+
+
+def _protocol(args):
+    return args.protocol or ("given" if args.source == "paddlerec_text" else "every_prefix")
+
+
 def _prepare(args):
     if not args.source:
         raise InputError(f"name a --source ({', '.join(sorted(SOURCES))}) or a --config with one")
-    protocol = args.protocol or ("given" if args.source == "paddlerec_text" else "every_prefix")
+    protocol = _protocol(args)
     if (protocol == "given") != (args.source == "paddlerec_text"):
         raise InputError(f"protocol {protocol} does not fit source {args.source}: paddlerec_text holds samples already "
                          "(protocol given), all others hold events")
     if args.seed < 0 or args.min_count < 1:
         raise InputError("--seed must not be negative, --min-count must be at least 1")
-    name = args.name or args.source
+    name = args.name or os.path.basename(os.path.normpath(args.out or args.source))
     out = args.out or os.path.join("data", name)
     check_free(out, args.overwrite)  # before any work is done
     say(f"reading {args.source}")

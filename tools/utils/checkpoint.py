@@ -69,8 +69,8 @@ def read(path):
         with np.load(path, allow_pickle=False) as f:
             arrays = {k: f[k] for k in f.files}
         arrays["state"] = json.loads(bytes(arrays["state"]).decode())
-        if not isinstance(arrays["state"], dict):
-            raise ValueError("its state is not an object")
+        if not isinstance(arrays["state"], dict) or "epoch" not in arrays["state"]:
+            raise ValueError("its state names no epoch")
         return arrays
     except (ValueError, KeyError, EOFError, OSError, RecursionError, NotImplementedError, zipfile.BadZipFile,
             zlib.error) as e:

@@ -105,7 +105,7 @@ def flatten(config, prefix=""):
     """{'runner.epochs': 3, …} from nested dicts."""
     flat = {}
     for k, v in config.items():
-        flat.update(flatten(v, f"{prefix}{k}.") if isinstance(v, dict) else {prefix + k: v})
+        flat.update(flatten(v, f"{prefix}{k}.") if isinstance(v, dict) else {f"{prefix}{k}": v})
     return flat
 
 
@@ -144,6 +144,7 @@ def _merge(config, new, prefix, where, root):
     for k, v in new.items():
         name = f"{prefix}{k}"
         if k not in config:
+            name = next(iter(flatten({k: v}, prefix)), name)
             raise InputError(f"{where}: unknown key {name}{nearest(name, flatten(root), config)}")
         if isinstance(config[k], dict):
             if not isinstance(v, dict):

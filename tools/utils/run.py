@@ -47,11 +47,13 @@ def dataset(config):
     runner = config["runner"]
     if runner["data_dir"]:
         return runner["data_dir"]
-    out = os.path.join("data", dataset_name(config))
-    if not os.path.isdir(out):
-        from tools.prepare import prepare
+    from tools.prepare import check_same, prepare
+    out, recipe = os.path.join("data", dataset_name(config)), _from_root(runner["dataset"])
+    if os.path.isdir(out):
+        check_same(out, recipe)
+    else:
         say(f"preparing {out} from {runner['dataset']}")
-        prepare(["--config", _from_root(runner["dataset"]), "--out", out])
+        prepare(["--config", recipe, "--out", out])
     return out
 
 

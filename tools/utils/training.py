@@ -30,10 +30,13 @@ def train(config, data):
     optimizer = model.create_optimizer(net, config)
     regularization = model.create_regularization(config, readers["train"].counts())
     state = {"model": config["model"], "epoch": 0, "batch": 0, "step": 0, "best": None, "best_epoch": 0, "waited": 0,
-             "plateau": {"best": None, "waited": 0, "factor": 1.0}, "loss": {}, "metrics_bytes": 0}
+             "plateau": {"best": None, "waited": 0, "factor": 1.0}, "loss": {}, "learning_rate": 0.0, "metrics_bytes": 0}
     latest, best = (os.path.join(out, "checkpoints", f) for f in ("latest.npz", "best.npz"))
     if r["resume"] and os.path.exists(latest):
-        state = checkpoint.load(latest, net, config["model"], optimizer)
+        saved = checkpoint.load(latest, net, config["model"], optimizer)
+        if saved.keys() != state.keys():
+            raise InputError(f"{latest} is not a checkpoint to go on from: it holds no state of a training")
+        state = saved
     _open_directory(out, r)  # only now, so that wrong input leaves no trace and harms no older run
     with whole_file(os.path.join(out, "config.yaml")) as made:
         settings.save(config, made)
@@ -48,7 +51,7 @@ def train(config, data):
             speeds.append(_train_epoch(model, net, optimizer, regularization, readers["train"], config, state,
                                        lambda: checkpoint.save(latest, net, state, optimizer)))
             valid = _evaluate(model, net, readers["valid"]) if "valid" in readers else None
-            if _record(out, state, valid, config, optimizer, speeds[-1], scalars):
+            if _record(out, state, valid, config, speeds[-1], scalars):
                 checkpoint.save(best, net, {"model": config["model"], "epoch": state["epoch"], "valid": valid})
             checkpoint.save(latest, net, state, optimizer)
         checkpoint.load(best, net, config["model"])
@@ -57,7 +60,8 @@ def train(config, data):
             say(f"{split:5s} at epoch {state['best_epoch']}: {format_metrics(m)}")
     later = speeds[1:] or speeds
     return {"model": config["model"], "dataset": schema.name, "protocol": schema.protocol, "run_dir": out,
-            "checkpoint": best, "best_epoch": state["best_epoch"], "epochs": state["epoch"], **result,
+            "checkpoint": best, "best_epoch": state["best_epoch"], "epochs": state["epoch"],
+            "rows": {k: n.rows for k, n in readers.items()}, **result,
             "samples_per_second": round(float(np.median(later))) if later else None,
             **({"note": schema.note} if schema.note else {})}
 
@@ -72,7 +76,8 @@ def _train_epoch(model, net, optimizer, regularization, reader, config, state, s
         for batch in reader.epoch(state["epoch"], state["batch"]):
             # dropout of a step depends on its number alone, so that a resumed run draws the same
             paddle.seed(_mix(r["seed"], state["step"]))
-            optimizer.set_lr(_learning_rate(config, state, reader.batches))
+            state["learning_rate"] = _learning_rate(config, state, reader.batches)
+            optimizer.set_lr(state["learning_rate"])
             loss, scores, parts = model.train_forward(net, model.create_feeds(batch), regularization)
             _add(state["loss"], parts, len(batch["label"]), state["step"])
             loss.backward()
@@ -109,10 +114,10 @@ def _add(total, parts, rows, step):
     total["rows"] = total.get("rows", 0) + rows
 
 
-def _record(out, state, valid, config, optimizer, speed, scalars):
+def _record(out, state, valid, config, speed, scalars):
     """Write the epoch's line, decide about best, early stop and plateau. Returns whether this epoch is the best."""
     loss = {k: v / state["loss"]["rows"] for k, v in state["loss"].items() if k != "rows"}
-    line = {"epoch": state["epoch"], "step": state["step"], "learning_rate": optimizer.get_lr(), "train": loss,
+    line = {"epoch": state["epoch"], "step": state["step"], "learning_rate": state["learning_rate"], "train": loss,
             "valid": valid}
     with open(os.path.join(out, "metrics.jsonl"), "a", encoding="utf-8") as f:
         f.write(json.dumps(line) + "\n")
@@ -120,7 +125,7 @@ def _record(out, state, valid, config, optimizer, speed, scalars):
     say(f"epoch {state['epoch']:2d}  " + " ".join(f"{k} {v:.4f}" for k, v in loss.items())
         + (f"  valid {format_metrics(valid)}" if valid else "") + f"  {speed:,.0f} samples/s")
     scalars.add(state["step"], {**{f"train/{k}": v for k, v in loss.items()}, "train/samples_per_second": speed,
-                                "train/learning_rate": optimizer.get_lr(),
+                                "train/learning_rate": state["learning_rate"],
                                 **{f"valid/{k}": v for k, v in (valid or {}).items() if v is not None}})
     state["loss"] = {}
     _plateau(state["plateau"], valid, config["hyper_parameters"]["plateau"])

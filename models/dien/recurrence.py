@@ -1,0 +1,69 @@
+"""The attentional recurrence over all steps in training: `AttentionalCell.plain` of net.py with a hand-written gradient.
+
+Autograd over a Python loop of T steps costs more than the arithmetic: it keeps every small tensor, sums the gradient of
+each weight T times and reduces biases and broadcasts slowly. Here a step is a few products whose operands stay in the
+cache. benchmarks and tests compare it with the plain loop.
+"""
+import paddle
+import paddle.nn.functional as F
+from paddle.autograd import PyLayer
+
+addmm, matmul, concat = paddle.addmm, paddle.matmul, paddle.concat
+
+
+class Recurrence(PyLayer):
+    """h'_T of h'_t = h'_{t−1} + ũ_t∘(ĥ'_t − h'_{t−1}) from h'_0 = 0, and its gradient.
+
+    Args of `apply`:
+        i: inputs [B, T, I].  a: attention [B, T].
+        W_r, U_r, b_r: reset gate, [I, H], [H, H], [H].  W_h, U_h, b_h, d_h: candidate state.
+        W_u, U_u, b_u: update gate, ũ = a·u (AUGRU); left out, ũ = a (AGRU).
+    """
+
+    @staticmethod
+    def forward(ctx, i, a, W_r, U_r, b_r, W_h, U_h, b_h, d_h, W_u=None, U_u=None, b_u=None):
+        rows, steps, width = i.shape
+        hidden = U_h.shape[0]
+        b_r, b_h, d_h, b_u = (b if b is None else b.unsqueeze(0).tile([rows, 1]) for b in (b_r, b_h, d_h, b_u))
+        inputs = [x.reshape([rows, width]) for x in i.split(steps, 1)]
+        attention = a.t().unsqueeze(-1).tile([1, 1, hidden]).unbind(0)           # T times [B, H]
+        h, kept = paddle.zeros([rows, hidden], i.dtype), []
+        for x, a_t in zip(inputs, attention):
+            r = F.sigmoid(addmm(addmm(b_r, x, W_r), h, U_r))                     # [B, H], like all below
+            u = None if W_u is None else F.sigmoid(addmm(addmm(b_u, x, W_u), h, U_u))
+            q = addmm(d_h, h, U_h)
+            c = paddle.tanh(addmm(b_h, x, W_h) + r * q)                          # ĥ'_t
+            w = a_t if u is None else a_t * u                                    # ũ_t
+            move = c - h
+            kept.append((x, h, r, u, q, c, w, move))
+            h = h + w * move
+        ctx.kept, ctx.weights = kept, (W_r, U_r, W_h, U_h, W_u, U_u)
+        return h
+
+    @staticmethod
+    def backward(ctx, dh):
+        W_r, U_r, W_h, U_h, W_u, U_u = ctx.weights
+        hidden, augru = U_h.shape[0], W_u is not None
+        W = concat([W_r, W_h, W_u] if augru else [W_r, W_h], 1).t().clone()      # [G·H, I]
+        U = concat([U_r, U_h, U_u] if augru else [U_r, U_h], 1).t().clone()
+        dW, dU, db, dd, di, da = 0, 0, 0, 0, [], []
+        ones = paddle.ones([hidden, 1], dh.dtype)
+        for x, h, r, u, q, c, w, move in reversed(ctx.kept):
+            dc, dw = w * dh, move * dh
+            dz = dc * (1 - c * c)                                                # before tanh
+            dq = dz * r
+            dr = dq * q * (1 - r)                                                # before sigmoid
+            gates = [dr, dz, dw * w * (1 - u)] if augru else [dr, dz]
+            g = concat(gates, 1)                                                 # [B, G·H]
+            gates[1] = dq
+            k = concat(gates, 1)
+            dW, dU, db, dd = dW + matmul(x, g, transpose_x=True), dU + matmul(h, k, transpose_x=True), db + g, dd + dq
+            di.append(matmul(g, W))
+            da.append(matmul(dw * u if augru else dw, ones))                     # [B, 1]
+            dh = addmm(dh - dc, k, U)
+        n = len(dW.shape) and dW.shape[1] // hidden
+        ones = paddle.ones([1, dh.shape[0]], dh.dtype)
+        dW, dU, db = dW.split(n, 1), dU.split(n, 1), matmul(ones, db).squeeze(0).split(n)
+        update = (dW[2], dU[2], db[2]) if augru else ()
+        return (paddle.stack(di[::-1], 1), concat(da[::-1], 1), dW[0], dU[0], db[0], dW[1], dU[1], db[1],
+                matmul(ones, dd).squeeze(0), *update)
