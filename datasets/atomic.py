@@ -1,8 +1,8 @@
 """Files and directories that appear whole or not at all."""
 import contextlib
 import os
+import secrets
 import shutil
-import tempfile
 
 
 @contextlib.contextmanager
@@ -11,19 +11,23 @@ def whole_directory(path, overwrite=False):
 
     Ctrl-C, a full disk and a bug alike leave `path` as it was.
     """
-    path = os.path.abspath(path)
+    path = os.path.realpath(path)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    made = tempfile.mkdtemp(prefix=os.path.basename(path) + ".part-", dir=os.path.dirname(path))
-    os.chmod(made, 0o777 & ~_umask())  # mkdtemp makes it private; a dataset is meant to be shared
+    token = secrets.token_hex(4)
+    made, old = f"{path}.part-{token}", f"{path}.old-{token}"
     try:
+        os.mkdir(made)  # within the try: Ctrl-C may come as soon as it is there
         yield made
         if overwrite and os.path.isdir(path):
-            _exchange(made, path)
-        else:
-            os.rename(made, path)
+            os.rename(path, old)
+        os.rename(made, path)
     except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
+        if os.path.isdir(old) and not os.path.exists(path):
+            os.rename(old, path)
+        for leftover in (made, old):
+            shutil.rmtree(leftover, ignore_errors=True)
         raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -41,24 +45,3 @@ def whole_file(path):
         with contextlib.suppress(OSError):
             os.remove(made)
         raise
-
-
-def _exchange(new, path):
-    """Put directory `new` in the place of directory `path`, or leave `path` as it was."""
-    folder = tempfile.mkdtemp(prefix=os.path.basename(path) + ".old-", dir=os.path.dirname(path))
-    old = os.path.join(folder, "x")
-    try:
-        os.rename(path, old)
-        os.rename(new, path)
-    except BaseException:
-        if os.path.isdir(old) and not os.path.exists(path):
-            os.rename(old, path)
-        raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

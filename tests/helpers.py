@@ -251,7 +251,7 @@ os._exit(status)  # taking Paddle down in an orderly way costs half a second
     def __enter__(self):
         self.process = subprocess.Popen([sys.executable, "-c", self.PROGRAM, ROOT], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                                        env={**os.environ, "OMP_NUM_THREADS": "1"})
+                                        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOG_minloglevel": "2"})
         return self
 
     def __exit__(self, *_):

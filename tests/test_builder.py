@@ -390,6 +390,29 @@ def test_a_failure_while_the_old_is_exchanged_for_the_new_keeps_the_old(tmp_path
     assert os.listdir(tmp_path) == ["d"] and files(tmp_path) == before
 
 
+def test_ctrl_c_as_soon_as_the_directory_is_there(tmp_path, monkeypatch):
+    right = os.mkdir
+
+    def mkdir(*args):
+        right(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(atomic.os, "mkdir", mkdir)
+    with pytest.raises(KeyboardInterrupt):
+        with atomic.whole_directory(str(tmp_path / "d")):
+            pass
+    assert not os.listdir(tmp_path)
+
+
+def test_a_link_to_a_dataset_stays_a_link(tmp_path):
+    make(random_log(8), tmp_path / "disk" / "d")
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "d")
+    make(random_log(9), tmp_path / "link", overwrite=True)
+    make(random_log(9), tmp_path / "fresh")
+    assert (tmp_path / "link").is_symlink() and os.listdir(tmp_path / "disk") == ["d"]
+    assert files(tmp_path / "disk" / "d") == files(tmp_path / "fresh")
+
+
 def test_what_is_no_dataset_is_never_replaced(tmp_path):
     make(random_log(8), tmp_path / "d")
     with pytest.raises(InputError, match="exists already"):

@@ -96,8 +96,7 @@ def keys(batches):
     return out
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 1000])
-@pytest.mark.parametrize("cap", [1, 5, 50])
+@pytest.mark.parametrize("cap, batch_size", [(1, 7), (5, 1), (5, 7), (50, 7), (50, 1000)])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_batches_are_the_plain_loops(data, protocol, cap, batch_size):
     for split in ("test", "train"):
@@ -179,7 +178,7 @@ def test_start_batch_goes_on_where_it_stopped(data, order):
         equal(list(Reader(data["impressions"], "train", 64, times=True, **order).epoch(2, start)), whole[start:])
 
 
-@pytest.mark.parametrize("ranks", [2, 3, 9])
+@pytest.mark.parametrize("ranks", [2, 9])
 @pytest.mark.parametrize("order", ORDERS)
 def test_ranks_share_out_every_batch(data, order, ranks):
     """Nine ranks of batches of seven rows: two of them get none."""

@@ -390,10 +390,10 @@ def test_optimisers_are_what_their_names_say(kind, clip):
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("kind", ["sgd", "adagrad"])
 def test_other_optimisers_learn(tmp_path, tiny, kind, sparse):
-    rate = {"sgd": 1.0, "adagrad": 0.05}[kind]
+    rate = {"sgd": 0.3, "adagrad": 0.05}[kind]
     _, out, _ = ran(tiny, tmp_path, "runner.epochs=6", "runner.early_stop=0", f"hyper_parameters.optimizer.class={kind}",
                     f"hyper_parameters.optimizer.learning_rate={rate}", f"hyper_parameters.sparse={sparse}",
-                    "hyper_parameters.activation=prelu")
+                    "hyper_parameters.activation=prelu", "hyper_parameters.embedding_std=0.3")
     assert lines(out)[-1]["train"]["loss"] < lines(out)[0]["train"]["loss"] - 0.02
 
 
@@ -463,12 +463,23 @@ def test_wrong_input_leaves_no_trace_and_harms_no_older_run(tmp_path, tiny):
     assert tree(tmp_path) == before
 
 
-def test_resuming_with_other_sizes_is_refused(tmp_path, tiny):
-    _, out, _ = ran(tiny, tmp_path, "runner.epochs=1")
+@pytest.mark.parametrize("change, words", [
+    ("hyper_parameters.embedding_size=6", "does not fit this net"),
+    ("hyper_parameters.optimizer.class=sgd", "optimizer adam, not sgd"),
+    ("hyper_parameters.optimizer.class=adagrad", "optimizer adam, not adagrad")])
+def test_resuming_with_other_sizes_or_another_optimiser_is_refused(tmp_path, tiny, change, words):
+    ran(tiny, tmp_path, "runner.epochs=1")
     before = tree(tmp_path)
-    with pytest.raises(InputError, match="does not fit this net"):
-        ran(tiny, tmp_path, "runner.epochs=2", "runner.resume=true", "hyper_parameters.embedding_size=6")
+    with pytest.raises(InputError, match=words):
+        ran(tiny, tmp_path, "runner.epochs=2", "runner.resume=true", change)
     assert tree(tmp_path) == before
+
+
+def test_resuming_from_a_file_without_a_training_state_is_refused(tmp_path, tiny):
+    _, out, _ = ran(tiny, tmp_path, "runner.epochs=1")
+    os.replace(os.path.join(out, "checkpoints", "best.npz"), os.path.join(out, "checkpoints", "latest.npz"))
+    with pytest.raises(InputError, match="no state of a training"):
+        ran(tiny, tmp_path, "runner.epochs=2", "runner.resume=true")
 
 
 # ----------------------------------------------------------------------------------------------------------- checkpoints

@@ -230,51 +230,57 @@ class BST(nn.Layer):
                          if position != "none" else None)
         self.transformer = BehaviorTransformer(width, blocks, heads, feed_forward or width, block_dropout, output,
                                                concat_length)
-        self.target_in_tower, self.shares = target_in_tower, blocks == 1 and output == "target"
-        self.tower = Tower(self.transformer.width + target_in_tower * items + self.embeddings.side_width + dense, tower,
+        self.target_in_tower, self.shares_history = target_in_tower, blocks == 1 and output == "target"
+        self.tower = Tower(self.transformer.width + target_in_tower * width + self.embeddings.side_width + dense, tower,
                            activation, dropout, next(f.size for f in fields if f.name == "item") * item_bias, sparse)
 
     def forward(self, batch, return_attention=False):
-        """Logits [B] of a batch (datasets/reader.py); with `return_attention` also [B, T]: how much the target attends to
-        each past event in the last block, mean over the heads. What is missing to 1 is its attention to itself."""
-        def with_target(history, target):
-            return paddle.concat([history, target.unsqueeze(1)], 1)
-
+        """Logits [B] of a batch (datasets/reader.py); with `return_attention` also [B, T]: how much the target attends
+        to each past event in the last block, mean over the heads. What is missing to 1 is its attention to itself."""
         mask, now = history_mask(batch), paddle.zeros_like(batch["target_item"])           # [B, T], [B]
-        rows = with_target(self.position.rows(batch, mask), now) if self.position else None
-        s = self._place(self.embeddings.history({
-            f"history_{n}": with_target(batch[f"history_{n}"], batch[f"target_{n}"])
-            for n in self.embeddings.names["item"]}), rows)                                # [B, L, D]
-        target = self.embeddings.target(batch)                                             # [B, E]
-        out, weight = self.transformer(s, with_target(mask, paddle.ones_like(mask[:, 0])), self._place(target, now))
-        logit = self._logit(out, target, self.embeddings.side(batch), batch)
+        ids = {f"history_{n}": _with_target(batch[f"history_{n}"], batch[f"target_{n}"])
+               for n in self.embeddings.names["item"]}
+        rows = _with_target(self.position.rows(batch, mask), now) if self.position else None
+        flat, n = self._place(self.embeddings.history(ids), rows), mask.shape[0]           # [B·L + B, D]
+        s, v = paddle.split(flat, [-1, n])
+        whole = paddle.concat([mask, paddle.ones_like(mask[:, :1])], 1)                    # [B, L]
+        out, weight = self.transformer(s.reshape([n, -1, s.shape[-1]]), whole, v)          # [B, width], [B, H, L]
+        logit = self._logit(out, v, self.embeddings.side(batch), batch)
         return (logit, weight[:, :, :-1].mean(1)) if return_attention else logit
 
     def rank(self, batch, return_attention=False):
-        """Logits [N] of N candidates of one user: history_* [1, T], user_* and context_* [1], target_* [N], dense [N, …],
-        target_time [1]. Equal to `forward` with the user's row repeated N times, which is what is done where the blocks
-        mix the target into the history; with one block and output target the history is read once."""
+        """Logits [N] of N candidates of one user: history_* [1, T], user_* and context_* [1], target_* [N],
+        dense [N, …], target_time [1]. Equal to `forward` with the user's row repeated N times. That is what is done
+        where blocks mix the target into the history; with one block and output: target the history is read once."""
         target = self.embeddings.target(batch)                                             # [N, E]
-        if not self.shares:
+        if not self.shares_history:
             n, own = paddle.shape(target)[0], ("history_", "user_", "context_", "target_time")
             return self.forward({k: x.expand([n] + [-1] * (x.ndim - 1)) if k.startswith(own) else x
                                  for k, x in batch.items()}, return_attention)
-        mask = history_mask(batch)                                                         # [1, T]
+        mask, now = history_mask(batch), paddle.zeros_like(batch["target_item"])           # [1, T], [N]
         s = self._place(self.embeddings.history(batch), self.position.rows(batch, mask) if self.position else None)
-        v = self._place(target, paddle.zeros_like(batch["target_item"]))                   # [N, D]
-        out, weight = self.transformer.blocks[0].of_target(s, mask, v.unsqueeze(0), itself=True)
-        logit = self._logit(out.squeeze(0), target, self.embeddings.side(batch, like=target), batch)
-        heads = self.transformer.blocks[0].attention.heads
-        return (logit, weight.reshape([-1, heads, s.shape[1]]).mean(1)) if return_attention else logit
+        v, block = self._place(target, now), self.transformer.blocks[0]                    # [N, D]
+        out, weight = block.of_target(s, mask, v.unsqueeze(0), itself=True)                # [1, N, D], [1, N·H, T]
+        logit = self._logit(out.squeeze(0), v, self.embeddings.side(batch, like=target), batch)
+        return (logit, weight.reshape([-1, block.attention.heads, s.shape[1]]).mean(1)) if return_attention else logit
 
     def _place(self, e, rows):
-        """Embeddings [..., E] with the positions in these rows of the table: [..., D]."""
+        """Embeddings [..., E] with the positions of these table rows [...] beside or added: [..., D]."""
         if self.position is None:
             return e
         return e + self.position(rows) if self.add else paddle.concat([e, self.position(rows)], -1)
 
-    def _logit(self, out, target, side, batch):
-        return self.tower([out, target if self.target_in_tower else None, side], batch["target_item"])
+    def _logit(self, out, v, side, batch):
+        return self.tower([out, v if self.target_in_tower else None, side], batch["target_item"])
+
+
+def _with_target(history, target):
+    """[B, T], [B] → [B·L + B]: each row's history and target, then all targets again, to be looked up at once.
+
+    A second lookup of a sparse table makes Paddle merge two gradients, and a target cut out of the looked-up sequence
+    costs a pass over all of it in backward: either takes longer than the attention's products.
+    """
+    return paddle.concat([paddle.concat([history, target.unsqueeze(1)], 1).flatten(), target])
 
 
 def _check(fine, message):

@@ -15,20 +15,28 @@ def run(parser, work):
     Exit status: 0 done; 1 wrong input, a full disk or an unreadable file (one line says which); 2 a wrong flag;
     130 Ctrl-C; 143 SIGTERM. An error of ours, a bug, keeps its traceback.
     """
-    started = time.time()
+    started, interrupted = time.time(), []
+
+    def interrupt(*_):
+        interrupted.append(True)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         args = parser.parse_args()  # that of prepare also reads a file
         stdout = _reserve_stdout()
         result = work(args)
-    except InputError as e:
-        _stop(f"error: {e}", 1)
-    except OSError as e:  # no such file, permission, no space left on device: say it in one line
-        _stop(f"error: {' '.join(str(e).split())}", 1)
-    except MemoryError:
-        _stop("error: out of memory; try a smaller batch, a shorter history_cap or fewer rows", 1)
-    except KeyboardInterrupt:
-        _stop("interrupted; what was not finished has been removed, finished checkpoints stay", 130)
+    except (Exception, KeyboardInterrupt) as e:
+        if interrupted:  # whatever an import or a library made of it
+            _stop("interrupted; what was not finished has been removed, finished checkpoints stay", 130)
+        if isinstance(e, InputError):
+            _stop(f"error: {e}", 1)
+        if isinstance(e, OSError):  # no such file, permission, no space left on device: say it in one line
+            _stop(f"error: {' '.join(str(e).split())}", 1)
+        if isinstance(e, MemoryError):
+            _stop("error: out of memory; try a smaller batch, a shorter history_cap or fewer rows", 1)
+        raise
     print(json.dumps({**result, "seconds": round(time.time() - started, 2)}), file=stdout, flush=True)
 
 

@@ -6,6 +6,7 @@ the environment when Paddle is loaded. Only variables that are unset are set; `r
 import contextlib
 import io
 import os
+import signal
 import sys
 import warnings
 
@@ -30,6 +31,8 @@ def set_up(config):
     warnings.filterwarnings("ignore", message="No ccache found")
     with contextlib.redirect_stderr(io.StringIO()):  # Paddle warns of every OMP_NUM_THREADS other than 1
         import paddle  # noqa: F401
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))  # Paddle's own handler would skip all cleaning up
 
 
 def _amd():

@@ -68,7 +68,9 @@ def export(config, data, out):
             os.remove(os.path.join(made, "rank.pdiparams"))  # the programs share their weights
         for name in ("items.parquet", "users.parquet"):
             shutil.copyfile(os.path.join(data, name), os.path.join(made, name))
-        shutil.copytree(os.path.join(data, "vocab"), os.path.join(made, "vocab"))
+        os.mkdir(os.path.join(made, "vocab"))
+        for name in os.listdir(os.path.join(data, "vocab")):
+            shutil.copyfile(os.path.join(data, "vocab", name), os.path.join(made, "vocab", name))
         _write_signature(made, config, spec, state, path, data)
         _write_example(made, data, schema)
         schema.files = dict(hashes(made))

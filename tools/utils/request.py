@@ -114,7 +114,8 @@ class RequestEncoder:
         if user is not None:
             _id(user, "user")
         row = int(self._rows(self.user_row, [str(user)])[0]) if user is not None else UNKNOWN
-        own = {"user": request.get("user_attributes") or {}, "context": request.get("context") or {}}
+        own = {of: {} if request.get(words) is None else request[words]
+               for of, words in (("user", "user_attributes"), ("context", "context"))}
         for of, words in (("user", "user_attributes"), ("context", "context")):
             names = [f.name for f in self.schema.fields if f.of == of]
             _check(isinstance(own[of], dict), f"{words} must be an object")
@@ -147,7 +148,10 @@ class RequestEncoder:
         if field.kind == "dense":
             ok = raw is None or (isinstance(raw, (int, float)) and not isinstance(raw, bool) and abs(raw) < 1e38)
             _check(ok, f"{field.name} is {raw!r}, must be a number")
-            return float(standardise([np.nan if raw is None else raw], field)[0])
+            with np.errstate(over="ignore"):
+                value = float(standardise([np.nan if raw is None else raw], field)[0])
+            _check(np.isfinite(value), f"{field.name} is {raw!r}, too far outside what training saw")
+            return value
         _check(raw is None or isinstance(raw, (str, int, float)), f"{field.name} is {raw!r}, must be text or a number")
         return self.values[field.name].get(str(raw), UNKNOWN)
 

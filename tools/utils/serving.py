@@ -40,8 +40,7 @@ class Bundle:
 
     def rank(self, request):
         """Candidates of one request (tools/utils/request.py), best first, with scores."""
-        encoded = self.encoder.encode(request)
-        score = self.programs["rank"](encoded.arrays)[0].reshape(-1)
+        encoded, score, _ = self._ranked(request)
         best_first = np.argsort(-score, kind="stable")
         ranked = [{"rank": place + 1, "item": encoded.candidates[k], "score": float(score[k]),
                    "known": bool(encoded.known[k])} for place, k in enumerate(best_first)]
@@ -49,9 +48,15 @@ class Bundle:
 
     def attention(self, request):
         """Scores [N] and attention weights [N, T] of a request's candidates over its history, in their own order."""
+        _, score, weight = self._ranked(request)
+        return score, weight
+
+    def _ranked(self, request):
         encoded = self.encoder.encode(request)
         score, weight = self.programs["rank"](encoded.arrays)
-        return score.reshape(-1), weight
+        if not np.isfinite(score).all():
+            raise InputError("request: the scores are not finite; a number in it is far outside what training saw")
+        return encoded, score.reshape(-1), weight
 
 
 class Program:

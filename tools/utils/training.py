@@ -29,14 +29,13 @@ def train(config, data):
     net = run.create_net(model, config, schema)
     optimizer = model.create_optimizer(net, config)
     regularization = model.create_regularization(config, readers["train"].counts())
-    state = {"model": config["model"], "epoch": 0, "batch": 0, "step": 0, "best": None, "best_epoch": 0, "waited": 0,
-             "plateau": {"best": None, "waited": 0, "factor": 1.0}, "loss": {}, "learning_rate": 0.0, "metrics_bytes": 0}
+    state = {"model": config["model"], "optimizer": config["hyper_parameters"]["optimizer"]["class"], "epoch": 0, "batch": 0,
+             "step": 0, "best": None, "best_epoch": 0, "waited": 0, "loss": {}, "learning_rate": 0.0, "metrics_bytes": 0,
+             "plateau": {"best": None, "waited": 0, "factor": 1.0}}
     latest, best = (os.path.join(out, "checkpoints", f) for f in ("latest.npz", "best.npz"))
     if r["resume"] and os.path.exists(latest):
-        saved = checkpoint.load(latest, net, config["model"], optimizer)
-        if saved.keys() != state.keys():
-            raise InputError(f"{latest} is not a checkpoint to go on from: it holds no state of a training")
-        state = saved
+        state = _saved_state(latest, state)
+        checkpoint.load(latest, net, config["model"], optimizer)
     _open_directory(out, r)  # only now, so that wrong input leaves no trace and harms no older run
     with whole_file(os.path.join(out, "config.yaml")) as made:
         settings.save(config, made)
@@ -193,6 +192,16 @@ def _open_directory(out, r):
     if os.path.isdir(os.path.join(out, "checkpoints")) and not r["resume"]:
         shutil.rmtree(out)
     os.makedirs(out, exist_ok=True)
+
+
+def _saved_state(path, new):
+    """The state in the checkpoint of a run to go on with; `new` is that of one that starts."""
+    saved = checkpoint.read(path)["state"]
+    if saved.keys() != new.keys():
+        raise InputError(f"{path} is not a checkpoint to go on from: it holds no state of a training")
+    if saved["optimizer"] != new["optimizer"]:
+        raise InputError(f"{path} was written by optimizer {saved['optimizer']}, not {new['optimizer']}; go on with the same")
+    return saved
 
 
 def _readers(config, data, times=False):
