@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datasets.negatives import contains
 from datasets.schema import SPLITS, InputError
 
 
@@ -150,9 +151,7 @@ class UntouchedItems:
         todo = np.arange(len(users))
         for _ in range(200):
             drawn[todo] = self.items[rng.integers(0, len(self.items), len(todo))]
-            key = users[todo] * self.width + drawn[todo]
-            at = np.minimum(np.searchsorted(self.touched, key), len(self.touched) - 1)
-            todo = todo[self.touched[at] == key]
+            todo = todo[contains(self.touched, users[todo] * self.width + drawn[todo])]
             if not len(todo):
                 return drawn
         return self._draw_rare(users, drawn, todo, rng)

@@ -6,6 +6,7 @@ A batch is a dict of NumPy arrays (B rows, T the longest history among them, at 
     user_<user field>     int64 [B]                                context_<field>       int64 [B]
     dense                 float32 [B, N] standardised, missing = 0 (absent when the dataset has no dense column)
     history_time          int64 [B, T]   and target_time [B]       (only with times=True)
+    negative_<item field> int64 [B, T]   for DIEN's auxiliary loss (only with negatives; 0 where padded or none was found)
     label                 float32 [B]                              user                  int64 [B], for gAUC
 """
 import glob
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from datasets.negatives import HistoryNegatives
 from datasets.schema import FIRST_ID, UNKNOWN, InputError, Schema
 
 
@@ -104,6 +106,8 @@ class Reader:
             shuffle the batches), so that little is padded; 0 = do not. No row is dropped or repeated.
         rank, ranks: this process takes rows rank, rank + ranks, … of every batch.
         times: also give history_time and target_time.
+        negatives: uniform or popularity: also give negatives (datasets/negatives.py), drawn from `seed`, the epoch's
+            and the batch's number alone.
 
     Example:
         >>> reader = Reader("data/beauty", "train", 1024, shuffle=True)          # doctest: +SKIP
@@ -112,13 +116,15 @@ class Reader:
     """
 
     def __init__(self, directory, split, batch_size, history_cap=50, shuffle=False, bucket_batches=0, seed=0,
-                 rank=0, ranks=1, times=False):
+                 rank=0, ranks=1, times=False, negatives=""):
         self.schema = schema = Schema.load(directory)
         self.batch_size, self.cap, self.shuffle = batch_size, history_cap, shuffle
         self.bucket_batches, self.seed, self.rank, self.ranks, self.times = bucket_batches, seed, rank, ranks, times
         self.items, self.users = ItemTable(directory, schema), UserTable(directory, schema)
         self._map_sequences(os.path.join(directory, "sequences.arrow"))
         self._read_samples(directory, split)
+        self.negatives = (HistoryNegatives(self.offsets, self.event_item, self.items.count, negatives)
+                          if negatives else None)
         self.rows = len(self.label)
         self.batches = -(-self.rows // batch_size)
         self.length = np.minimum(self.end, history_cap)  # of each sample's history, [rows]
@@ -195,10 +201,11 @@ class Reader:
         """Yield the batches of one epoch, from `start_batch` on."""
         order = self.order(epoch)
         for b in range(start_batch, self.batches):
-            yield self.batch(order[b * self.batch_size:(b + 1) * self.batch_size][self.rank::self.ranks])
+            rng = np.random.default_rng([self.seed, epoch, b, self.rank]) if self.negatives else None
+            yield self.batch(order[b * self.batch_size:(b + 1) * self.batch_size][self.rank::self.ranks], rng)
 
-    def batch(self, rows):
-        """The padded batch of the given rows of the split; no Python loop over them."""
+    def batch(self, rows, rng=None):
+        """The padded batch of the given rows of the split; no Python loop over them. With `rng` also its negatives."""
         length = self.length[rows].astype(np.int64)
         width = max(1, int(length.max(initial=0)))
         first = self.offsets[self.sequence[rows]] + self.end[rows] - length          # [B]
@@ -210,11 +217,14 @@ class Reader:
         else:
             history = np.zeros(real.shape, np.int32)
         target, user = self.item[rows], self.user[rows]
+        negative = self.negatives(self.sequence[rows], real, rng) if rng is not None else None
         out = {}
         for f in self.schema.item_fields:
             column = self.items.fields[f.name]
             out[f"history_{f.name}"] = column[history]
             out[f"target_{f.name}"] = column[target]
+            if negative is not None:
+                out[f"negative_{f.name}"] = column[negative]
         for f in self.schema.categories("user"):
             out[f"user_{f.name}"] = self.users.fields[f.name][user]
         for f in self.schema.categories("context"):

@@ -28,6 +28,10 @@ class ClickModel:
         """Whether the net reads history_time and target_time."""
         return False
 
+    def needs_negatives(self, config):
+        """Kind of the negatives (datasets/negatives.py) that training reads, "" for none."""
+        return ""
+
     def create_regularization(self, config, counts):
         """Mini-batch aware regularisation, or None where λ is 0. counts: {field: occurrences in train, [rows]}."""
         strength = config["hyper_parameters"]["regularization"]

@@ -8,7 +8,9 @@ from datasets.schema import Log
 def random_log(seed=0, users=40, items=30, most=9, labels=True, popular=0.08):
     """An unsorted log with ties in time, repeated items, missing attributes and users of 1 to `most` events.
 
-    The share `popular` of the events is of the first item, of the rest again to the second, and so on. Items have a text, an integer and a dense attribute, all with gaps; users a text; events a device and a dense wait.
+    The share `popular` of the events is of the first item, of the rest again to the second,
+    and so on. Items have a text, an integer and a dense attribute,
+    all with gaps; users a text; events a device and a dense wait.
     """
     rng = np.random.default_rng(seed)
     user = np.repeat(np.arange(users), rng.integers(1, most + 1, users))

@@ -200,7 +200,8 @@ def test_an_item_only_in_test_keeps_its_attributes_but_shares_index_1(tmp_path):
     """d and e occur in test alone, f never; a and b are train, c is valid."""
     schema = make(small_log(), tmp_path / "d")
     rows = {r["item"]: (k, r) for k, r in enumerate(table(tmp_path / "d", "items.parquet"))}
-    assert {i: r["count"] for i, (_, r) in rows.items() if i} == {"a": 5, "b": 5, "n": 2, "c": 0, "d": 0, "e": 0, "f": 0}
+    assert {i: r["count"] for i, (_, r) in rows.items() if i} == {"a": 5, "b": 5, "n": 2, "c": 0, "d": 0, "e": 0,
+                                                                  "f": 0}
     assert schema.item_fields[0].size == 5
     items = ItemTable(str(tmp_path / "d"), schema)
     field = {i: items.fields["item"][k] for i, (k, _) in rows.items() if i}
@@ -221,6 +222,13 @@ def test_a_dense_column_that_is_the_same_in_all_of_train_is_not_blown_up(tmp_pat
     assert np.abs(ItemTable(str(tmp_path / "d"), schema).dense).max() < 5
 
 
+def test_a_dense_column_that_train_never_saw_is_left_as_it_is(tmp_path):
+    log = small_log()
+    log.items["price"] = [5.0, 4.0, np.nan, np.nan, np.nan, np.nan]
+    field = make(log, tmp_path / "d").dense_fields[0]
+    assert (field.mean, field.std) == (0, 1)
+
+
 def test_large_integers_in_a_column_with_gaps_stay_different(tmp_path):
     """Two category ids that only differ beyond the 53 bits of a float; item c is not listed, which makes the gap."""
     log = small_log(dense=[])
@@ -238,7 +246,8 @@ def test_a_category_is_the_same_text_whatever_its_type(tmp_path, kind):
 
 
 @pytest.mark.parametrize("of_events, of_items", [("int64", str), (str, "int64"), (str, "Int64"), ("Int64", "Int64"),
-                                                 ("int64", "int32"), (object, str), ("int64", object), (str, "category")])
+                                                 ("int64", "int32"), (object, str), ("int64", object),
+                                                 (str, "category")])
 def test_ids_are_joined_whatever_their_types(tmp_path, of_events, of_items):
     log = small_log(dense=[])
     number = {c: 10 ** 15 + k for k, c in enumerate("abcdefn")}
@@ -284,7 +293,8 @@ def test_given_samples_are_kept_and_histories_of_train_are_train(tmp_path):
     assert schema.item_fields[0].size == 2 + 5
     got = [(split, users[s["user"]]["user"], [items[i]["item"] for i in mapped[s["sequence"]]["item"][:s["end"]]],
             items[s["item"]]["item"], s["label"]) for split in SPLITS for s in samples(tmp_path / "d", split)]
-    assert got == [("train", "t1", ["a", "b"], "f", 1), ("train", "t1", ["a", "b"], "g", 0), ("train", "t2", ["c"], "f", 0),
+    assert got == [("train", "t1", ["a", "b"], "f", 1), ("train", "t1", ["a", "b"], "g", 0),
+                   ("train", "t2", ["c"], "f", 0),
                    ("valid", "v", ["d"], "g", 1), ("test", "new", [], "a", 1), ("test", "x", ["e"], "h", 0)]
 
 
@@ -454,7 +464,8 @@ EVENTS = small_log().events
 ITEMS = small_log().items
 BAD = [
     ("items list item 'a' more than once", dict(items=pd.concat([ITEMS, ITEMS.tail(1)]))),
-    ("users list user 7 more than once", dict(events=with_column(EVENTS, "user", 7), users=pd.DataFrame({"user": [7, 7]}))),
+    ("users list user 7 more than once",
+     dict(events=with_column(EVENTS, "user", 7), users=pd.DataFrame({"user": [7, 7]}))),
     ("items list item '1' more than once", dict(events=with_column(EVENTS, "item", "1"),
                                                 items=pd.DataFrame({"item": [1, "1"]}), dense=[])),
     ("label is 2, must be 0 or 1", dict(events=with_column(EVENTS, "label", first_and_last(1, 1, 2)))),

@@ -68,7 +68,8 @@ def test_default_then_model_then_file_then_override(tree):
             "hyper_parameters.heads": 2, "hyper_parameters.optimizer.class": "sgd"}
     assert flat == want
     mine = "model: toy\nrunner: {epochs: 3, seed: 7}\nhyper_parameters: {heads: 4, embedding_size: 32}\n"
-    want.update({"runner.epochs": 3, "runner.seed": 7, "hyper_parameters.heads": 4, "hyper_parameters.embedding_size": 32})
+    want.update({"runner.epochs": 3, "runner.seed": 7, "hyper_parameters.heads": 4,
+                 "hyper_parameters.embedding_size": 32})
     assert settings.flatten(toy(tree, text=mine)) == want
     want.update({"runner.epochs": 5, "hyper_parameters.heads": 6, "hyper_parameters.tower": [9]})
     assert settings.flatten(toy(tree, "runner.epochs=4", "hyper_parameters.heads=6", "runner.epochs=5",
@@ -103,7 +104,8 @@ def test_the_model_is_chosen_by_the_file_alone(tree):
     # the right key in the wrong section, or in none
     ("runner.embedding_size=3", "hyper_parameters.embedding_size"), ("hyper_parameters.epochs=3", "runner.epochs"),
     ("hyper_parameters.learning_rate=0.1", "hyper_parameters.optimizer.learning_rate"),
-    ("runner.optimizer.class=sgd", "hyper_parameters.optimizer.class"), ("epochs=3", "runner.epochs"), ("epoch=3", "runner.epochs"),
+    ("runner.optimizer.class=sgd", "hyper_parameters.optimizer.class"), ("epochs=3", "runner.epochs"),
+    ("epoch=3", "runner.epochs"),
     ("hyper_parameter.dropout=0.5", "hyper_parameters.dropout"), ("Runner.epochs=3", "runner.epochs")])
 def test_an_unknown_key_names_the_nearest(tree, given, near):
     key, value = given.split("=")
@@ -122,7 +124,8 @@ def test_a_key_that_is_like_none_names_what_there_is(tree):
 
 def test_sections_and_values_are_not_mistaken_for_each_other(tree):
     refused(["runner is a section", "epochs"], tree, "runner=3")
-    refused(["hyper_parameters.optimizer is a section", "class, learning_rate"], tree, "hyper_parameters.optimizer=adam")
+    refused(["hyper_parameters.optimizer is a section", "class, learning_rate"], tree,
+            "hyper_parameters.optimizer=adam")
     refused("runner.epochs is a value, not a section", tree, "runner.epochs.x=3")
     refused("runner.epochs is a value, not a section", tree, "runner.epochs={}")
     refused("runner.epochs is a value, not a section", tree, text="model: toy\nrunner: {epochs: {1: 2}}\n")
@@ -133,11 +136,13 @@ def test_sections_and_values_are_not_mistaken_for_each_other(tree):
 
 @pytest.mark.parametrize("given, value", [
     ("hyper_parameters.dropout=1e-3", 0.001), ("hyper_parameters.dropout=0", 0.0), ("hyper_parameters.dropout=.5", 0.5),
-    ("hyper_parameters.optimizer.learning_rate=1e-3", 0.001), ("runner.resume=true", True), ("runner.resume=false", False),
+    ("hyper_parameters.optimizer.learning_rate=1e-3", 0.001), ("runner.resume=true", True),
+    ("runner.resume=false", False),
     ("runner.epochs=12", 12), ("hyper_parameters.tower=[8]", [8]), ("hyper_parameters.tower=[]", []),
     ("runner.monitor=gauc", "gauc"), ("runner.name=mine", "mine"), ("runner.name=", ""), ("runner.name='a: b'", "a: b"),
     # where text is asked for, what was typed
-    ("runner.name=7", "7"), ("runner.name=007", "007"), ("runner.name=1e3", "1e3"), ("runner.name=2024-01-05", "2024-01-05"),
+    ("runner.name=7", "7"), ("runner.name=007", "007"), ("runner.name=1e3", "1e3"),
+    ("runner.name=2024-01-05", "2024-01-05"),
     ("runner.name=2024-13-45", "2024-13-45"), ("runner.name=a=b", "a=b"), (" runner.name =x", "x")])
 def test_values_that_are_taken(tree, given, value):
     flat = settings.flatten(toy(tree, given))
@@ -146,14 +151,17 @@ def test_values_that_are_taken(tree, given, value):
 
 
 @pytest.mark.parametrize("given, words", [
-    ("runner.epochs=2.5", "must be an integer (default 10)"), ("runner.epochs=3.0", "an integer"), ("runner.epochs=true", "an integer"),
-    ("runner.epochs=three", "runner.epochs is 'three'"), ("runner.epochs=", "an integer"), ("runner.epochs=null", "an integer"),
+    ("runner.epochs=2.5", "must be an integer (default 10)"), ("runner.epochs=3.0", "an integer"),
+    ("runner.epochs=true", "an integer"),
+    ("runner.epochs=three", "runner.epochs is 'three'"), ("runner.epochs=", "an integer"),
+    ("runner.epochs=null", "an integer"),
     ("runner.epochs=[1]", "an integer"), ("runner.epochs=1e3", "an integer"),
     ("hyper_parameters.dropout=high", "must be a number"), ("hyper_parameters.dropout=true", "a number"),
     ("hyper_parameters.dropout=[0.1]", "a number"), ("hyper_parameters.dropout=", "a number"),
     ("hyper_parameters.dropout=.nan", "must be a finite number"), ("hyper_parameters.dropout=.inf", "a finite number"),
     ("hyper_parameters.dropout=nan", "a finite number"), ("hyper_parameters.dropout=1" + "0" * 400, "must be a number"),
-    ("runner.resume=1", "must be true or false"), ("runner.resume=maybe", "true or false"), ("runner.resume=0.0", "true or false"),
+    ("runner.resume=1", "must be true or false"), ("runner.resume=maybe", "true or false"),
+    ("runner.resume=0.0", "true or false"),
     ("runner.name=[a]", "must be text"), ("runner.name=null", "must be text"),
     ("hyper_parameters.tower=8", "must be a list"), ("hyper_parameters.tower=8,4", "must be a list"),
     ("hyper_parameters.tower=[8, x]", "hyper_parameters.tower[1] is 'x', must be an integer"),
@@ -177,7 +185,8 @@ def test_types_in_a_file_are_checked_too(tree):
 
 @pytest.mark.parametrize("given, words", [
     ("runner.epochs=0", "runner.epochs is 0, must be at least 1"), ("hyper_parameters.dropout=-0.1", "at least 0"),
-    ("hyper_parameters.dropout=1", "at most 0.99"), ("hyper_parameters.tower=[8, 0]", "hyper_parameters.tower is [8, 0]"),
+    ("hyper_parameters.dropout=1", "at most 0.99"),
+    ("hyper_parameters.tower=[8, 0]", "hyper_parameters.tower is [8, 0]"),
     ("hyper_parameters.optimizer.learning_rate=0", "must be above 0"), ("hyper_parameters.plateau.factor=0", "above 0"),
     ("hyper_parameters.plateau.factor=1.5", "at most 1"),
     ("runner.monitor=AUC", "must be one of auc, gauc, logloss"), ("runner.monitor=gac", "nearest is gauc"),
@@ -194,8 +203,10 @@ def test_ranges_hold_in_files_too(tree):
 
 
 @pytest.mark.parametrize("text, words", [
-    ("model: [toy\n", "is not YAML"), ("model: toy\nmodel: @\n", "is not YAML"), ("- toy\n", "must hold keys and values"),
-    ("", "must hold keys and values"), ("toy\n", "must hold keys and values"), ("model: toy\nrunner: {name: 2024-13-45}\n", "is not YAML"),
+    ("model: [toy\n", "is not YAML"), ("model: toy\nmodel: @\n", "is not YAML"),
+    ("- toy\n", "must hold keys and values"),
+    ("", "must hold keys and values"), ("toy\n", "must hold keys and values"),
+    ("model: toy\nrunner: {name: 2024-13-45}\n", "is not YAML"),
     ("a: 1\n---\nb: 2\n", "is not YAML"), ("model: \tx: y: z\n", "is not YAML")])
 def test_what_is_not_yaml_is_refused(tree, text, words):
     refused(["mine.yaml", words], tree, text=text)
@@ -266,7 +277,8 @@ def test_every_setting_has_a_comment_with_its_type_and_meaning_and_its_bounds_ho
     assert comment, "has no comment"
     config = settings.load(PATHS[name])
     default = settings.flatten(config)[key]
-    bounded = key in DEFAULTS or any(key in b for b in (settings.CHOICES, settings.LEAST, settings.ABOVE, settings.MOST))
+    bounds = settings.CHOICES, settings.LEAST, settings.ABOVE, settings.MOST
+    bounded = key in DEFAULTS or any(key in b for b in bounds)
     kind = {int: "int", float: "float", bool: "bool", str: "str", list: "list of int"}[type(default)]
 
     def refuses(value):

@@ -124,7 +124,8 @@ def test_help_lists_the_flags_of_the_source(source, tmp_path, capsys):
             Parser().parse_args(argv)
         assert e.value.code == 0
         text = capsys.readouterr().out
-        for flag in [f for a in own._actions for f in a.option_strings] + ["--protocol", "--out", "--seed", "--min-count"]:
+        flags = [flag for action in own._actions for flag in action.option_strings]
+        for flag in [*flags, "--protocol", "--out", "--seed", "--min-count"]:
             assert f"{flag} " in text, flag
 
 
@@ -219,10 +220,12 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(shop, spoil, flags, words
     ("source: synthetic\nevents: [a]\n", "unknown key events"), ("source: synthetic\n1: 2\n", "unknown key 1"),
     ("source: synthetic\nusers: many\n", "argument --users: invalid int value: 'many'"),
     ("source: synthetic\nusers: 2.5\n", "invalid int value"), ("source: synthetic\nusers: [1, 2]\n", "2"),
-    ("source: synthetic\nusers: {a: 1}\n", "users is a section"), ("source: synthetic\nprotocol: both\n", "invalid choice: 'both'"),
+    ("source: synthetic\nusers: {a: 1}\n", "users is a section"),
+    ("source: synthetic\nprotocol: both\n", "invalid choice: 'both'"),
     ("source: synthetic\nusers: true\n", "argument --users: expected one argument"),
     ("source: synthetik\n", "source is 'synthetik'; it must be one of"), ("users: 5\n", "source is None"),
-    ("source: [synthetic]\n", "must be one of"), ("source: [\n", "is not YAML"), ("- a\n", "must hold keys and values")])
+    ("source: [synthetic]\n", "must be one of"), ("source: [\n", "is not YAML"),
+    ("- a\n", "must hold keys and values")])
 def test_a_bad_recipe_is_refused(tmp_path, text, words):
     (tmp_path / "r.yaml").write_text(text)
     with pytest.raises(InputError) as e:
@@ -263,8 +266,10 @@ def test_a_signal_in_the_middle_leaves_what_was_there(tmp_path, number, status, 
         result(tool(tmp_path, *small, "--out", "d"))
     before = {p: p.read_bytes() for p in (tmp_path / "d").rglob("*") if p.is_file()}
     names = set(os.listdir(tmp_path))
-    flags = ["--source", "synthetic", "--users", "40000", "--impressions", "20", "--protocol", "impressions", "--out", "d", "--overwrite"]
-    with subprocess.Popen([*COMMAND, *flags], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as p:
+    flags = ["--source", "synthetic", "--users", "40000", "--impressions", "20", "--protocol", "impressions", "--out",
+             "d", "--overwrite"]
+    with subprocess.Popen([*COMMAND, *flags], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as p:
         end = time.time() + 60
         while set(os.listdir(tmp_path)) == names and p.poll() is None and time.time() < end:
             time.sleep(0.005)
@@ -285,7 +290,8 @@ def tmpfs(tmp_path):
     folder.mkdir()
 
     def mount(kilobytes):
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", folder], capture_output=True)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", folder],
+                              capture_output=True)
         if done.returncode:
             pytest.skip("cannot mount a tmpfs here")
         return folder

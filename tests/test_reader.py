@@ -22,7 +22,8 @@ def data(tmp_path_factory):
     """{protocol: directory} of one random log under every protocol; impressions have empty histories."""
     folder = tmp_path_factory.mktemp("data")
     for protocol in PROTOCOLS:
-        build(random_log(3, users=60, items=90, most=25, popular=0.03), str(folder / protocol), protocol=protocol, name=protocol)
+        build(random_log(3, users=60, items=90, most=25, popular=0.03), str(folder / protocol), protocol=protocol,
+              name=protocol)
     return {protocol: str(folder / protocol) for protocol in PROTOCOLS}
 
 
@@ -59,8 +60,9 @@ class Plain:
             out["context_" + f["name"]] = [s[f["name"]] for s in rows]
         dense = [(f, of) for of in ("item", "user", "context") for f in self.fields(of, "dense")]
         if dense:
-            raw = [[s[f["name"]] if of == "context" else self.tables[of][s[of]][f["name"]] for f, of in dense] for s in rows]
-            out["dense"] = [[0 if math.isnan(v) else (v - f["mean"]) / f["std"] for v, (f, _) in zip(r, dense)] for r in raw]
+            raw = [[(s if of == "context" else self.tables[of][s[of]])[f["name"]] for f, of in dense] for s in rows]
+            out["dense"] = [[0 if math.isnan(v) else (v - f["mean"]) / f["std"] for v, (f, _) in zip(values, dense)]
+                            for values in raw]
         if times:
             out["history_time"] = [[t for _, t in h] + [0] * (width - len(h)) for h in histories]
             out["target_time"] = [s["time"] for s in rows]
@@ -125,7 +127,8 @@ def test_a_batch_of_rows_in_any_order_and_without_times(data):
     reader, plain = Reader(data["impressions"], "train", 8, 5), Plain(data["impressions"], "train")
     rows = np.random.default_rng(0).integers(reader.rows, size=40)
     same(reader.batch(rows), plain.batch(rows.tolist(), 5, False))
-    same(reader.batch(rows[:0]), {k: np.zeros((0, *np.shape(v)[1:])) if not k.startswith("history") else np.zeros((0, 1))
+    same(reader.batch(rows[:0]),
+         {k: np.zeros((0, *np.shape(v)[1:])) if not k.startswith("history") else np.zeros((0, 1))
                                   for k, v in plain.batch([0], 5, False).items()})
 
 
@@ -140,7 +143,8 @@ def test_a_log_in_which_nobody_clicks_has_empty_histories(tmp_path):
 
 # ---- order ----------------------------------------------------------------------------------------------------------
 
-ORDERS = [dict(shuffle=False), dict(shuffle=True), dict(shuffle=True, bucket_batches=1), dict(shuffle=True, bucket_batches=4),
+ORDERS = [dict(shuffle=False), dict(shuffle=True), dict(shuffle=True, bucket_batches=1),
+          dict(shuffle=True, bucket_batches=4),
           dict(shuffle=True, bucket_batches=10 ** 6)]
 
 
@@ -273,7 +277,8 @@ TRAIN = "train/part-00000.parquet"
 
 @pytest.mark.parametrize("bad", ["size", -1])
 @pytest.mark.parametrize("name, column, rows_of", [
-    ("items.parquet", "category", ""), ("items.parquet", "brand", ""), ("users.parquet", "city", ""), (TRAIN, "device", ""),
+    ("items.parquet", "category", ""), ("items.parquet", "brand", ""), ("users.parquet", "city", ""),
+    (TRAIN, "device", ""),
     (TRAIN, "item", "items.parquet"), (TRAIN, "user", "users.parquet"), (TRAIN, "sequence", "sequences")])
 def test_an_index_outside_its_table_is_refused(copy, name, column, rows_of, bad):
     if rows_of == "sequences":
@@ -327,8 +332,9 @@ def test_sequences_are_checked(copy):
     Reader(str(copy), "train", 7)
 
 
-@pytest.mark.parametrize("name, column", [("items.parquet", "brand"), ("items.parquet", "price"), ("items.parquet", "count"),
-                                          ("users.parquet", "city"), (TRAIN, "end"), (TRAIN, "device"), (TRAIN, "wait")])
+@pytest.mark.parametrize("name, column", [
+    ("items.parquet", "brand"), ("items.parquet", "price"), ("items.parquet", "count"), ("users.parquet", "city"),
+    (TRAIN, "end"), (TRAIN, "device"), (TRAIN, "wait")])
 def test_missing_columns_and_values_are_named(copy, name, column):
     if column not in ("price", "wait"):
         change(copy, name, column, None)
@@ -346,8 +352,10 @@ def test_a_file_that_is_missing_or_cut_short_is_named(copy, name):
     refused(copy, f"{name} is missing")
 
 
-@pytest.mark.parametrize("broken", [lambda data: data[:len(data) // 2], lambda data: b"\0" * len(data), lambda data: b"",
-                                    lambda data: data[:100] + b"\xff" * 400 + data[500:]], ids="half zeros empty hole".split())
+@pytest.mark.parametrize("broken",
+                         [lambda data: data[:len(data) // 2], lambda data: b"\0" * len(data), lambda data: b"",
+                                    lambda data: data[:100] + b"\xff" * 400 + data[500:]],
+                                    ids="half zeros empty hole".split())
 @pytest.mark.parametrize("name", ["items.parquet", TRAIN])
 def test_a_broken_parquet_file_of_the_right_size_is_named(copy, name, broken):
     (copy / name).write_bytes(broken((copy / name).read_bytes()))
@@ -355,7 +363,8 @@ def test_a_broken_parquet_file_of_the_right_size_is_named(copy, name, broken):
     refused(copy, f"{name} is not a readable Parquet file")
 
 
-@pytest.mark.parametrize("broken", [lambda data: data[:len(data) // 2], lambda data: b"\0" * len(data), lambda data: b""],
+@pytest.mark.parametrize("broken",
+                         [lambda data: data[:len(data) // 2], lambda data: b"\0" * len(data), lambda data: b""],
                          ids="half zeros empty".split())
 def test_a_broken_arrow_file_of_the_right_size_is_named(copy, broken):
     (copy / "sequences.arrow").write_bytes(broken((copy / "sequences.arrow").read_bytes()))
@@ -369,8 +378,10 @@ def test_what_is_no_dataset_is_refused(copy, tmp_path):
     text = (copy / "schema.yaml").read_text()
     for other, words in ((text.replace("version: 1", "version: 9"), "has version 9, this code reads 1"),
                          (text.replace("protocol:", "protokoll:"), "is not a schema"), ("[1, 2", "is not a schema"),
-                         ("", "is not a schema"), ("- 1", "is not a schema"), (text.replace("bytes:", "size:"), "is not a schema"),
-                         (text.replace("kind: dense", "sort: dense"), "is not a schema"), ("fields: []", "is not a schema")):
+                         ("", "is not a schema"), ("- 1", "is not a schema"),
+                         (text.replace("bytes:", "size:"), "is not a schema"),
+                         (text.replace("kind: dense", "sort: dense"), "is not a schema"),
+                         ("fields: []", "is not a schema")):
         assert other != text
         (copy / "schema.yaml").write_text(other)
         refused(copy, words)

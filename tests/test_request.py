@@ -1,4 +1,5 @@
 """Requests of raw ids: their arrays and scores against rows built by hand from the raw log, and malformed ones refused."""
+import io
 import json
 import os
 
@@ -291,6 +292,11 @@ def test_a_request_file_in_another_encoding_or_none(tmp_path):
         read_requests(str(tmp_path / "r.json"))
     with pytest.raises(InputError, match="does not exist"):
         read_requests(str(tmp_path / "none.json"))
+
+
+def test_a_request_on_standard_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"candidates": ["i1", 2]}'))
+    assert read_requests("-") == {"candidates": ["i1", 2]}
 
 
 # ------------------------------------------------------------------------------------- indices that are out of range

@@ -103,31 +103,31 @@ class MultiHeadAttention(nn.Layer):
         one product with S serves all heads and targets.
 
         Args:
-            s, mask: [U, L, D] and [U, L].  target: [U, M, D], the elements that ask.
+            s, mask: [U, L, D] and [U, L].  target: [U·M, D], the elements that ask.
             itself: s holds the history alone, and each target also attends to itself, to no other target.
         Returns:
-            [U, M, D] and the weights on s, [U, M·H, L].
+            [U·M, D] and the weights on s, [U, M·H, L].
         """
         h, d = self.heads, target.shape[-1]
-        wq, wk, wv = (p.weight.reshape([0, h, -1]).transpose([1, 0, 2])
-                      for p in (self.q_proj, self.k_proj, self.v_proj))                          # [H, D, d_k]
-        wqk = paddle.matmul(wq * self.scale, wk, transpose_y=True).transpose([1, 0, 2])          # [D, H, D]
-        bqk = paddle.matmul(self.q_proj.bias.reshape([h, 1, -1]) * self.scale, wk, transpose_y=True)
-        query = paddle.matmul(target, wqk.reshape([d, h * d])) + bqk.reshape([h * d])            # [U, M, H·D]
-        score = paddle.matmul(query.reshape([0, -1, d]), s, transpose_y=True)                    # [U, M·H, L]
+        wk, wv = (p.weight.reshape([d, h, -1]).transpose([1, 0, 2]) for p in (self.k_proj, self.v_proj))  # [H, D, d_k]
+        query = paddle.matmul(self._by_head(self.q_proj(target)), wk * self.scale, transpose_y=True)
+        query = query.transpose([1, 0, 2])                                                       # [U·M, H, D]
+        score = paddle.matmul(query.reshape([s.shape[0], -1, d]), s, transpose_y=True)           # [U, M·H, L]
         score = score + ((mask - 1.0) * 1e9).unsqueeze(1).expand_as(score)
         if itself:
-            own = paddle.matmul(query.reshape([0, 0, h, d]), target.unsqueeze(-1)).reshape([0, -1, 1])
-            score = paddle.concat([score, own], -1)                                              # [U, M·H, L + 1]
-        weight = F.softmax(score, -1)
-        if itself:
-            weight, own = weight[:, :, :-1], weight[:, :, -1:].reshape([0, -1, h, 1])
-        mixed = paddle.matmul(weight, s).reshape([0, -1, h, d])                                  # [U, M, H, D]
-        if itself:
-            mixed = mixed + paddle.matmul(own, target.unsqueeze(2))
-        wvh = paddle.matmul(wv, self.out_proj.weight.reshape([h, -1, d])).reshape([h * d, d])
-        bias = paddle.matmul(self.v_proj.bias, self.out_proj.weight) + self.out_proj.bias
-        return paddle.matmul(mixed.flatten(2), wvh) + bias, weight
+            own = paddle.matmul(query, target.unsqueeze(-1))                                     # [U·M, H, 1]
+            weight = F.softmax(paddle.concat([score, own.reshape([s.shape[0], -1, 1])], -1), -1)  # [U, M·H, L + 1]
+            weight, own = weight[:, :, :-1], weight[:, :, -1:].reshape([-1, h, 1])
+            mixed = paddle.matmul(weight, s).reshape([-1, h, d]) + paddle.matmul(own, target.unsqueeze(1))
+        else:
+            weight = F.softmax(score, -1)
+            mixed = paddle.matmul(weight, s).reshape([-1, h, d])                                 # [U·M, H, D]
+        heads = paddle.matmul(mixed.transpose([1, 0, 2]), wv).transpose([1, 0, 2])               # [U·M, H, d_k]
+        return self.out_proj(heads.flatten(1) + self.v_proj.bias), weight
+
+    def _by_head(self, x):
+        """[..., D] → [H, all rows, d_k]."""
+        return x.reshape([-1, self.heads, x.shape[-1] // self.heads]).transpose([1, 0, 2])
 
 
 class TransformerBlock(nn.Layer):
@@ -179,8 +179,7 @@ class BehaviorTransformer(nn.Layer):
             s, _ = block(s, mask)
         last = self.blocks[-1]
         if self.output == "target":  # nothing reads the other rows of the last block
-            out, weight = last.of_target(s, mask, (target if len(self.blocks) == 1 else s[:, -1]).unsqueeze(1))
-            return out.squeeze(1), weight
+            return last.of_target(s, mask, target if len(self.blocks) == 1 else s[:, -1])
         s, weight = last(s, mask)
         pooled = self.mean(s, mask) if self.output == "mean" else self.concat(s, mask)
         return pooled, weight[:, :, -1]
@@ -260,8 +259,8 @@ class BST(nn.Layer):
         mask, now = history_mask(batch), paddle.zeros_like(batch["target_item"])           # [1, T], [N]
         s = self._place(self.embeddings.history(batch), self.position.rows(batch, mask) if self.position else None)
         v, block = self._place(target, now), self.transformer.blocks[0]                    # [N, D]
-        out, weight = block.of_target(s, mask, v.unsqueeze(0), itself=True)                # [1, N, D], [1, N·H, T]
-        logit = self._logit(out.squeeze(0), v, self.embeddings.side(batch, like=target), batch)
+        out, weight = block.of_target(s, mask, v, itself=True)                             # [N, D], [1, N·H, T]
+        logit = self._logit(out, v, self.embeddings.side(batch, like=target), batch)
         return (logit, weight.reshape([-1, block.attention.heads, s.shape[1]]).mean(1)) if return_attention else logit
 
     def _place(self, e, rows):

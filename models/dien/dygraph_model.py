@@ -1,12 +1,27 @@
-"""Binds the DIEN net to the tools."""
+"""Binds the DIEN net to the tools: the loss is L_target + α·L_aux (DIEN, equation 7)."""
 import paddle.nn.functional as F
 
 from models.dien.net import DIEN
 from models.dygraph import ClickModel
 
-OWN = ("hidden_size", "evolution", "attention", "attention_units", "auxiliary")
-
 
 class DygraphModel(ClickModel):
     def create_model(self, config, schema):
-        return DIEN(**self.net_arguments(config, schema, *OWN))
+        self.alpha = config["hyper_parameters"]["auxiliary_weight"]
+        return DIEN(**self.net_arguments(config, schema, "hidden_size", "evolution", "attention", "attention_units",
+                                         "auxiliary"))
+
+    def needs_negatives(self, config):
+        h = config["hyper_parameters"]
+        return h["auxiliary_negatives"] if h["auxiliary"] != "none" else ""
+
+    def train_forward(self, net, feeds, regularization=None):
+        logit, auxiliary = net.forward_train(feeds)
+        target = F.binary_cross_entropy_with_logits(logit, feeds["label"])
+        total, parts = target, {"loss": target}
+        if auxiliary is not None:
+            total, parts["auxiliary"] = total + self.alpha * auxiliary, auxiliary
+        if regularization is not None:
+            parts["regularization"] = regularization(net.embeddings, feeds)
+            total = total + parts["regularization"]
+        return total, logit, parts

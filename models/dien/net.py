@@ -11,7 +11,7 @@ import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 
-from models.dien.recurrence import Recurrence
+from models.dien.recurrence import Recurrence, sigmoid
 from models.din.net import LocalActivationUnit
 from models.layers import PADDING, FieldEmbeddings, Tower, history_mask, masked_softmax
 
@@ -155,12 +155,13 @@ class AUGRUCell(nn.Layer):
         return [paddle.matmul(i, getattr(self, f"W_{gate}")) + getattr(self, f"b_{gate}") for gate in self.GATES]
 
     def step(self, projected, h, a):
-        r = F.sigmoid(projected[0] + paddle.matmul(h, self.U_r))
-        candidate = paddle.tanh(projected[1] + r * (paddle.matmul(h, self.U_h) + self.d_h))
+        """A step from what `project` gave for it, [B, H] a gate."""
+        r = sigmoid(paddle.addmm(projected[0], h, self.U_r))
+        candidate = paddle.tanh(projected[1] + r * paddle.addmm(self.d_h.unsqueeze(0), h, self.U_h))
         return h + self.gate(projected, h, a) * (candidate - h)
 
     def gate(self, projected, h, a):
-        return a * F.sigmoid(projected[2] + paddle.matmul(h, self.U_u))
+        return a * sigmoid(paddle.addmm(projected[2], h, self.U_u))
 
 
 class AGRUCell(AUGRUCell):
@@ -187,14 +188,20 @@ class InterestEvolution(nn.Layer):
         super().__init__()
         self.cell = cell
 
-    def forward(self, states, a):
+    def forward(self, states, a, shared=False):
         """states [B, T, H], or [1, T, H] where all rows share them, and a [B, T] → h'_T [B, H]."""
-        if self.training and paddle.in_dynamic_mode():
+        if self.training and paddle.in_dynamic_mode() and not shared:
             return Recurrence.apply(states, a, *(getattr(self.cell, name) for name in self.cell.names()))
-        projected = self.cell.project(states)                                             # [B, T, H] a gate
-        h = paddle.zeros([paddle.shape(a)[0], self.cell.hidden], a.dtype)
+        gates = self.cell.GATES
+        projected = paddle.concat(self.cell.project(states), -1).transpose([1, 0, 2])     # [T, B or 1, gates·H]
+        attention, rows, hidden = a.t().unsqueeze(-1), paddle.shape(a)[0], self.cell.hidden
+        ones, wide = paddle.ones([rows, 1], a.dtype), paddle.ones([1, hidden], a.dtype)
+        h = paddle.zeros([rows, hidden], a.dtype)
         for t in range(paddle.shape(a)[1]):
-            h = self.cell.step([p[:, t] for p in projected], h, a[:, t].unsqueeze(-1))
+            p = at(projected, t).split(len(gates), -1)
+            if shared:
+                p[1] = paddle.matmul(ones, p[1])
+            h = self.cell.step(p, h, paddle.matmul(at(attention, t), wide))               # [B, H]
         return h
 
     def plain(self, states, a):
@@ -203,6 +210,11 @@ class InterestEvolution(nn.Layer):
         for t in range(states.shape[1]):
             h = self.cell(states[:, t], h, a[:, t:t + 1])
         return h
+
+
+def at(x, t):
+    """x[t]; in a program t is a tensor, by which Paddle gathers faster than it slices."""
+    return x[t] if paddle.in_dynamic_mode() else paddle.gather(x, t)
 
 
 class DIEN(nn.Layer):
@@ -264,13 +276,13 @@ class DIEN(nn.Layer):
         logit = self.tower([interest, target, self.embeddings.side(batch)], batch["target_item"])
         return logit, a, (states, history, mask)
 
-    def evolve(self, states, a, mask):
+    def evolve(self, states, a, mask, shared=False):
         """h'_T [B, H] from states [B, T, H], a [B, T] and mask [B, T]."""
         if self.kind == "gru_attention":
             return paddle.matmul(a.unsqueeze(1), states).squeeze(1)
         if self.kind == "aigru":
             return self.evolution(states * a.unsqueeze(-1), mask)[1]
-        return self.evolution(states, a)
+        return self.evolution(states, a, shared)
 
     def rank(self, batch, return_attention=False):
         """Logits [N] of N candidates of one user: history_* [1, T], user_* and context_* [1], target_* [N], dense [N, …].
@@ -286,6 +298,6 @@ class DIEN(nn.Layer):
         if self.kind == "gru_attention":
             interest = paddle.matmul(a, states[0])
         else:
-            interest = self.evolve(states, a, mask.expand_as(a) if self.kind == "aigru" else mask)  # [N, H]
+            interest = self.evolve(states, a, mask.expand_as(a), shared=True)  # [N, H]
         logit = self.tower([interest, target, self.embeddings.side(batch, like=target)], batch["target_item"])
         return (logit, a) if return_attention else logit

@@ -5,10 +5,14 @@ each weight T times and reduces biases and broadcasts slowly. Here a step is a f
 cache. benchmarks and tests compare it with the plain loop.
 """
 import paddle
-import paddle.nn.functional as F
 from paddle.autograd import PyLayer
 
 addmm, matmul, concat = paddle.addmm, paddle.matmul, paddle.concat
+
+
+def sigmoid(x):
+    """σ(x) = (1 + tanh(x/2)) / 2; Paddle's tanh is vectorised on the CPU, its sigmoid is not."""
+    return paddle.stanh(x, 0.5, 0.5) + 0.5
 
 
 class Recurrence(PyLayer):
@@ -29,8 +33,8 @@ class Recurrence(PyLayer):
         attention = a.t().unsqueeze(-1).tile([1, 1, hidden]).unbind(0)           # T times [B, H]
         h, kept = paddle.zeros([rows, hidden], i.dtype), []
         for x, a_t in zip(inputs, attention):
-            r = F.sigmoid(addmm(addmm(b_r, x, W_r), h, U_r))                     # [B, H], like all below
-            u = None if W_u is None else F.sigmoid(addmm(addmm(b_u, x, W_u), h, U_u))
+            r = sigmoid(addmm(addmm(b_r, x, W_r), h, U_r))                     # [B, H], like all below
+            u = None if W_u is None else sigmoid(addmm(addmm(b_u, x, W_u), h, U_u))
             q = addmm(d_h, h, U_h)
             c = paddle.tanh(addmm(b_h, x, W_h) + r * q)                          # ĥ'_t
             w = a_t if u is None else a_t * u                                    # ũ_t

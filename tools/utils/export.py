@@ -21,7 +21,7 @@ import yaml
 from datasets.atomic import whole_directory
 from datasets.builder import hashes
 from datasets.reader import Reader, read_parquet
-from datasets.schema import Schema
+from datasets.schema import InputError, Schema
 from tools.utils import checkpoint, run
 
 
@@ -51,6 +51,8 @@ class _Ranker(nn.Layer):
 
 def export(config, data, out):
     """Write the bundle of the run's checkpoint to `out`, whole or not at all; returns the tool's result."""
+    if os.path.lexists(out) and not os.path.isfile(os.path.join(out, "signature.yaml")):
+        raise InputError(f"{out} exists and is no export bundle, so it is not replaced; choose another --out")
     schema = Schema.load(data)
     model = run.bind(config)
     net = run.create_net(model, config, schema)
@@ -72,9 +74,9 @@ def export(config, data, out):
         for name in os.listdir(os.path.join(data, "vocab")):
             shutil.copyfile(os.path.join(data, "vocab", name), os.path.join(made, "vocab", name))
         _write_signature(made, config, spec, state, path, data)
-        _write_example(made, data, schema)
         schema.files = dict(hashes(made))
         schema.save(made)
+        _write_example(made, data, schema)  # listed nowhere: a user may change it
     size = sum(facts["bytes"] for facts in schema.files.values())
     return {"model": config["model"], "bundle": out, "checkpoint": path, "epoch": state["epoch"], "bytes": size,
             "inputs": list(spec)}
@@ -96,7 +98,7 @@ def _write_signature(made, config, spec, state, path, data):
                      "outputs": {"probability": {"shape": [None], "dtype": "float32"},
                                  "attention": {"shape": [None, None], "dtype": "float32"}}}},
         "history_cap": config["runner"]["history_cap"],
-        "origin": {"checkpoint": path, "epoch": state["epoch"], "valid": state["valid"], "data_dir": data,
+        "origin": {"checkpoint": path, "epoch": state["epoch"], "valid": state.get("valid"), "data_dir": data,
                    "paddle": paddle.__version__}}
     with open(os.path.join(made, "signature.yaml"), "w", encoding="utf-8") as f:
         yaml.safe_dump(signature, f, sort_keys=False, allow_unicode=True)

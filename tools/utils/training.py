@@ -24,7 +24,7 @@ def train(config, data):
     out, r = run.directory(config), config["runner"]
     _check_free(out, r)
     model = run.bind(config)
-    readers = _readers(config, data, model.needs_times(config, Schema.load(data)))
+    readers = _readers(config, data, model)
     schema = readers["train"].schema
     net = run.create_net(model, config, schema)
     optimizer = model.create_optimizer(net, config)
@@ -204,10 +204,12 @@ def _saved_state(path, new):
     return saved
 
 
-def _readers(config, data, times=False):
+def _readers(config, data, model):
     r = config["runner"]
+    times = model.needs_times(config, Schema.load(data))
     common = dict(history_cap=r["history_cap"], seed=r["seed"], times=times)
-    train_reader = Reader(data, "train", r["train_batch_size"], shuffle=True, bucket_batches=r["bucket_batches"], **common)
+    train_reader = Reader(data, "train", r["train_batch_size"], shuffle=True, bucket_batches=r["bucket_batches"],
+                          negatives=model.needs_negatives(config), **common)
     others = [k for k in ("valid", "test") if k in train_reader.schema.rows]
     return {"train": train_reader, **{k: Reader(data, k, r["infer_batch_size"], **common) for k in others}}
 
