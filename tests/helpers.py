@@ -79,6 +79,9 @@ def random_batch(schema, rows, lengths, seed=0, width=None):
     if schema.dense_fields:
         batch["dense"] = rng.normal(size=(rows, len(schema.dense_fields))).astype(np.float32)
     batch["label"] = (rng.random(rows) < 0.5).astype(np.float32)
+    ago = np.sort(10 ** rng.uniform(-1, 9, real.shape), 1)[:, ::-1].astype(np.int64)  # from under a second to 30 years
+    batch["target_time"] = rng.integers(1_600_000_000, 1_700_000_000, rows)
+    batch["history_time"] = np.where(real, batch["target_time"][:, None] - ago, 0)
     return batch
 
 
@@ -164,7 +167,8 @@ def check_export(model, data, directory, *overrides, lengths=range(51), onednn=(
                     continue
                 batch = random_batch(schema, rows, np.arange(rows) % (length + 1) if mixed else length, seed=length)
                 expected = probabilities(net, batch)
-                one_user = {k: v[:1] if k.startswith(("history_", "user_", "context_")) else v for k, v in batch.items()}
+                of_user = ("history_", "user_", "context_", "target_time")
+                one_user = {k: v[:1] if k.startswith(of_user) else v for k, v in batch.items()}
                 repeated = {k: v if len(v) == rows else np.repeat(v, rows, 0) for k, v in one_user.items()}
                 ranked = probabilities(net, repeated)
                 with paddle.no_grad():

@@ -352,22 +352,21 @@ def test_a_file_that_is_missing_or_cut_short_is_named(copy, name):
     refused(copy, f"{name} is missing")
 
 
-@pytest.mark.parametrize("broken",
-                         [lambda data: data[:len(data) // 2], lambda data: b"\0" * len(data), lambda data: b"",
-                                    lambda data: data[:100] + b"\xff" * 400 + data[500:]],
-                                    ids="half zeros empty hole".split())
+BROKEN = {"half": lambda data: data[:len(data) // 2], "zeros": lambda data: b"\0" * len(data), "empty": lambda data: b"",
+          "hole": lambda data: data[:100] + b"\xff" * 400 + data[500:]}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
 @pytest.mark.parametrize("name", ["items.parquet", TRAIN])
 def test_a_broken_parquet_file_of_the_right_size_is_named(copy, name, broken):
-    (copy / name).write_bytes(broken((copy / name).read_bytes()))
+    (copy / name).write_bytes(BROKEN[broken]((copy / name).read_bytes()))
     resize(copy, name)
     refused(copy, f"{name} is not a readable Parquet file")
 
 
-@pytest.mark.parametrize("broken",
-                         [lambda data: data[:len(data) // 2], lambda data: b"\0" * len(data), lambda data: b""],
-                         ids="half zeros empty".split())
+@pytest.mark.parametrize("broken", ["half", "zeros", "empty"])
 def test_a_broken_arrow_file_of_the_right_size_is_named(copy, broken):
-    (copy / "sequences.arrow").write_bytes(broken((copy / "sequences.arrow").read_bytes()))
+    (copy / "sequences.arrow").write_bytes(BROKEN[broken]((copy / "sequences.arrow").read_bytes()))
     resize(copy, "sequences.arrow")
     refused(copy, "sequences.arrow is not a readable Arrow file")
 

@@ -1,4 +1,5 @@
 """The training loop: it learns, stops and goes on to the same bits, and its optimisers and schedules do what they say."""
+import filecmp
 import json
 import math
 import os
@@ -198,6 +199,8 @@ def test_same_seed_same_bits_other_seed_other_weights(tmp_path, tiny):
     _, b_dir, b = ran(tiny, tmp_path / "b", *overrides)
     same(a, b)
     assert text(a_dir) == text(b_dir)
+    for name in ("best", "latest"):  # the files too
+        assert filecmp.cmp(*(os.path.join(d, "checkpoints", f"{name}.npz") for d in (a_dir, b_dir)), shallow=False)
     _, _, c = ran(tiny, tmp_path / "c", *overrides, "runner.seed=1")
     name = "weights/tower.mlp.hidden.0.weight"
     assert np.abs(c[name] - a[name]).max() > 0.01

@@ -28,8 +28,10 @@ def save(path, net, state, optimizer=None):
     if optimizer is not None:
         arrays.update({f"optimizer/{k}": v.numpy() for k, v in _moments(net, optimizer).items()})
     arrays["state"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
-    with whole_file(path) as made, open(made, "wb") as f:
-        np.savez(f, **arrays)
+    with whole_file(path) as made, zipfile.ZipFile(made, "w") as z:
+        for name, array in arrays.items():  # as np.savez does, which on NumPy 1 leaves a mess when the disk is full
+            with z.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as f:
+                np.lib.format.write_array(f, np.asanyarray(array), allow_pickle=False)
 
 
 def load(path, net, model, optimizer=None):

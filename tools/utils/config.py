@@ -33,10 +33,14 @@ LEAST = {  # smallest value allowed, for lists of each element
     "hyper_parameters.embedding_size": 1, "hyper_parameters.tower": 1, "hyper_parameters.attention_units": 1,
     "hyper_parameters.optimizer.clip_norm": 0, "hyper_parameters.schedule.warmup_steps": 0,
     "hyper_parameters.schedule.gamma": 0, "hyper_parameters.plateau.patience": 0,
+    "hyper_parameters.blocks": 1, "hyper_parameters.heads": 1, "hyper_parameters.feed_forward": 0,
+    "hyper_parameters.position_size": 1, "hyper_parameters.position_buckets": 1, "hyper_parameters.concat_length": 0,
+    "hyper_parameters.block_dropout": 0,
     "hyper_parameters.auxiliary_weight": 0, "hyper_parameters.regularization": 0, "hyper_parameters.dropout": 0, "hyper_parameters.embedding_std": 0,
 }
 ABOVE = {"hyper_parameters.optimizer.learning_rate": 0, "hyper_parameters.plateau.factor": 0}  # not even equal
-MOST = {"hyper_parameters.plateau.factor": 1, "hyper_parameters.schedule.gamma": 1, "hyper_parameters.dropout": 0.99}
+MOST = {"hyper_parameters.plateau.factor": 1, "hyper_parameters.schedule.gamma": 1, "hyper_parameters.dropout": 0.99,
+        "hyper_parameters.block_dropout": 0.99}
 
 
 def load(path, overrides=()):
