@@ -431,6 +431,7 @@ def test_ctrl_c(place, tools, untouched, tool, flags, moment):
         return moment in err if moment else any(".part-" in name for name in os.listdir(place.folder))
 
     interrupted(tools.run(tool, *flags, *([place.bundle] if flags[-1] == "--bundle" else []), cwd=place.folder, interrupt=now))
+    assert not [name for name in os.listdir(place.folder) if ".part-" in name]
 
 
 @pytest.mark.parametrize("sign, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -422,12 +422,21 @@ def test_regularisation_counts_are_those_of_train(tiny):
 
 # -------------------------------------------------------------------------------------------------- what must not happen
 
-def test_a_loss_that_is_no_number_ends_the_run_and_leaves_the_last_checkpoint(tmp_path, tiny):
-    config = settings_for(tiny, tmp_path, "runner.epochs=3", "runner.save_interval=1", "hyper_parameters.activation=relu",
-                          "hyper_parameters.optimizer.class=sgd", "hyper_parameters.optimizer.learning_rate=1e18")
-    with pytest.raises(InputError, match="try a smaller learning rate") as e:
-        train(config, tiny)
+BLOWS_UP = ["runner.epochs=3", "hyper_parameters.activation=prelu", "hyper_parameters.optimizer.class=sgd",
+            "hyper_parameters.optimizer.learning_rate=1e18"]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_at_its_step(tmp_path, tiny):
+    with pytest.raises(InputError, match=r"^the loss is (inf|nan) at step [2-8]; try a smaller learning rate") as e:
+        ran(tiny, tmp_path, *BLOWS_UP, "runner.print_interval=1000")
     assert "\n" not in str(e.value)
+    assert not [name for name in tree(tmp_path) if name.endswith(".npz") or ".part-" in name]
+
+
+def test_a_loss_that_is_no_number_leaves_the_last_checkpoint(tmp_path, tiny):
+    config = settings_for(tiny, tmp_path, *BLOWS_UP, "runner.save_interval=1")
+    with pytest.raises(InputError, match="try a smaller learning rate"):
+        train(config, tiny)
     left = arrays(run.directory(config))  # whole, finite, and read again without complaint
     assert left["state"]["step"] >= 1
     assert all(np.isfinite(v).all() for k, v in left.items() if k != "state")
@@ -442,6 +451,23 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
         checkpoint.save(path, net, {"model": "din", "epoch": 2})
     assert checkpoint.read(path)["state"]["epoch"] == 1
     assert os.listdir(tmp_path) == ["c.npz"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_save_that_fails_leaves_the_checkpoint_before(tmp_path, monkeypatch, error):
+    net, path, write, seen = paddle.nn.Linear(2, 1), str(tmp_path / "c.npz"), np.lib.format.write_array, []
+    checkpoint.save(path, net, {"model": "din", "epoch": 1})
+
+    def failing(*args, **kw):
+        seen.append(args)
+        if len(seen) == 2:
+            raise error
+        write(*args, **kw)
+
+    monkeypatch.setattr(np.lib.format, "write_array", failing)
+    with pytest.raises(type(error)):
+        checkpoint.save(path, net, {"model": "din", "epoch": 2})
+    assert checkpoint.read(path)["state"]["epoch"] == 1 and os.listdir(tmp_path) == ["c.npz"]
 
 
 def test_a_run_that_exists_is_refused_then_replaced_on_request(tmp_path, tiny):

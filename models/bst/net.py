@@ -161,13 +161,13 @@ class BST(nn.Layer):
         blocks: how many.  heads, feed_forward (0 = D), block_dropout: of each.
         output: what leaves the last block: target (its position); concat (the `concat_length` most recent events in
             order, zeros where there are fewer, then the target); mean (over the real events and the target).
-        target_in_tower: the target's element enters the tower too; false is the paper: through the blocks alone.
+        target_in_tower: the target's element enters the tower too, and not, as in the paper, through the blocks alone.
         tower, activation, dropout, item_bias: of the tower.
     """
 
     def __init__(self, fields, dense=0, *, embedding_size=32, embedding_std=0.01, sparse=True, position="index",
-                 position_merge="concat", position_size=32, position_buckets=64, blocks=1, heads=4, feed_forward=0,
-                 block_dropout=0.0, output="target", concat_length=50, target_in_tower=True, tower=(200, 80),
+                 position_merge="concat", position_size=16, position_buckets=64, blocks=1, heads=4, feed_forward=0,
+                 block_dropout=0.0, output="target", concat_length=50, target_in_tower=False, tower=(200, 80),
                  activation="dice", dropout=0.0, item_bias=False):
         super().__init__()
         for name, value, allowed in (("position", position, POSITIONS), ("position_merge", position_merge, MERGES),
@@ -198,7 +198,7 @@ class BST(nn.Layer):
                                      for f in self.embeddings.names["item"]})                  # [B·L + B, E]
         if self.position is not None:
             s = self._place(s, _with_target(self.position.rows(batch, mask), paddle.zeros_like(batch["target_item"])))
-        s, v = paddle.split(s, [-1, n])                                                        # [B·L, D], [B, D]
+        s, v = paddle.split(s, [s.shape[0] - n, n])                                            # [B·L, D], [B, D]
         s, mask = s.reshape([n, -1, s.shape[-1]]), paddle.concat([mask, paddle.ones_like(mask[:, :1])], 1)
         for block in self.blocks[:-1]:
             s, _ = block(s, mask)                                                              # [B, L, D]
@@ -217,8 +217,8 @@ class BST(nn.Layer):
         v = self.embeddings.target(batch)                                                      # [N, E]
         if len(self.blocks) > 1 or self.output != "target":
             n, own = paddle.shape(v)[0], ("history_", "user_", "context_", "target_time")
-            return self.forward({k: x.expand([n] + [-1] * (x.ndim - 1)) if k.startswith(own) else x
-                                 for k, x in batch.items()}, return_attention)
+            return self({k: x.expand([n] + [-1] * (x.ndim - 1)) if k.startswith(own) else x
+                         for k, x in batch.items()}, return_attention)
         s, mask, block = self.embeddings.history(batch), history_mask(batch), self.blocks[0]   # [1, T, E], [1, T]
         if self.position is not None:
             s = self._place(s, self.position.rows(batch, mask))                                # [1, T, D]

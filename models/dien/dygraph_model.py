@@ -1,4 +1,4 @@
-"""Binds the DIEN net to the tools: the loss is L_target + α·L_aux (DIEN, equation 7)."""
+"""Binds the DIEN net to the tools: the loss is L_target + α·L_aux (DIEN, "Interest Extractor Layer")."""
 import paddle.nn.functional as F
 
 from models.dien.net import DIEN

@@ -2,8 +2,7 @@
 https://arxiv.org/abs/1809.03672.
 
 Shapes: B rows, T history positions, D width of an item's embedding, H width of the interest states; N candidates of one user.
-Where the paper and the authors' code differ, the paper is the default and the code a switch. Both GRUs are written as in
-the paper, h_t = (1 − u_t)∘h_{t−1} + u_t∘ĥ_t; Paddle's own keeps z = 1 − u, which is the same gate with its sign turned.
+Where the paper and the authors' code differ, the paper is the default and the code a switch.
 Not covered: multi-valued item fields (one value a field); dense columns of history items (they enter for the target);
 the batch normalisation in the authors' auxiliary net and tower.
 """
@@ -11,15 +10,15 @@ import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 
-from models.dien.recurrence import Recurrence, sigmoid
+from models.dien.recurrence import Recurrence, sigmoid, unroll
 from models.din.net import LocalActivationUnit
-from models.layers import PADDING, FieldEmbeddings, Tower, history_mask, masked_softmax
+from models.layers import FieldEmbeddings, Tower, history_mask, masked_softmax
 
 EVOLUTIONS, ATTENTIONS, AUXILIARIES = ("augru", "agru", "aigru", "gru_attention"), ("bilinear", "mlp"), ("none", "inner", "mlp")
 
 
 class InterestGRU(nn.Layer):
-    """GRU over the real positions of a sequence (DIEN, equations 2 to 5): the interest extractor, and with i'_t = a_t·h_t
+    """GRU over the real positions of a sequence (DIEN, "Interest Extractor Layer"): the extractor itself, and with i'_t = a_t·h_t
     as input AIGRU. Padding leaves the state as it was.
 
     Args:
@@ -41,7 +40,7 @@ class InterestGRU(nn.Layer):
 
 
 class AuxiliaryLoss(nn.Layer):
-    """L_aux = −mean over valid t of [log σ(h_t·e_{t+1}) + log(1 − σ(h_t·ê_{t+1}))] (DIEN, equation 6).
+    """L_aux = −mean over valid t of [log σ(h_t·e_{t+1}) + log(1 − σ(h_t·ê_{t+1}))] (DIEN, "Interest Extractor Layer").
 
     Computed from the logits: −log σ(s) = softplus(−s) and −log(1 − σ(s)) = softplus(s), so that no logarithm meets a zero.
 
@@ -79,7 +78,7 @@ class AuxiliaryLoss(nn.Layer):
 
 
 class EvolutionAttention(nn.Layer):
-    """a_t = softmax over the real t of h_t·W·v (DIEN, equation 8), or of DIN's activation unit on h_t and v (the authors'
+    """a_t = softmax over the real t of h_t·W·v (DIEN, "Interest Evolving Layer"), or of DIN's activation unit on h_t and v (the authors'
     code), where v is first projected to H if D ≠ H.
 
     Example:
@@ -96,26 +95,22 @@ class EvolutionAttention(nn.Layer):
             self.of_target = nn.Linear(width, hidden) if width != hidden else nn.Identity()
             self.unit = LocalActivationUnit(hidden, units, activation, bias=False)
 
-    def forward(self, states, target, mask):
-        """states [B, T, H], target [B, D], mask [B, T] → a [B, T], exactly 0 on padding."""
+    def forward(self, states, target, mask, shared=False):
+        """states [B, T, H], target [B, D], mask [B, T] → a [B, T], exactly 0 on padding. shared: the states, and the
+        mask, are one row that N targets read."""
         if self.kind == "mlp":
-            score = self.unit(states, self.of_target(target), mask)
+            v = self.of_target(target)
+            score = self.unit.rank(states[0], v) if shared else self.unit(states, v, mask)
+        elif shared:
+            score = paddle.matmul(target, paddle.matmul(states[0], self.W), transpose_y=True)  # [N, T]
         else:
             query = paddle.matmul(target, self.W, transpose_y=True)                       # [B, H]
             score = paddle.matmul(states, query.unsqueeze(-1)).squeeze(-1)                # [B, T]
         return masked_softmax(score, mask)
 
-    def rank(self, states, target, mask):
-        """The same for one sequence of states [1, T, H], mask [1, T], and N targets [N, D]: [N, T]."""
-        if self.kind == "mlp":
-            score = self.unit.rank(states[0], self.of_target(target))
-        else:
-            score = paddle.matmul(target, paddle.matmul(states[0], self.W), transpose_y=True)
-        return masked_softmax(score, mask)
-
 
 class AUGRUCell(nn.Layer):
-    """GRU with attentional update gate (DIEN, equations 2 to 4 and 12 to 13), for input i_t, state h' and attention a_t:
+    """GRU with attentional update gate (DIEN, "Interest Evolving Layer"), for input i_t, state h' and attention a_t:
 
         u = σ(i_t·W_u + h'·U_u + b_u)        r = σ(i_t·W_r + h'·U_r + b_r)
         ĥ = tanh(i_t·W_h + b_h + r∘(h'·U_h + d_h))
@@ -165,7 +160,7 @@ class AUGRUCell(nn.Layer):
 
 
 class AGRUCell(AUGRUCell):
-    """GRU whose update gate is the attention itself: h'_t = (1 − a_t)∘h' + a_t∘ĥ (DIEN, equation 11)."""
+    """GRU whose update gate is the attention itself: h'_t = (1 − a_t)∘h' + a_t∘ĥ."""
 
     GATES = ("r", "h")
 
@@ -192,17 +187,7 @@ class InterestEvolution(nn.Layer):
         """states [B, T, H], or [1, T, H] where all rows share them, and a [B, T] → h'_T [B, H]."""
         if self.training and paddle.in_dynamic_mode() and not shared:
             return Recurrence.apply(states, a, *(getattr(self.cell, name) for name in self.cell.names()))
-        gates = self.cell.GATES
-        projected = paddle.concat(self.cell.project(states), -1).transpose([1, 0, 2])     # [T, B or 1, gates·H]
-        attention, rows, hidden = a.t().unsqueeze(-1), paddle.shape(a)[0], self.cell.hidden
-        ones, wide = paddle.ones([rows, 1], a.dtype), paddle.ones([1, hidden], a.dtype)
-        h = paddle.zeros([rows, hidden], a.dtype)
-        for t in range(paddle.shape(a)[1]):
-            p = at(projected, t).split(len(gates), -1)
-            if shared:
-                p[1] = paddle.matmul(ones, p[1])
-            h = self.cell.step(p, h, paddle.matmul(at(attention, t), wide))               # [B, H]
-        return h
+        return unroll(self.cell, states, a, shared)
 
     def plain(self, states, a):
         """The same, as it reads in the paper; what tests and benchmarks compare `forward` with."""
@@ -210,11 +195,6 @@ class InterestEvolution(nn.Layer):
         for t in range(states.shape[1]):
             h = self.cell(states[:, t], h, a[:, t:t + 1])
         return h
-
-
-def at(x, t):
-    """x[t]; in a program t is a tensor, by which Paddle gathers faster than it slices."""
-    return x[t] if paddle.in_dynamic_mode() else paddle.gather(x, t)
 
 
 class DIEN(nn.Layer):
@@ -225,7 +205,7 @@ class DIEN(nn.Layer):
         embedding_size, embedding_std, sparse: of the tables.
         hidden_size: H; 0 = D.
         evolution: augru, agru, aigru (i'_t = a_t·h_t into a GRU), or gru_attention (a second GRU on the first, then
-            Σ_t a_t·h'_t with the attention on its states), as in the paper's table 4.
+            Σ_t a_t·h'_t with the attention on its states), as in the paper's ablation.
         attention: bilinear or mlp, of `EvolutionAttention`.  attention_units: hidden widths of mlp.
         auxiliary: none, inner or mlp, of `AuxiliaryLoss`.
         tower, activation, dropout, item_bias: of the tower; `activation` is the activation unit's too.
@@ -255,49 +235,38 @@ class DIEN(nn.Layer):
 
     def forward(self, batch, return_attention=False):
         """Logits [B] of a batch (datasets/reader.py); with `return_attention` also the weights a [B, T]."""
-        logit, a, _ = self.encode(batch)
-        return (logit, a) if return_attention else logit
-
-    def forward_train(self, batch):
-        """Logits [B] and the auxiliary loss, for which the batch holds ``negative_<item field>`` [B, T], 0 where none."""
-        logit, _, (states, history, mask) = self.encode(batch)
-        if self.auxiliary is None:
-            return logit, None
-        negative = {f"history_{n}": batch[f"negative_{n}"] for n in self.embeddings.names["item"]}
-        return logit, self.auxiliary(states, history, self.embeddings.history(negative), mask * history_mask(negative))
-
-    def encode(self, batch):
-        history, mask = self.embeddings.history(batch), history_mask(batch)              # [B, T, D], [B, T]
-        target = self.embeddings.target(batch)                                           # [B, D]
-        states, _ = self.extractor(history, mask)                                        # [B, T, H]
-        second = self.evolution(states, mask)[0] if self.kind == "gru_attention" else states
-        a = self.attention(second, target, mask)                                         # [B, T]
-        interest = self.evolve(second, a, mask)                                          # [B, H]
-        logit = self.tower([interest, target, self.embeddings.side(batch)], batch["target_item"])
-        return logit, a, (states, history, mask)
-
-    def evolve(self, states, a, mask, shared=False):
-        """h'_T [B, H] from states [B, T, H], a [B, T] and mask [B, T]."""
-        if self.kind == "gru_attention":
-            return paddle.matmul(a.unsqueeze(1), states).squeeze(1)
-        if self.kind == "aigru":
-            return self.evolution(states * a.unsqueeze(-1), mask)[1]
-        return self.evolution(states, a, shared)
+        return self.encode(batch)[:2] if return_attention else self.encode(batch)[0]
 
     def rank(self, batch, return_attention=False):
         """Logits [N] of N candidates of one user: history_* [1, T], user_* and context_* [1], target_* [N], dense [N, …].
 
         Equal to `forward` with the user's row repeated N times, but the extractor, and all else of the user's, runs once.
         """
-        history, mask = self.embeddings.history(batch), history_mask(batch)              # [1, T, D], [1, T]
-        target = self.embeddings.target(batch)                                           # [N, D]
-        states, _ = self.extractor(history, mask)                                        # [1, T, H]
+        return self.encode(batch, shared=True)[:2] if return_attention else self.encode(batch, shared=True)[0]
+
+    def forward_train(self, batch):
+        """Logits [B] and L_aux, for which the batch holds ``negative_<item field>`` [B, T], 0 where there is none."""
+        logit, _, (states, history, mask) = self.encode(batch)
+        if self.auxiliary is None:
+            return logit, None
+        negative = {f"history_{n}": batch[f"negative_{n}"] for n in self.embeddings.names["item"]}
+        return logit, self.auxiliary(states, history, self.embeddings.history(negative), mask * history_mask(negative))
+
+    def encode(self, batch, shared=False):
+        """Logits, attention, and what the auxiliary loss reads; shared as in `rank`."""
+        history, mask = self.embeddings.history(batch), history_mask(batch)              # [B, T, D], [B, T]
+        target = self.embeddings.target(batch)                                           # [B, D]
+        states, _ = self.extractor(history, mask)                                        # [B, T, H]
+        second = self.evolution(states, mask)[0] if self.kind == "gru_attention" else states
+        a = self.attention(second, target, mask, shared)                                 # [B, T]
+        interest = self.evolve(second, a, mask, shared)                                  # [B, H]
+        side = self.embeddings.side(batch, like=target if shared else None)
+        return self.tower([interest, target, side], batch["target_item"]), a, (states, history, mask)
+
+    def evolve(self, states, a, mask, shared):
+        """h'_T [B, H] from states [B, T, H], a [B, T] and mask [B, T]."""
         if self.kind == "gru_attention":
-            states, _ = self.evolution(states, mask)
-        a = self.attention.rank(states, target, mask)                                    # [N, T]
-        if self.kind == "gru_attention":
-            interest = paddle.matmul(a, states[0])
-        else:
-            interest = self.evolve(states, a, mask.expand_as(a), shared=True)  # [N, H]
-        logit = self.tower([interest, target, self.embeddings.side(batch, like=target)], batch["target_item"])
-        return (logit, a) if return_attention else logit
+            return paddle.matmul(a, states[0]) if shared else paddle.matmul(a.unsqueeze(1), states).squeeze(1)
+        if self.kind == "aigru":
+            return self.evolution(states * a.unsqueeze(-1), mask.expand_as(a))[1]
+        return self.evolution(states, a, shared)
