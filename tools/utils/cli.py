@@ -19,6 +19,7 @@ def run(parser, work):
 
     def interrupt(*_):
         interrupted.append(True)
+        sys.unraisablehook = lambda *_: None  # objects caught half-made would complain as they go
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, interrupt)
