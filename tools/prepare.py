@@ -123,6 +123,8 @@ def _prepare(args):
     check_free(out, args.overwrite)  # before any work is done
     say(f"reading {args.source}")
     log = SOURCES[args.source].load(args)
+    if protocol in ("every_prefix", "last_event") and "label" in log.events and (unclicked := int((log.events.label == 0).sum())):
+        say(f"{unclicked:,} events with label 0 are left out under {protocol}; --protocol impressions learns from them")
     schema = build(log, out, protocol=protocol, name=name, source=args.source, seed=args.seed,
                    paper_split=args.paper_split, min_count=args.min_count, recipe=_in_force(args),
                    overwrite=args.overwrite)

@@ -69,7 +69,7 @@ def stream(url, part):
         length = response.headers.get("Content-Length")
         total = have + int(length) if length is not None else None
         with open(part, "ab" if have else "wb") as f, tqdm(
-                total=total, initial=have, unit="B", unit_scale=True, desc=os.path.basename(url), leave=False) as bar:
+                total=total, initial=have, unit="B", unit_scale=True, desc=os.path.basename(url), leave=False, disable=None) as bar:
             while chunk := response.read(1 << 18):
                 f.write(chunk)
                 bar.update(len(chunk))
