@@ -44,7 +44,7 @@ def build(log, out, *, protocol, name, source="", seed=2026, paper_split=False, 
         InputError: a log that breaks the contract, an empty split, `out` exists.
     """
     check_free(out, overwrite)
-    with tqdm(total=8, desc="preparing", unit="step", leave=False, disable=None, disable=None) as bar:
+    with tqdm(total=8, desc="preparing", unit="step", leave=False, disable=None) as bar:
         def step(what):
             bar.set_postfix_str(what)
             bar.update()
