@@ -23,9 +23,9 @@ class Bundle:
     """
 
     def __init__(self, directory, threads=1, onednn=False, use_gpu=False):
-        if not os.path.isfile(os.path.join(directory, "signature.yaml")):
-            raise InputError(f"{directory} is not an export bundle (no signature.yaml in it); tools/to_static.py writes one, "
-                             "by default output/<model>/<name>/export")
+        if not os.path.isfile(os.path.join(directory, "schema.yaml")):
+            raise InputError(f"{directory} is not an export bundle (schema.yaml does not exist there); tools/to_static.py writes "
+                             "one, by default to output/<model>/<name>/export")
         self.schema = Schema.load(directory)
         try:
             with open(os.path.join(directory, "signature.yaml"), encoding="utf-8") as f:
