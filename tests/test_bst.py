@@ -464,12 +464,11 @@ def test_rank_is_forward_with_the_user_repeated(position, output, blocks, merge)
 
 def test_one_block_reads_the_history_once(monkeypatch):
     """500 candidates never become 500 histories, unless the blocks mix them."""
-    net, tables = made("time"), []
-    embed = type(net.embeddings).history
-    monkeypatch.setattr(type(net.embeddings), "history", lambda self, b: tables.append(b["history_item"].shape) or embed(self, b))
+    net, seen, elements = made("time"), [], BST._elements
+    monkeypatch.setattr(BST, "_elements", lambda self, ids, rows: seen.append(ids["item"].shape) or elements(self, ids, rows))
     batch = {k: v[:1] if k.startswith(OF_USER) else v for k, v in random_batch(SCHEMA, 500, 50).items()}
     net.rank(tensors(batch))
-    assert tables == [[1, 50]]
+    assert seen == [[1, 50], [500]]
 
 
 # ---------------------------------------------------------------------------------------------------------- invariants

@@ -193,11 +193,10 @@ class BST(nn.Layer):
     def forward(self, batch, return_attention=False):
         """Logits [B] of a batch (datasets/reader.py); with `return_attention` also [B, T]: how much the target attends
         to each past event in the last block, mean over the heads. What is missing to 1 is its attention to itself."""
-        mask, n = history_mask(batch), batch["target_item"].shape[0]                           # [B, T]
-        s = self.embeddings.history({f"history_{f}": _with_target(batch[f"history_{f}"], batch[f"target_{f}"])
-                                     for f in self.embeddings.names["item"]})                  # [B·L + B, E]
-        if self.position is not None:
-            s = self._place(s, _with_target(self.position.rows(batch, mask), paddle.zeros_like(batch["target_item"])))
+        mask, n, now = history_mask(batch), batch["target_item"].shape[0], paddle.zeros_like(batch["target_item"])
+        rows = None if self.position is None else _with_target(self.position.rows(batch, mask), now)
+        s = self._elements({f: _with_target(batch[f"history_{f}"], batch[f"target_{f}"])
+                            for f in self.embeddings.names["item"]}, rows)                     # [B·L + B, D]
         s, v = paddle.split(s, [s.shape[0] - n, n])                                            # [B·L, D], [B, D]
         s, mask = s.reshape([n, -1, s.shape[-1]]), paddle.concat([mask, paddle.ones_like(mask[:, :1])], 1)
         for block in self.blocks[:-1]:
@@ -214,22 +213,26 @@ class BST(nn.Layer):
         """Logits [N] of N candidates of one user: history_* [1, T], user_* and context_* [1], target_* [N],
         dense [N, …], target_time [1]. Equal to `forward` with the user's row repeated N times. That is what is done
         where blocks mix the target into the history; with one block and output: target the history is read once."""
-        v = self.embeddings.target(batch)                                                      # [N, E]
         if len(self.blocks) > 1 or self.output != "target":
-            n, own = paddle.shape(v)[0], ("history_", "user_", "context_", "target_time")
+            n, own = paddle.shape(batch["target_item"])[0], ("history_", "user_", "context_", "target_time")
             return self({k: x.expand([n] + [-1] * (x.ndim - 1)) if k.startswith(own) else x
                          for k, x in batch.items()}, return_attention)
-        s, mask, block = self.embeddings.history(batch), history_mask(batch), self.blocks[0]   # [1, T, E], [1, T]
-        if self.position is not None:
-            s = self._place(s, self.position.rows(batch, mask))                                # [1, T, D]
-            v = self._place(v, paddle.zeros_like(batch["target_item"]))                        # [N, D]
+        mask, block, names = history_mask(batch), self.blocks[0], self.embeddings.names["item"]  # [1, T]
+        rows = None if self.position is None else self.position.rows(batch, mask)
+        s = self._elements({f: batch[f"history_{f}"] for f in names}, rows)                    # [1, T, D]
+        now = paddle.zeros_like(batch["target_item"])
+        v = self._elements({f: batch[f"target_{f}"] for f in names}, now)                      # [N, D]
         out, weight = block.of_target(s, mask, v, itself=True)                                 # [N, D], [1, N·H, T]
         logit = self._logit(out, v, self.embeddings.side(batch, like=v), batch)
         return (logit, weight.reshape([-1, block.attention.heads, s.shape[1]]).mean(1)) if return_attention else logit
 
-    def _place(self, e, rows):
-        """Embeddings [..., E] with the positions of these table rows [...] beside or added: [..., D]."""
-        return e + self.position(rows) if self.add else paddle.concat([e, self.position(rows)], -1)
+    def _elements(self, ids, rows):
+        """Ids {field: [...]} and rows of the position table [...] → elements of a sequence [..., D], in one concat."""
+        parts = [self.embeddings.tables[f](x) for f, x in ids.items()]
+        if self.position is not None and not self.add:
+            parts.append(self.position(rows))
+        s = paddle.concat(parts, -1) if len(parts) > 1 else parts[0]
+        return s + self.position(rows) if self.position is not None and self.add else s
 
     def _pool(self, s, mask):
         """output: mean or concat of [B, L, D]."""
