@@ -19,7 +19,7 @@ def predict(model, net, reader, what="evaluating"):
     score = np.empty(reader.rows, np.float32)
     order = np.argsort(reader.length, kind="stable")
     net.eval()
-    with paddle.no_grad(), tqdm(total=reader.rows, desc=what, unit=" samples", unit_scale=True, leave=False, disable=None) as bar:
+    with paddle.no_grad(), tqdm(total=reader.rows, desc=what, unit=" samples", unit_scale=True, leave=False) as bar:
         for lo in range(0, reader.rows, reader.batch_size):
             rows = order[lo:lo + reader.batch_size]
             score[rows] = model.infer_forward(net, model.create_feeds(reader.batch(rows))).numpy()

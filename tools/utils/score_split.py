@@ -22,7 +22,7 @@ def score_split(bundle, data, split, batch_size, out=None):
         raise InputError(f"{data} is not the dataset that the bundle was trained on: fields or vocabularies differ")
     score = np.empty(reader.rows, np.float32)
     order = np.argsort(reader.length, kind="stable")
-    with tqdm(total=reader.rows, desc=split, unit=" samples", unit_scale=True, leave=False, disable=None) as bar:
+    with tqdm(total=reader.rows, desc=split, unit=" samples", unit_scale=True, leave=False) as bar:
         for lo in range(0, reader.rows, batch_size):
             rows = order[lo:lo + batch_size]
             score[rows] = bundle.score(reader.batch(rows))

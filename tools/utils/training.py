@@ -71,7 +71,7 @@ def _train_epoch(model, net, optimizer, regularization, reader, config, state, s
     net.train()
     started, rows, label, logit = time.perf_counter(), 0, [], []
     left = reader.rows - state["batch"] * r["train_batch_size"]
-    with tqdm(total=left, desc=f"epoch {state['epoch'] + 1}", unit=" samples", unit_scale=True, leave=False, disable=None) as bar:
+    with tqdm(total=left, desc=f"epoch {state['epoch'] + 1}", unit=" samples", unit_scale=True, leave=False) as bar:
         for batch in reader.epoch(state["epoch"], state["batch"]):
             # dropout of a step depends on its number alone, so that a resumed run draws the same
             paddle.seed(_mix(r["seed"], state["step"]))
