@@ -9,7 +9,7 @@ class DygraphModel(ClickModel):
     def create_model(self, config, schema):
         self.alpha = config["hyper_parameters"]["auxiliary_weight"]
         return DIEN(**self.net_arguments(config, schema, "hidden_size", "evolution", "attention", "attention_units",
-                                         "auxiliary"))
+                                         "auxiliary", "history_sum"))
 
     def needs_negatives(self, config):
         h = config["hyper_parameters"]

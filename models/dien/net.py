@@ -1,8 +1,8 @@
 """DIEN: Deep Interest Evolution Network for Click-Through Rate Prediction, Zhou et al., AAAI 2019,
 https://arxiv.org/abs/1809.03672.
 
-Shapes: B rows, T history positions, D width of an item's embedding, H width of the interest states; N candidates of one user.
-Where the paper and the authors' code differ, the paper is the default and the code a switch.
+Shapes: B rows, T history positions, D width of an item's embedding, H width of the interest states; N candidates of one
+user. Where the paper and the authors' code differ, the paper is the default and the code a switch.
 Not covered: multi-valued item fields (one value a field); dense columns of history items (they enter for the target);
 the batch normalisation in the authors' auxiliary net and tower.
 """
@@ -12,17 +12,17 @@ import paddle.nn.functional as F
 
 from models.dien.recurrence import Recurrence, sigmoid, unroll
 from models.din.net import LocalActivationUnit
-from models.layers import FieldEmbeddings, Tower, history_mask, masked_softmax
+from models.layers import FieldEmbeddings, Tower, history_mask, masked_softmax, sum_pooling
 
-EVOLUTIONS, ATTENTIONS, AUXILIARIES = ("augru", "agru", "aigru", "gru_attention"), ("bilinear", "mlp"), ("none", "inner", "mlp")
+EVOLUTIONS = ("augru", "agru", "aigru", "gru_attention")
+ATTENTIONS, AUXILIARIES = ("bilinear", "mlp"), ("none", "inner", "mlp")
 
 
 class InterestGRU(nn.Layer):
-    """GRU over the real positions of a sequence (DIEN, "Interest Extractor Layer"): the extractor itself, and with i'_t = a_t·h_t
-    as input AIGRU. Padding leaves the state as it was.
+    """GRU over the real positions of a sequence: the interest extractor and, with i'_t = a_t·h_t as input, AIGRU. Padding
+    leaves the state as it was. Paddle's kernel; it keeps z·h_{t−1} where the paper has (1 − u)·h_{t−1}: z = 1 − u.
 
-    Args:
-        width: of the input.  hidden: H.
+    Args: width of the input; hidden: H.
 
     Example:
         >>> InterestGRU(8, 4)(paddle.rand([2, 5, 8]), paddle.ones([2, 5]))[0].shape
@@ -78,8 +78,8 @@ class AuxiliaryLoss(nn.Layer):
 
 
 class EvolutionAttention(nn.Layer):
-    """a_t = softmax over the real t of h_t·W·v (DIEN, "Interest Evolving Layer"), or of DIN's activation unit on h_t and v (the authors'
-    code), where v is first projected to H if D ≠ H.
+    """a_t = softmax over the real t of h_t·W·v (DIEN, "Interest Evolving Layer"), or of DIN's activation unit on h_t and v
+    (the authors' code), where v is first projected to H if D ≠ H.
 
     Example:
         >>> EvolutionAttention("bilinear", 4, 8)(paddle.rand([2, 5, 4]), paddle.rand([2, 8]), paddle.ones([2, 5])).shape
@@ -96,8 +96,8 @@ class EvolutionAttention(nn.Layer):
             self.unit = LocalActivationUnit(hidden, units, activation, bias=False)
 
     def forward(self, states, target, mask, shared=False):
-        """states [B, T, H], target [B, D], mask [B, T] → a [B, T], exactly 0 on padding. shared: the states, and the
-        mask, are one row that N targets read."""
+        """states [B, T, H], target [B, D], mask [B, T] → a [B, T], exactly 0 on padding. shared: N targets read one row of
+        states [1, T, H] and mask."""
         if self.kind == "mlp":
             v = self.of_target(target)
             score = self.unit.rank(states[0], v) if shared else self.unit(states, v, mask)
@@ -119,8 +119,7 @@ class AUGRUCell(nn.Layer):
     a_t = 0 leaves the state as it was, bit for bit, and a_t = 1 makes it a GRU: Paddle's, with z = 1 − u, and with d_h,
     which the paper lacks, for that kernel's second bias of the candidate.
 
-    Args:
-        width: I.  hidden: H.
+    Args: width: I; hidden: H.
 
     Example:
         >>> AUGRUCell(8, 4)(paddle.rand([2, 8]), paddle.zeros([2, 4]), paddle.ones([2, 1])).shape
@@ -138,7 +137,7 @@ class AUGRUCell(nn.Layer):
             setattr(self, name, self.create_parameter(shape, default_initializer=start))
 
     def names(self):
-        """Names of the parameters in the order of `Recurrence`."""
+        """Of the parameters, in the order of `Recurrence`."""
         return [f"{p}_{gate}" for gate in self.GATES for p in ("WUbd" if gate == "h" else "WUb")]
 
     def forward(self, i, h, a):
@@ -146,7 +145,7 @@ class AUGRUCell(nn.Layer):
         return self.step(self.project(i), h, a)
 
     def project(self, i):
-        """What a step needs of its input and can be had for all steps at once: [..., I] → one [..., H] a gate."""
+        """What a step needs of its input, to be had for all steps at once: [..., I] → one [..., H] a gate."""
         return [paddle.matmul(i, getattr(self, f"W_{gate}")) + getattr(self, f"b_{gate}") for gate in self.GATES]
 
     def step(self, projected, h, a):
@@ -171,8 +170,7 @@ class AGRUCell(AUGRUCell):
 class InterestEvolution(nn.Layer):
     """h'_T, the interest that is relevant to the target: an attentional cell run over h_1 … h_T.
 
-    Args:
-        cell: `AUGRUCell` or `AGRUCell`. As a_t is 0 on padding, padding leaves the state as it was.
+    Args: cell: `AUGRUCell` or `AGRUCell`. As a_t is 0 on padding, padding leaves the state as it was.
 
     Example:
         >>> InterestEvolution(AUGRUCell(4, 4))(paddle.rand([2, 5, 4]), paddle.rand([2, 5])).shape
@@ -198,7 +196,7 @@ class InterestEvolution(nn.Layer):
 
 
 class DIEN(nn.Layer):
-    """Embeddings → interest states (GRU) → attention on the target → interest evolution → [h'_T; target; side] → tower → logit.
+    """Embeddings → interest states (GRU) → attention on the target → evolution → [h'_T; target; side] → tower → logit.
 
     Args:
         fields: category fields (`FieldEmbeddings`).  dense: number of dense columns.
@@ -208,12 +206,13 @@ class DIEN(nn.Layer):
             Σ_t a_t·h'_t with the attention on its states), as in the paper's ablation.
         attention: bilinear or mlp, of `EvolutionAttention`.  attention_units: hidden widths of mlp.
         auxiliary: none, inner or mlp, of `AuxiliaryLoss`.
+        history_sum: the tower also reads Σ_t e_t and v∘Σ_t e_t, as in the authors' code.
         tower, activation, dropout, item_bias: of the tower; `activation` is the activation unit's too.
     """
 
     def __init__(self, fields, dense=0, *, embedding_size=32, embedding_std=0.01, sparse=True, hidden_size=0,
-                 evolution="augru", attention="bilinear", attention_units=(80, 40), auxiliary="inner", tower=(200, 80),
-                 activation="dice", dropout=0.0, item_bias=False):
+                 evolution="augru", attention="bilinear", attention_units=(80, 40), auxiliary="inner",
+                 history_sum=False, tower=(200, 80), activation="dice", dropout=0.0, item_bias=False):
         super().__init__()
         for name, value, allowed in (("evolution", evolution, EVOLUTIONS), ("attention", attention, ATTENTIONS),
                                      ("auxiliary", auxiliary, AUXILIARIES)):
@@ -226,12 +225,12 @@ class DIEN(nn.Layer):
         hidden, self.kind = hidden_size or width, evolution
         self.extractor = InterestGRU(width, hidden)
         self.attention = EvolutionAttention(attention, hidden, width, attention_units, activation)
-        cells = {"augru": AUGRUCell, "agru": AGRUCell}
-        self.evolution = (InterestEvolution(cells[evolution](hidden, hidden)) if evolution in cells
-                          else InterestGRU(hidden, hidden))
+        cell = {"augru": AUGRUCell, "agru": AGRUCell}.get(evolution)
+        self.evolution = InterestEvolution(cell(hidden, hidden)) if cell else InterestGRU(hidden, hidden)
         self.auxiliary = AuxiliaryLoss(auxiliary, hidden, width) if auxiliary != "none" else None
         items = next(f.size for f in fields if f.name == "item") if item_bias else 0
-        self.tower = Tower(hidden + width + self.embeddings.side_width + dense, tower, activation, dropout, items, sparse)
+        self.history_sum, parts = history_sum, hidden + width * (3 if history_sum else 1)
+        self.tower = Tower(parts + self.embeddings.side_width + dense, tower, activation, dropout, items, sparse)
 
     def forward(self, batch, return_attention=False):
         """Logits [B] of a batch (datasets/reader.py); with `return_attention` also the weights a [B, T]."""
@@ -253,15 +252,18 @@ class DIEN(nn.Layer):
         return logit, self.auxiliary(states, history, self.embeddings.history(negative), mask * history_mask(negative))
 
     def encode(self, batch, shared=False):
-        """Logits, attention, and what the auxiliary loss reads; shared as in `rank`."""
+        """Logits, attention, and what the auxiliary loss reads. shared: one user's row, as in `rank`."""
         history, mask = self.embeddings.history(batch), history_mask(batch)              # [B, T, D], [B, T]
         target = self.embeddings.target(batch)                                           # [B, D]
         states, _ = self.extractor(history, mask)                                        # [B, T, H]
         second = self.evolution(states, mask)[0] if self.kind == "gru_attention" else states
         a = self.attention(second, target, mask, shared)                                 # [B, T]
         interest = self.evolve(second, a, mask, shared)                                  # [B, H]
-        side = self.embeddings.side(batch, like=target if shared else None)
-        return self.tower([interest, target, side], batch["target_item"]), a, (states, history, mask)
+        parts = [interest, target, self.embeddings.side(batch, like=target if shared else None)]
+        if self.history_sum:
+            total = sum_pooling(history, mask).expand_as(target)                         # [B, D]
+            parts += [total, target * total]
+        return self.tower(parts, batch["target_item"]), a, (states, history, mask)
 
     def evolve(self, states, a, mask, shared):
         """h'_T [B, H] from states [B, T, H], a [B, T] and mask [B, T]."""
