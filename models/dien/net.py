@@ -10,9 +10,11 @@ import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 
+from models import native
 from models.dien.recurrence import Recurrence, sigmoid, unroll
 from models.din.net import LocalActivationUnit
 from models.layers import FieldEmbeddings, Tower, history_mask, masked_softmax, sum_pooling
+from models.native.recurrence import recurrence
 
 EVOLUTIONS = ("augru", "agru", "aigru", "gru_attention")
 ATTENTIONS, AUXILIARIES = ("bilinear", "mlp"), ("none", "inner", "mlp")
@@ -35,8 +37,21 @@ class InterestGRU(nn.Layer):
 
     def forward(self, i, mask):
         """i [B, T, I], mask [B, T] → h_1 … h_T [B, T, H], zero where padded, and h at the last real position [B, H]."""
-        states, last = self.gru(i, sequence_length=mask.sum(-1).astype("int64"))
+        length = mask.sum(-1).astype("int64")
+        if native.available(i):
+            return self.native(i, length)
+        states, last = self.gru(i, sequence_length=length)
         return states, last[0]
+
+    def native(self, i, length):
+        """The same by the C++ operator, whose gates are r, h, u: u = 1 − z = σ(−…)."""
+        def reorder(x):
+            r, z, c = x.split(3)
+            return paddle.concat([r, c, -z])
+        w_i, w_h, b_i, b_h = (reorder(getattr(self.gru, f"{kind}_{of}_l0")) for kind in ("weight", "bias") for of in ("ih", "hh"))
+        b_r, d, b_u = b_h.split(3)
+        b = b_i + paddle.concat([b_r, paddle.zeros_like(d), b_u])
+        return recurrence(paddle.matmul(i, w_i, transpose_y=True), None, w_h.t(), b, d, length)
 
 
 class AuxiliaryLoss(nn.Layer):
@@ -181,11 +196,19 @@ class InterestEvolution(nn.Layer):
         super().__init__()
         self.cell = cell
 
-    def forward(self, states, a, shared=False):
-        """states [B, T, H], or [1, T, H] where all rows share them, and a [B, T] → h'_T [B, H]."""
+    def forward(self, states, a, mask=None, shared=False):
+        """states [B, T, H], or [1, T, H] where all rows share them, a [B, T], and mask [B, T] or None → h'_T [B, H]."""
+        if not shared and native.available(states):
+            return self.native(states, a, mask)
         if self.training and paddle.in_dynamic_mode() and not shared:
             return Recurrence.apply(states, a, *(getattr(self.cell, name) for name in self.cell.names()))
         return unroll(self.cell, states, a, shared)
+
+    def native(self, states, a, mask):
+        """The same by the C++ operator, which skips the padding that the mask tells of."""
+        W, U, b = (paddle.concat([getattr(self.cell, f"{p}_{gate}") for gate in self.cell.GATES], -1) for p in "WUb")
+        length = (paddle.full(a.shape[:1], a.shape[1], "int64") if mask is None else mask.sum(-1).astype("int64"))
+        return recurrence(paddle.matmul(states, W), a, U, b, self.cell.d_h, length)[1]
 
     def plain(self, states, a):
         """The same, as it reads in the paper; what tests and benchmarks compare `forward` with."""
@@ -271,4 +294,4 @@ class DIEN(nn.Layer):
             return paddle.matmul(a, states[0]) if shared else paddle.matmul(a.unsqueeze(1), states).squeeze(1)
         if self.kind == "aigru":
             return self.evolution(states * a.unsqueeze(-1), mask.expand_as(a))[1]
-        return self.evolution(states, a, shared)
+        return self.evolution(states, a, mask, shared)

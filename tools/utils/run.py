@@ -64,6 +64,8 @@ def bind(config):
     if config["runner"]["use_gpu"] and not paddle.device.is_compiled_with_cuda():
         raise InputError("runner.use_gpu=true needs paddlepaddle-gpu (requirements-gpu.txt); this Paddle has no CUDA")
     paddle.set_device("gpu:0" if config["runner"]["use_gpu"] else "cpu")
+    from models import native
+    native.use(config["runner"]["native"])
     return model
 
 

@@ -1,0 +1,47 @@
+"""Milliseconds a training step of ours, reading included, after the same warm-up as the peers'; compare.py starts this.
+
+    python benchmarks/peers/ours_steps.py -m models/din/config.yaml -o runner.data_dir=data/beauty --item-vocab 1000000
+"""
+import argparse
+import itertools
+import os
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, ROOT)
+
+from datasets.reader import Reader
+from datasets.schema import Schema
+from tools.utils import cli, environment, run
+from tools.utils import config as settings
+
+WARM_UP = 5  # as in runners/common.py
+
+
+def work(args):
+    config = settings.load(args.config_yaml, args.override)
+    environment.set_up(config)
+    from benchmarks.steps import Trainee
+    r = config["runner"]
+    data, schema = run.dataset(config), Schema.load(run.dataset(config))
+    schema.item_fields[0].size = max(schema.item_fields[0].size, args.item_vocab)
+    trainee = Trainee(config, schema)
+    reader = Reader(data, "train", r["train_batch_size"], r["history_cap"], shuffle=True, seed=r["seed"],
+                    bucket_batches=r["bucket_batches"], times=trainee.times, negatives=trainee.negatives)
+    batches = itertools.chain.from_iterable(reader.epoch(epoch) for epoch in itertools.count())
+    for _ in range(WARM_UP):
+        trainee.step(next(batches))
+    started = time.perf_counter()
+    for _ in range(args.steps):
+        trainee.step(next(batches))
+    return {"model": config["model"], "ms_a_step": 1e3 * (time.perf_counter() - started) / args.steps,
+            "parameters": sum(p.numel().item() for p in trainee.net.parameters())}
+
+
+if __name__ == "__main__":
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    run.add_arguments(p)
+    p.add_argument("--steps", type=int, default=50, help="steps to time; default 50")
+    p.add_argument("--item-vocab", type=int, default=0, help="rows of the item table; default as in the data")
+    cli.run(p, work)

@@ -1,0 +1,69 @@
+"""Training steps as tools/utils/training.py makes them, on real or random batches; what the other benchmarks time."""
+import time
+
+import numpy as np
+
+from datasets.schema import Field, Schema
+
+WARM_UP = 3  # steps before the clock starts
+
+
+class Trainee:
+    """A net with its optimizer. Import Paddle first, with `tools.utils.environment.set_up`.
+
+    Args:
+        config: resolved settings (tools/utils/config.py).  schema: of the batches to come.
+    """
+
+    def __init__(self, config, schema):
+        from tools.utils import run
+        self.config, self.model, self.number = config, run.bind(config), 0
+        self.net = run.create_net(self.model, config, schema)
+        self.optimizer = self.model.create_optimizer(self.net, config)
+        self.times, self.negatives = self.model.needs_times(config, schema), self.model.needs_negatives(config)
+        self.net.train()
+
+    def step(self, batch):
+        """Forward, backward, update; and, as in training, the loss and the logits come back as numbers."""
+        import paddle
+        seed = np.random.SeedSequence([self.config["runner"]["seed"], self.number]).generate_state(1)
+        paddle.seed(int(seed[0]))
+        self.optimizer.set_lr(self.config["hyper_parameters"]["optimizer"]["learning_rate"])
+        loss, logit, parts = self.model.train_forward(self.net, self.model.create_feeds(batch), None)
+        total = sum(float(part) for part in parts.values())
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.clear_grad()
+        self.number += 1
+        return total, logit.numpy()
+
+    def time(self, batches, warm_up=WARM_UP):
+        """Milliseconds of each step after the first `warm_up`, which begin with the first batches again."""
+        for k in range(warm_up):
+            self.step(batches[k % len(batches)])
+        times = []
+        for batch in batches:
+            started = time.perf_counter()
+            self.step(batch)
+            times.append(1e3 * (time.perf_counter() - started))
+        return times
+
+
+def random_schema(table_rows, attributes, attribute_rows=1000):
+    """An item table of `table_rows` rows and so many attributes of `attribute_rows` each; no data behind it."""
+    fields = [Field("item", "item", size=table_rows)]
+    fields += [Field(f"attribute_{k + 1}", "item", size=attribute_rows) for k in range(attributes)]
+    return Schema("random", "none", "every_prefix", 0, "order", fields, {})
+
+
+def random_batch(schema, rows, length, seed=0, negatives=False):
+    """A batch as the reader gives it, indices uniform over the tables, all histories `length` events long."""
+    rng, batch = np.random.default_rng(seed), {}
+    for f in schema.item_fields:
+        low = min(2, f.size - 1)  # the first id
+        batch[f"history_{f.name}"] = rng.integers(low, f.size, (rows, length))
+        batch[f"target_{f.name}"] = rng.integers(low, f.size, rows)
+        if negatives:
+            batch[f"negative_{f.name}"] = rng.integers(low, f.size, (rows, length))
+    batch["label"] = rng.integers(0, 2, rows).astype(np.float32)
+    return batch

@@ -1,0 +1,94 @@
+"""Operators in C++ for training on a CPU, built once by the machine's own compiler; without one, Paddle's forms run.
+
+`library(name)` compiles <name>.cc of this folder at its first use, into ~/.cache/paddleinterest (or $XDG_CACHE_HOME), and
+loads it with ctypes: no header of Paddle's is needed, so a build takes two seconds and outlives an upgrade of Paddle.
+Exported programs never need these operators. `runner.native=false` turns them off.
+"""
+import ctypes
+import functools
+import glob
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import paddle
+
+from tools.utils.log import say
+
+FLAGS = ["-O3", "-march=native", "-std=c++17", "-fopenmp", "-fPIC", "-fno-math-errno", "-fno-trapping-math"]
+HERE = os.path.dirname(os.path.abspath(__file__))
+_wanted = True
+
+
+def use(wanted):
+    """Switch the operators on or off for this process."""
+    global _wanted
+    _wanted = wanted
+
+
+def available(*tensors):
+    """Whether the operators can take over: wanted, on a CPU, in dynamic graph, float32, and they build here."""
+    return (_wanted and paddle.in_dynamic_mode() and all(t.place.is_cpu_place() and t.dtype == paddle.float32 for t in tensors)
+            and library("recurrence") is not None)
+
+
+def pointer(tensor):
+    """The address of a contiguous tensor's first element; None stays None. Keep the tensor alive during the call."""
+    if tensor is None:
+        return None
+    assert tensor.is_contiguous()
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
+@functools.lru_cache(None)
+def library(name):
+    """The loaded library, or None where it cannot be built: no compiler, no room, another system than Linux."""
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None or not sys.platform.startswith("linux"):
+        return None
+    try:
+        path = os.path.join(_cache(), f"{name}-{_fingerprint(name, compiler)}.so")
+        if not os.path.exists(path):
+            _build(compiler, os.path.join(HERE, f"{name}.cc"), path)
+        return ctypes.CDLL(path)
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _cache():
+    path = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "paddleinterest")
+    os.makedirs(path, exist_ok=True)
+    return path
+
+
+def _fingerprint(name, compiler):
+    """Of all that decides what is built: source, flags, compiler, processor, and the OpenMP library that Paddle brings."""
+    parts = [compiler, *FLAGS, *_openmp(), platform.machine()]
+    with open("/proc/cpuinfo", encoding="utf-8") as f:
+        parts += sorted({line for line in f if line.startswith(("model name", "flags", "Features"))})
+    for path in [os.path.join(HERE, f"{name}.cc"), *sorted(glob.glob(os.path.join(HERE, "*.h")))]:
+        with open(path, encoding="utf-8") as f:
+            parts.append(f.read())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _openmp():
+    """Link flags. Paddle's own OpenMP runtime where it has one: threads of a second one would get in its way."""
+    libs = os.path.join(os.path.dirname(paddle.__file__), "libs")
+    if os.path.exists(os.path.join(libs, "libiomp5.so")):
+        return [f"-L{libs}", "-l:libiomp5.so", f"-Wl,-rpath,{libs}"]
+    return ["-fopenmp"]
+
+
+def _build(compiler, source, path):
+    """Compile to a file of its own, then rename: a build that is cut off, or two at a time, leave nothing half-written."""
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
+        made, linked = os.path.join(folder, "made.o"), os.path.join(folder, "made.so")
+        for command in ([compiler, *FLAGS, "-c", source, "-o", made], [compiler, "-shared", made, "-o", linked, *_openmp()]):
+            subprocess.run(command, check=True, capture_output=True, timeout=120)
+        os.replace(linked, path)
+    say(f"built the operators of {os.path.basename(source)} for this machine: {path}")
