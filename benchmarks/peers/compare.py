@@ -1,12 +1,12 @@
 """Ours against FuxiCTR, DeepCTR-Torch and torch-rechub on the same samples: speed, accuracy, memory.
 
     python benchmarks/peers/compare.py --data data/beauty --out output/benchmarks/peers
-    python benchmarks/peers/compare.py --data data/beauty --models din --item-vocab 1000000 --emb 64 --out output/benchmarks/table
+    python benchmarks/peers/compare.py --data data/beauty --models din --item-vocab 1000000 --emb 64 --out output/table
 
-Installs the peers, pinned, into an environment of their own, writes the samples that they read, and runs all sides in turn,
-each as a process: ours, fuxictr, deepctr, rechub, ours … Writes results.json and results.md. With --steps (50 where
---item-vocab is given) training steps are timed and nothing else. A run whose record is there is not repeated, so that an
-interrupted comparison goes on. Run it on a machine that has nothing else to do.
+Installs the peers, pinned, into an environment of their own, writes the samples that they read, and runs all sides in
+turn, each as a process: ours, fuxictr, deepctr, rechub, ours … Writes results.json and results.md. With --steps (50
+where --item-vocab is given) training steps are timed and nothing else. A run whose record is there is not repeated, so
+that an interrupted comparison goes on. Run it on a machine that has nothing else to do.
 """
 import argparse
 import json
@@ -125,13 +125,14 @@ if __name__ == "__main__":
     p.add_argument("--peers", nargs="+", choices=list(runs.PEERS), default=list(runs.PEERS))
     p.add_argument("--repeats", type=int, default=3, help="runs of each side, with seeds one apart; default 3")
     p.add_argument("--epochs", type=int, default=5, help="at most so many; default 5")
-    p.add_argument("--patience", type=int, default=2, help="epochs without a better valid AUC before the end; default 2")
+    p.add_argument("--patience", type=int, default=2, help="end after so many without a better valid AUC; default 2")
     p.add_argument("--steps", type=int, default=0, help="time so many training steps and nothing else")
-    p.add_argument("--item-vocab", type=int, default=0, help="rows of the item table, for --steps; default as in the data")
+    p.add_argument("--item-vocab", type=int, default=0, help="rows of the item table; times steps; default as in data")
     p.add_argument("--emb", type=int, default=32, help="width of each field's embedding; default 32")
     p.add_argument("--batch-size", type=int, default=1024, help="rows a step; default 1024")
     p.add_argument("--history-cap", type=int, default=50, help="newest events of a history; default 50")
     p.add_argument("--threads", type=int, default=0, help="CPU threads of every side; default all cores")
     p.add_argument("--seed", type=int, default=2026, help="of the first repeat; default 2026")
-    p.add_argument("--venv", default=installation.default_folder(), help="environment of the peers; default %(default)s")
+    p.add_argument("--venv", default=installation.default_folder(),
+                   help="the peers' environment, made where it is not there; default %(default)s")
     cli.run(p, work)

@@ -20,7 +20,7 @@ def default_folder():
 
 
 def ensure(folder):
-    """Path of the Python of the environment at `folder`, made and filled where needed. pip's own settings choose the index."""
+    """The Python of the environment at `folder`, made and filled where needed. pip's own settings choose the index."""
     python = os.path.join(folder, "bin", "python")
     if not os.path.exists(python):
         if os.path.isdir(folder) and os.listdir(folder):

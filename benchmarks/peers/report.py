@@ -6,7 +6,9 @@ DEPARTURES = {
     ("dien", "fuxictr"): "without the auxiliary loss: the wheel's DIEN cannot run it",
     ("dien", "deepctr"): "without the auxiliary loss",
     ("dien", "rechub"): "with an auxiliary loss of weight 0.2; one pair of GRUs a field",
-    ("din", "ours"): "softmax(s/√D), ReLU", ("din", "fuxictr"): "no softmax, Dice", ("din", "deepctr"): "no softmax, Dice",
+    ("din", "ours"): "softmax(s/√D), ReLU",
+    ("din", "fuxictr"): "no softmax, Dice",
+    ("din", "deepctr"): "no softmax, Dice",
     ("din", "rechub"): "no softmax, Dice, batch norm; one attention unit a field",
     ("bst", "ours"): "position beside the item, output at the target",
     ("bst", "fuxictr"): "written on FuxiCTR's layers, as its wheel ships no BST; mean over the positions",
@@ -22,7 +24,7 @@ def spread(values):
 
 def summarize(records, steps):
     """One row a model and side. Speed is samples a second, or with `steps` milliseconds a step; the ratio is how many
-    times as fast ours is as this side, each repeat against the run beside it in time."""
+    times as fast ours is as this side, each repeat against the one beside it in time."""
     rows = []
     for model, side in dict.fromkeys((r["model"], r["side"]) for r in records):
         mine = [r for r in records if (r["model"], r["side"]) == (model, side)]
@@ -61,13 +63,14 @@ def markdown(results):
 
 def _protocol(s):
     what = (f"ms of a training step, reading included, over {s['steps']} steps after 5 of warm-up" if s["steps"] else
-            f"at most {s['epochs']} epochs, the end after {s['patience']} without a better valid AUC; speed is the median "
-            "over whole epochs from the second on, evaluation left out; AUC is test's at the epoch best on valid")
+            f"at most {s['epochs']} epochs, the end after {s['patience']} without a better valid AUC; speed is the "
+            "median over whole epochs from the second on, evaluation left out; AUC is test's at the epoch best on valid")
     table = f"item table of {s['item_vocab']:,} rows, " if s["item_vocab"] else ""
-    return (f"`{s['name']}`, the same rows, labels and histories for all; {table}embedding {s['emb']} a field, attention "
-            f"80-40, tower 200-80, Adam 1e-3, batch {s['batch_size']}, history {s['history_cap']}, seeds from {s['seed']}. "
-            f"{s['repeats']} repeats, the sides in turn; {what}. Median (min–max). Memory is the peak of the main process, "
-            "and in brackets with loader workers added. Widths are the same; what else differs stands in the last column.")
+    return (f"`{s['name']}`, the same rows, labels and histories for all; {table}embedding {s['emb']} a field, "
+            f"attention 80-40, tower 200-80, Adam 1e-3, batch {s['batch_size']}, history {s['history_cap']}, seeds "
+            f"from {s['seed']}. Repeats: {s['repeats']}, sides in turn; {what}. Median (min–max). Memory is the peak "
+            "of the main process, in brackets with loader workers added. Widths are the same; what else differs is in "
+            "the last column.")
 
 
 def _table(rows, steps):

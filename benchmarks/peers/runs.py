@@ -14,6 +14,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 OURS = "ours"
 PEERS = {"fuxictr": ("din", "dien", "bst"), "deepctr": ("din", "dien"), "rechub": ("din", "dien", "bst")}
+RESULT = ".result.json"  # ending of the file that a peer's runner writes
 POLL = 0.1  # seconds between looks at the memory
 
 
@@ -27,22 +28,24 @@ def command(side, model, repeat, s, python, samples, out):
     seed = s["seed"] + repeat
     if side == OURS:
         return _ours(model, seed, s, out)
-    flags = {"model": model, "samples": samples, "out": out + ".result.json", "epochs": s["epochs"], "patience": s["patience"],
-             "steps": s["steps"], "batch-size": s["batch_size"], "emb": s["emb"], "item-vocab": s["item_vocab"],
-             "threads": s["threads"], "seed": seed}
+    flags = {"model": model, "samples": samples, "out": out + RESULT, "epochs": s["epochs"],
+             "patience": s["patience"], "steps": s["steps"], "batch-size": s["batch_size"], "emb": s["emb"],
+             "item-vocab": s["item_vocab"], "threads": s["threads"], "seed": seed}
     return [python, os.path.join(HERE, "runners", f"run_{side}.py"),
             *(part for name, value in flags.items() for part in (f"--{name}", str(value)))]
 
 
 def _ours(model, seed, s, out):
-    runner = {"data_dir": s["data"], "model_save_path": out + ".run", "overwrite": "true", "visualdl": "false", "seed": seed,
-              "epochs": s["epochs"], "early_stop": s["patience"], "train_batch_size": s["batch_size"],
+    runner = {"data_dir": s["data"], "model_save_path": out + ".run", "overwrite": "true", "visualdl": "false",
+              "seed": seed, "epochs": s["epochs"], "early_stop": s["patience"], "train_batch_size": s["batch_size"],
               "history_cap": s["history_cap"], "threads": s["threads"]}
-    hyper = {"embedding_size": s["emb"], "tower": "[200,80]", "optimizer.class": "adam", "optimizer.learning_rate": 1e-3}
+    hyper = {"embedding_size": s["emb"], "tower": "[200,80]", "optimizer.class": "adam",
+             "optimizer.learning_rate": 1e-3}
     if model != "bst":
         hyper["attention_units"] = "[80,40]"
-    program = ["tools/trainer.py"] if not s["steps"] else ["benchmarks/peers/ours_steps.py", "--steps", str(s["steps"]),
-                                                           "--item-vocab", str(s["item_vocab"])]
+    program = ["tools/trainer.py"]
+    if s["steps"]:
+        program = ["benchmarks/peers/ours_steps.py", "--steps", str(s["steps"]), "--item-vocab", str(s["item_vocab"])]
     return [sys.executable, *program, "-m", f"models/{model}/config.yaml", "-o",
             *(f"runner.{k}={v}" for k, v in runner.items()), *(f"hyper_parameters.{k}={v}" for k, v in hyper.items())]
 
@@ -53,10 +56,12 @@ def run(arguments, threads, out):
     Its standard error goes to `out`.log; lines about an epoch are shown too.
     """
     env = {**os.environ, **{f"{k}_NUM_THREADS": str(threads) for k in ("OMP", "MKL", "OPENBLAS")}}
+    if os.path.exists(out + RESULT):
+        os.remove(out + RESULT)
     started, process = time.time(), None
     try:
-        process = subprocess.Popen(arguments, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                   errors="replace")
+        process = subprocess.Popen(arguments, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   text=True, errors="replace")
         memory, lines = Memory(process.pid), []
         readers = [threading.Thread(target=_follow, args=(process.stderr, out + ".log", lines)),
                    threading.Thread(target=memory.watch)]
@@ -79,8 +84,8 @@ def run(arguments, threads, out):
 
 def _result(stdout, out):
     """What the run says of itself: peers write a file, ours prints its last line."""
-    if os.path.exists(out + ".result.json"):
-        with open(out + ".result.json", encoding="utf-8") as f:
+    if os.path.exists(out + RESULT):
+        with open(out + RESULT, encoding="utf-8") as f:
             return json.load(f)
     return json.loads(stdout.splitlines()[-1])
 
@@ -127,7 +132,7 @@ def _high_water(pid):
 
 
 def load(path, settings):
-    """The record of an earlier run of the same comparison, or None; InputError where it was made with other settings."""
+    """The record of an earlier run of this comparison, or None; InputError where it was made with other settings."""
     if not os.path.exists(path):
         return None
     with open(path, encoding="utf-8") as f:

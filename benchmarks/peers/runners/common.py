@@ -24,7 +24,7 @@ def arguments(models):
     p.add_argument("--samples", required=True, help="directory that benchmarks/peers/samples.py wrote")
     p.add_argument("--out", required=True, help="JSON record to write")
     p.add_argument("--epochs", type=int, default=5)
-    p.add_argument("--patience", type=int, default=2, help="epochs without a better valid AUC before the end; 0 = never")
+    p.add_argument("--patience", type=int, default=2, help="end after so many epochs without a better valid AUC")
     p.add_argument("--steps", type=int, default=0, help="time so many steps, and nothing else")
     p.add_argument("--batch-size", type=int, default=1024)
     p.add_argument("--emb", type=int, default=32, help="width of each field's embedding")
@@ -95,7 +95,7 @@ class StopSteps(Exception):
 
 
 class StepLimit:
-    """Ends a library's own loop after WARM_UP + `steps` optimizer steps; `ms`, milliseconds a step after the warm-up."""
+    """Ends a library's own loop after WARM_UP + `steps` optimizer steps; `ms`: milliseconds a step of the latter."""
 
     def __init__(self, optimizer, steps):
         self.left, self.steps, self.ms = WARM_UP + steps, steps, None
@@ -132,7 +132,8 @@ class Record:
         self.result.update({"best_epoch": best + 1, "valid": epochs[best]["valid"], "test": epochs[best]["test"],
                             "samples_per_second": statistics.median(later)})
         self.write()
-        print(f"epoch {len(epochs)}: valid auc {m['valid']['auc']:.4f}  {speed:,.0f} samples/s", file=sys.stderr, flush=True)
+        print(f"epoch {len(epochs)}: valid auc {m['valid']['auc']:.4f}  {speed:,.0f} samples/s", file=sys.stderr,
+              flush=True)
         return bool(self.args.patience) and len(epochs) - 1 - best >= self.args.patience
 
     def steps(self, optimizer, train):

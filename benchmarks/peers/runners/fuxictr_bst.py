@@ -1,8 +1,8 @@
 """BST on FuxiCTR's own layers, as its wheel ships none, after the description of the one in its repository.
 
-History and target (fields side by side, one table a field for both), a learned position vector as wide as a field beside
-them, one post-norm encoder block whose feed-forward part is as wide as the model, the mean over the real positions,
-an MLP over target and mean.
+History and target (fields side by side, one table a field for both), a learned position vector as wide as a field
+beside them, one post-norm encoder block whose feed-forward part is as wide as the model, the mean over the real
+positions, an MLP over target and mean.
 """
 import math
 

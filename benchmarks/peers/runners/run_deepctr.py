@@ -13,7 +13,8 @@ def main():
     import torch
     from deepctr_torch.callbacks import Callback
     samples = common.Samples(args.samples, args.item_vocab)
-    inputs = {split: {**samples.inputs(split), "seq_length": samples.splits[split]["length"]} for split in common.SPLITS}
+    inputs = {split: {**samples.inputs(split), "seq_length": samples.splits[split]["length"]}
+              for split in common.SPLITS}
     label = samples.splits["train"]["label"].astype("float32")
     model, setting = build(args, samples)
     model.compile(torch.optim.Adam(model.parameters(), lr=1e-3), "binary_crossentropy")

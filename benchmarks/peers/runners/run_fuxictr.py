@@ -12,8 +12,9 @@ import time
 import common
 import numpy as np
 
-SETTINGS = {"din": "attention 80-40 Dice, no softmax; tower ReLU", "bst": "1 block, 4 heads, 96 wide, mean of the positions; tower ReLU",
-            "dien": "AUGRU, bilinear attention with softmax, no auxiliary loss (the wheel cannot run it); tower ReLU with batch norm"}
+SETTINGS = {"din": "attention 80-40 Dice, no softmax; tower ReLU",
+            "dien": "AUGRU, bilinear attention with softmax, no auxiliary loss; tower ReLU with batch norm",
+            "bst": "1 block, 4 heads, 96 wide, mean of the positions; tower ReLU"}
 
 
 def main():
@@ -34,7 +35,8 @@ def drive(args, model, loaders, record):
         return train_epoch(loader)
 
     def evaluate():
-        model._stop_training = record.epoch(time.perf_counter() - started[0], lambda split: model.predict(loaders[split]))
+        seconds = time.perf_counter() - started[0]
+        model._stop_training = record.epoch(seconds, lambda split: model.predict(loaders[split]))
         model.train()
 
     model.train_epoch, model.eval_step = timed, evaluate
