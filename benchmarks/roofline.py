@@ -120,7 +120,7 @@ def thread(event):
 
 
 def readable(category, name):
-    """matmul_grad for MatmulGradNode and its kernel alike; a layer's own time, such as operators of ours, by its name."""
+    """matmul_grad for MatmulGradNode and its kernel alike; a layer's own time, such as our own operators, by name."""
     if category == "Forward":
         return f"in layer {name}"
     if category not in ("Operator", "OperatorInner", "DygraphKernelLaunch"):
@@ -138,9 +138,9 @@ def markdown(rows, peak, args):
     lines = ["# Share of the processor's peak", "",
              f"Paddle {paddle.__version__}, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}, "
              f"batch {args.batch_size}, `{os.path.basename(os.path.normpath(args.data))}`. "
-             f"Peak of a 2048 x 2048 float32 product: {peak / 1e9:.1f} GFLOP/s. The bound is what that peak would allow "
-             "if a step were its matrix products on real positions alone: forward and both gradients, no memory traffic.",
-             "",
+             f"Peak of a 2048 x 2048 float32 product: {peak / 1e9:.1f} GFLOP/s. The bound is what that peak would "
+             "allow if a step were its matrix products on real positions alone: forward and both gradients, no memory "
+             "traffic.", "",
              "| model | MFLOP a sample | bound, samples/s | reached, samples/s | share | ms a step | padding |",
              "|---|---|---|---|---|---|---|"]
     lines += [f"| {r['model'].upper()} | {r['flops_a_sample'] / 1e6:.3f} | {r['bound']:,.0f} | {r['speed']:,.0f} | "

@@ -78,10 +78,12 @@ def one(model, repeat, side, settings, python, out):
     if record is None or "failed" in record:
         command = runs.command(side, model, repeat, settings, python, os.path.join(out, "samples"), path)
         record = {"model": model, "side": side, "repeat": repeat, "settings": settings, "command": command,
-                  "result": runs.run(command, settings["threads"], path)}
+                  "versions": installation.versions_of_ours(), "result": runs.run(command, settings["threads"], path)}
         with whole_file(path + ".json") as made, open(made, "w", encoding="utf-8") as f:
             json.dump(record, f, indent=1)
-    result = {**record["result"], "model": model, "side": side, "repeat": repeat}
+    else:
+        say("    made earlier")
+    result = {**record["result"], "model": model, "side": side, "repeat": repeat, "ours": record["versions"]}
     say(f"    {told(result, settings['steps'])}" + (f"; log {path}.log" if "failed" in result else ""))
     return result
 
@@ -98,9 +100,10 @@ def told(r, steps):
 def write(records, settings, python, repeats, out):
     settings = {**settings, "repeats": repeats}
     theirs = installation.installed(python)
-    results = {"settings": settings, "machine": machine(), "versions": {
-                   **installation.versions_of_ours(), **{name: theirs[name] for name in installation.PINS}},
-               "summary": report.summarize(records, settings["steps"]), "runs": records}
+    versions = {name: ", ".join(sorted({r["ours"][name] for r in records})) for name in records[0]["ours"]}
+    versions.update({name: theirs[name] for name in installation.PINS})
+    results = {"settings": settings, "machine": machine(), "versions": versions, "runs": records,
+               "summary": report.summarize(records, settings["steps"])}
     with whole_file(os.path.join(out, "results.json")) as made, open(made, "w", encoding="utf-8") as f:
         json.dump(results, f, indent=1)
     with whole_file(os.path.join(out, "results.md")) as made, open(made, "w", encoding="utf-8") as f:

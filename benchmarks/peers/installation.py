@@ -58,8 +58,11 @@ def _call(command, name):
 
 
 def versions_of_ours():
-    """Paddle's version, and the commit of this repository where git tells."""
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
-                          cwd=os.path.dirname(os.path.abspath(__file__)))
-    commit = {"PaddleInterest": done.stdout.strip()} if done.returncode == 0 else {}
-    return {**commit, "paddlepaddle": metadata.version("paddlepaddle")}
+    """Paddle's version, and the commit of this repository, or why it is not known."""
+    try:
+        done = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True,
+                              cwd=os.path.dirname(os.path.abspath(__file__)))
+        commit = done.stdout.strip() or "no git repository"
+    except OSError:
+        commit = "no git"
+    return {"PaddleInterest": commit, "paddlepaddle": metadata.version("paddlepaddle")}

@@ -64,7 +64,7 @@ def markdown(results):
 def _protocol(s):
     what = (f"ms of a training step, reading included, over {s['steps']} steps after 5 of warm-up" if s["steps"] else
             f"at most {s['epochs']} epochs, the end after {s['patience']} without a better valid AUC; speed is the "
-            "median over whole epochs from the second on, evaluation left out; AUC is test's at the epoch best on valid")
+            "median over whole epochs from the second on, without evaluation; AUC is test's at the epoch best on valid")
     table = f"item table of {s['item_vocab']:,} rows, " if s["item_vocab"] else ""
     return (f"`{s['name']}`, the same rows, labels and histories for all; {table}embedding {s['emb']} a field, "
             f"attention 80-40, tower 200-80, Adam 1e-3, batch {s['batch_size']}, history {s['history_cap']}, seeds "

@@ -58,24 +58,24 @@ def run(arguments, threads, out):
     env = {**os.environ, **{f"{k}_NUM_THREADS": str(threads) for k in ("OMP", "MKL", "OPENBLAS")}}
     if os.path.exists(out + RESULT):
         os.remove(out + RESULT)
-    started, process = time.time(), None
+    started, lines = time.time(), []
+    process = subprocess.Popen(arguments, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               errors="replace")
+    memory = Memory(process.pid)
+    watchers = [threading.Thread(target=_follow, args=(process.stderr, out + ".log", lines), daemon=True),
+                threading.Thread(target=memory.watch, daemon=True)]
+    for thread in watchers:
+        thread.start()
     try:
-        process = subprocess.Popen(arguments, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                   text=True, errors="replace")
-        memory, lines = Memory(process.pid), []
-        readers = [threading.Thread(target=_follow, args=(process.stderr, out + ".log", lines)),
-                   threading.Thread(target=memory.watch)]
-        for thread in readers:
-            thread.start()
-        stdout = process.stdout.read()
-        status = process.wait()
-        memory.done.set()
-        for thread in readers:
-            thread.join()
+        stdout, status = process.stdout.read(), process.wait()
+    except BaseException:  # Ctrl-C: leave nothing running
+        process.terminate()
+        process.wait()
+        raise
     finally:
-        if process is not None and process.poll() is None:
-            process.terminate()
-            process.wait()
+        memory.done.set()
+    for thread in watchers:
+        thread.join()
     record = {"seconds": time.time() - started, "peak_rss_mb": memory.own, "peak_rss_with_workers_mb": memory.tree}
     if status:
         return {**record, "failed": next((x for x in reversed(lines) if x.strip()), f"exit status {status}").strip()}
@@ -101,18 +101,18 @@ def _follow(stream, path, lines):
 
 
 class Memory:
-    """Peak resident memory of a process (`own`) and with its children's added (`tree`), MB, from Linux's own high-water
-    marks. Pages that a forked loader shares with its parent count twice in `tree`."""
+    """Peak resident memory of a process (`own`) and with the children that lived beside it (`tree`), MB, from Linux's
+    own high-water marks. Pages that a forked loader shares with its parent count twice in `tree`."""
 
     def __init__(self, pid):
-        self.pid, self.own, self.tree, self.done, self.peaks = pid, None, None, threading.Event(), {}
+        self.pid, self.own, self.tree, self.done = pid, None, None, threading.Event()
 
     def watch(self):
         while not self.done.wait(POLL):
-            for pid in (self.pid, *_children(self.pid)):
-                self.peaks[pid] = _high_water(pid) or self.peaks.get(pid)
-            known = [v for v in self.peaks.values() if v]
-            self.own, self.tree = self.peaks[self.pid], round(sum(known), 1) if known else None
+            own = _high_water(self.pid)
+            if own:
+                children = sum(_high_water(pid) or 0 for pid in _children(self.pid))
+                self.own, self.tree = own, round(max(self.tree or 0, own + children), 1)
 
 
 def _children(pid):
