@@ -139,7 +139,7 @@ class Activation(nn.Layer):
         super().__init__()
         if kind not in ("relu", "prelu", "dice"):
             raise ValueError(f"activation is {kind!r}, must be relu, prelu or dice")
-        self.kind = kind
+        self.kind, self.channels = kind, channels
         if kind == "dice":
             self.dice = Dice(channels)
         elif kind == "prelu":

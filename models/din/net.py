@@ -8,7 +8,9 @@ import math
 import paddle
 import paddle.nn as nn
 
+from models import native
 from models.layers import Activation, FieldEmbeddings, Tower, history_mask, masked_softmax, spread
+from models.native.attention import interest
 
 
 class LocalActivationUnit(nn.Layer):
@@ -50,6 +52,12 @@ class LocalActivationUnit(nn.Layer):
         product = history * spread(target, positions)                                           # [B, T, D]
         return paddle.matmul(history, w1 + w3) + paddle.matmul(product, w4) + spread(once, positions)  # [B, T, H]
 
+    def slopes(self):
+        """Of both hidden layers below 0, for the C++ operator; None where it has no such unit: Dice, or not two layers."""
+        if len(self.activations) != 2 or self.activations[0].kind == "dice":
+            return None
+        return [paddle.zeros([a.channels]) if a.kind == "relu" else a.slope for a in self.activations]
+
     def rank(self, history, target):
         """Scores of N targets against one history: history [T, D], target [N, D] → [N, T].
 
@@ -83,8 +91,20 @@ class InterestAttention(nn.Layer):
 
     def forward(self, history, target, mask):
         """Returns interest [B, D] and weights a [B, T]; padding weighs exactly 0, an empty history gives zeros."""
+        if native.available(history) and self.unit.slopes() is not None:
+            return self.native(history, target, mask)
         weight = self.weigh(self.unit(history, target, mask), mask)
         return paddle.matmul(weight.unsqueeze(1), history).squeeze(1), weight
+
+    def native(self, history, target, mask):
+        """The same by the C++ operator."""
+        unit, (slope1, slope2) = self.unit, self.unit.slopes()
+        w1, w2, w3, w4 = paddle.split(unit.linears[0].weight, 4)                                # each [D, H]
+        once = paddle.matmul(target, w2 - w3) + unit.linears[0].bias                            # [B, H]
+        bias = paddle.zeros([1]) if unit.out.bias is None else unit.out.bias
+        return interest(history, target, once, mask.sum(-1).astype("int64"), paddle.concat([w1 + w3, w4]), slope1,
+                        unit.linears[1].weight, unit.linears[1].bias, slope2, unit.out.weight, bias,
+                        self.scale if self.softmax else 0.0)
 
     def rank(self, history, target, mask):
         """The same for one history [1, T, D], mask [1, T] and N targets [N, D]: [N, D] and [N, T]."""
