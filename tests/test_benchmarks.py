@@ -43,8 +43,6 @@ def folder(data, tmp_path_factory):
     return out
 
 
-# --------------------------------------------------------------------------------------------- the peers' samples
-
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
 def test_peers_read_what_the_reader_gives(data, folder, split):
     theirs = common.Samples(folder)
@@ -89,8 +87,6 @@ def test_other_fields_and_empty_histories_are_refused(tmp_path):
         samples.convert(str(tmp_path / "bare"), str(tmp_path / "out"), CAP)
     assert not (tmp_path / "out").exists()
 
-
-# ------------------------------------------------------------------------------------------------ runs and report
 
 def test_a_run_of_ours_gives_speed_quality_and_memory(data, tmp_path):
     settings = {**SETTINGS, "data": data}
@@ -156,8 +152,6 @@ def test_wrong_numbers_end_in_one_line(data):
         compare.settings_of(type("Flags", (), {**flags, "repeats": 0}))
 
 
-# ------------------------------------------------------------------------------------------------------ operations
-
 LENGTHS = np.array([3, 1])  # four real positions, two rows
 TOWER = 2 * 2 * (16 * 8 + 8 * 4 + 4)  # two rows, [interest; target] of 8 each → 8 → 4 → 1
 GRU = 2 * 4 * 3 * (8 * 8 + 8 * 8)  # four positions, three gates, W and U
@@ -176,18 +170,25 @@ def test_operations_of_base_and_din():
 
 
 def test_operations_of_dien():
-    assert flops.dien(net("dien", *TINY), LENGTHS) == {
+    def count(**other):
+        chosen = dict(evolution="augru", attention="bilinear", auxiliary="inner", history_sum="false", hidden_size=0)
+        overrides = [f"hyper_parameters.{k}={v}" for k, v in {**chosen, **other}.items()]
+        return flops.dien(net("dien", *TINY, *overrides), LENGTHS)
+
+    assert count() == {
         "extractor": GRU, "auxiliary loss": 2 * 2 * 2 * 8,  # two pairs, two scores each
         "attention": 2 * 2 * 8 * 8 + 2 * 4 * 8, "evolution": GRU, "tower": TOWER}
-    agru = flops.dien(net("dien", *TINY, "hyper_parameters.evolution=agru", "hyper_parameters.auxiliary=none"), LENGTHS)
+    agru = count(evolution="agru", auxiliary="none")
     assert agru["evolution"] == GRU * 2 / 3 and "auxiliary loss" not in agru
-    mlp = flops.dien(net("dien", *TINY, "hyper_parameters.auxiliary=mlp", "hyper_parameters.hidden_size=6"), LENGTHS)
+    mlp = count(auxiliary="mlp", hidden_size=6)
     assert mlp["auxiliary loss"] == 2 * 2 * (6 * 100 + 2 * (8 * 100 + 100 * 50 + 50))
     assert mlp["evolution"] == 2 * 4 * 3 * (6 * 6 + 6 * 6)
 
 
 def test_operations_of_bst():
-    tiny = [*TINY, "hyper_parameters.position_size=4"]  # D = 8 + 4, four heads, feed-forward as wide
+    tiny = [*TINY, *(f"hyper_parameters.{k}" for k in (  # D = 8 + 4, feed-forward as wide
+        "position=index", "position_merge=concat", "position_size=4", "blocks=1", "heads=4", "feed_forward=0",
+        "output=target", "target_in_tower=false"))]
     tower = 2 * 2 * (12 * 8 + 8 * 4 + 4)
     assert flops.bst(net("bst", *tiny), LENGTHS) == {
         "last block": 2 * 2 * 6 * 12 * 12 + 2 * 2 * (4 + 2) * 4 * 12, "tower": tower}  # 6 layers; 4 heads read 4 + 2
@@ -210,8 +211,6 @@ def test_a_trace_is_shared_out_by_who_was_running():
     assert dict(roofline.shares(events)) == pytest.approx(
         {"Python": 0.35, "in layer Net": 0.2, "matmul": 0.3, "matmul_grad": 0.1, "Cell gradient": 0.05})
 
-
-# ---------------------------------------------------------------------------------------------- scripts, tiny sizes
 
 def test_random_batches_look_like_the_readers(data):
     schema = random_schema(50, 2)
