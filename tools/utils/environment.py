@@ -1,7 +1,8 @@
 """What must be set before Paddle is imported. It lasts for this process only.
 
 Paddle's CPU wheel starts one OpenMP thread, and its MKL takes a slow path on AMD processors; both are read from
-the environment when Paddle is loaded. And the C library hands freed memory back to the system, to be fetched again, page
+the environment when Paddle is loaded. So is whether a slice or a transpose is a view of its tensor: the copies that
+follow from views are slow, a fifth of a step. And the C library hands freed memory back to the system, to be fetched again, page
 by page, in the next step. Only variables that are unset are set; `runner.cpu_tuning=false` leaves all of it alone.
 """
 import contextlib
@@ -22,7 +23,7 @@ def set_up(config):
         return  # in a test or a notebook: too late to change anything
     threads = runner["threads"] or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity")
                                        else range(os.cpu_count() or 1))
-    wanted = {"OMP_NUM_THREADS": str(threads)}
+    wanted = {"OMP_NUM_THREADS": str(threads), "FLAGS_use_stride_kernel": "0"}
     if _amd():
         wanted["MKL_DEBUG_CPU_TYPE"] = "5"
     new = {k: v for k, v in wanted.items() if k not in os.environ}
