@@ -62,17 +62,19 @@ class LocalActivationUnit(nn.Layer):
         """Scores of N targets against one history: history [T, D], target [N, D] → [N, T].
 
         For a fixed e_j the first layer is linear in v, so all positions and targets are one product:
-        v·(W₂ − W₃ + diag(e_j)·W₄) + e_j·(W₁+W₃) + b.
+        v·(W₂ − W₃ + diag(e_j)·W₄) + e_j·(W₁+W₃) + b. Products stand in for broadcasts, which Paddle does slowly.
         """
         w1, w2, w3, w4 = paddle.split(self.linears[0].weight, 4)                                # each [D, H]
-        slope = (w2 - w3).unsqueeze(1) + history.t().unsqueeze(-1) * w4.unsqueeze(1)            # [D, T, H]
+        e = history.t()                                                                         # [D, T]
+        slope = paddle.matmul(paddle.stack([e, paddle.ones_like(e)], -1), paddle.stack([w4, w2 - w3], 1))  # [D, T, H]
         shift = paddle.matmul(history, w1 + w3) + self.linears[0].bias                          # [T, H]
         weight = paddle.concat([slope.flatten(1), shift.flatten().unsqueeze(0)])                # [D + 1, T·H]
         one = paddle.ones_like(target[:, :1])
         x = paddle.matmul(paddle.concat([target, one], 1), weight)                              # [N, T·H]
-        x = x.reshape([-1, self.linears[0].weight.shape[1]])                                    # [N·T, H]
-        for k, activation in enumerate(self.activations):
-            x = activation(x if k == 0 else self.linears[k](x))
+        x = self.activations[0](x.reshape([-1, self.linears[0].weight.shape[1]]))               # [N·T, H]
+        one = paddle.ones_like(x[:, :1])
+        for linear, activation in zip(self.linears[1:], self.activations[1:]):
+            x = activation(paddle.matmul(x, linear.weight) + paddle.matmul(one, linear.bias.unsqueeze(0)))
         return self.out(x).reshape([-1, paddle.shape(history)[0]])                              # [N, T]
 
 
