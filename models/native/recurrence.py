@@ -30,8 +30,10 @@ class _Recurrence(PyLayer):
         sizes = [ctypes.c_int64(n) for n in (rows, steps, hidden, p.shape[2] // hidden)]
         inputs = [x if x is None else x.detach().contiguous() for x in (p, a, length, U, b, d)]
         states, last = paddle.empty([rows, steps, hidden]), paddle.empty([rows, hidden])
-        kept = paddle.empty([rows, steps, 4, hidden]) if differentiate else None
-        library("recurrence").recurrence_forward(*sizes, *map(pointer, [*inputs, states, last, kept]))
+        operators = library("recurrence")
+        operators.recurrence_kept.restype = ctypes.c_int64
+        kept = paddle.empty([operators.recurrence_kept(*sizes[:3])]) if differentiate else None
+        operators.recurrence_forward(*sizes, *map(pointer, [*inputs, states, last, kept]))
         ctx.set_materialize_grads(False)
         ctx.saved = sizes, inputs[1:4], states, kept
         ctx.frozen = [x.stop_gradient for x in (p, a, U, b, d) if x is not None]

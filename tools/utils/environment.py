@@ -41,14 +41,14 @@ def set_up(config):
 
 
 def _keep_memory():
-    """Let malloc keep what is freed, and serve up to 32 MiB (the most glibc takes) from it, unless the user tuned malloc."""
+    """Let malloc keep what is freed, and serve everything from it, unless the user tuned malloc."""
     if any(name.startswith("MALLOC_") for name in os.environ) or not sys.platform.startswith("linux"):
         return
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
-        trim_threshold, mmap_threshold = -1, -3  # names of malloc.h
-        libc.mallopt(mmap_threshold, 32 << 20)
-        libc.mallopt(trim_threshold, 1 << 30)
+        trim_threshold, mmap_max = -1, -4  # names of malloc.h
+        libc.mallopt(trim_threshold, 2 ** 31 - 1)
+        libc.mallopt(mmap_max, 0)
 
 
 def _amd():
