@@ -6,6 +6,9 @@ import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 
+from models import native
+from models.native import positions
+
 PADDING = 0
 
 
@@ -77,6 +80,8 @@ def spread(rows, positions):
 
 def sum_pooling(history, mask):
     """Σ_j m_j · e_j, [B, T, D] and [B, T] → [B, D]; the base model's pooling."""
+    if native.available(history):
+        return positions.pool(mask, history, mask.sum(-1).astype("int64"))
     return paddle.matmul(mask.unsqueeze(1), history).squeeze(1)
 
 

@@ -5,11 +5,13 @@ import sys
 
 import numpy as np
 import paddle
+import paddle.nn.functional as F
 import pytest
 import reference
 from conftest import ROOT
 
 from models import native
+from models.native import positions
 from models.dien.net import AGRUCell, AUGRUCell, InterestEvolution, InterestGRU
 from models.din.net import InterestAttention
 
@@ -189,3 +191,38 @@ def test_done_without(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     assert build(tmp_path, XDG_CACHE_HOME=str(blocked))[0] is False
+
+
+class Sums:
+    """The functions of models/native/positions.py, and what they say in Paddle's own words, as a layer without weights."""
+
+    @staticmethod
+    def of(x, mask, length):
+        if native.available(x["x"]):
+            return [positions.dot(x["x"], x["q"], length), positions.pool(x["w"], x["x"], length),
+                    positions.auxiliary_loss(x["x"], x["e"], x["negative"], mask)]
+        score = [(x["x"][:, :-1] * x[k][:, 1:]).sum(-1) for k in ("e", "negative")]
+        loss = F.softplus(-score[0]) + F.softplus(score[1])
+        return [(x["x"] * x["q"].unsqueeze(1)).sum(-1) * mask, (x["x"] * (x["w"] * mask).unsqueeze(-1)).sum(1),
+                (loss * mask[:, 1:]).sum() if mask.shape[1] > 1 else x["x"].sum() * 0 + x["e"].sum() * 0 + x["negative"].sum() * 0]
+
+    named_parameters, clear_gradients = staticmethod(list), staticmethod(lambda: None)
+
+
+@needs_compiler
+@pytest.mark.parametrize("rows, steps, width, hidden", SIZES)
+def test_sums_over_positions(rng, rows, steps, width, hidden):
+    real = lengths(rng, rows, steps)
+    mask, length = paddle.to_tensor(real), paddle.to_tensor(real.sum(-1).astype(np.int64))
+    inputs = {k: rng.normal(size=(rows, steps, width)) for k in ("x", "e", "negative")}
+    inputs.update(q=rng.normal(size=(rows, width)), w=rng.normal(size=(rows, steps)))
+    check_same(both(Sums, inputs, lambda x: Sums.of(x, mask, length)), 2e-5)
+
+
+@needs_compiler
+def test_the_auxiliary_loss_neither_overflows_nor_vanishes():
+    """Scores of ±200: the loss is linear there, never infinite; a quarter of the positions has no negative."""
+    h = paddle.to_tensor(np.array([[[200.0], [-200.0], [1.0], [1.0]]], np.float32))
+    ones, mask = paddle.ones([1, 4, 1]), paddle.to_tensor([[1.0, 1.0, 1.0, 0.0]])
+    got = float(positions.auxiliary_loss(h, ones, ones, mask))
+    assert abs(got - (0 + 200 + 200 + 0)) < 1e-3

@@ -14,6 +14,7 @@ from models import native
 from models.dien.recurrence import Recurrence, sigmoid, unroll
 from models.din.net import LocalActivationUnit
 from models.layers import FieldEmbeddings, Tower, history_mask, masked_softmax, sum_pooling
+from models.native import positions
 from models.native.recurrence import recurrence
 
 EVOLUTIONS = ("augru", "agru", "aigru", "gru_attention")
@@ -83,6 +84,9 @@ class AuxiliaryLoss(nn.Layer):
         """states [B, T, H], history and negative [B, T, D], mask [B, T]: 0 where e_t or ê_t is missing. Returns a scalar."""
         if history.shape[1] < 2:
             return paddle.zeros([], history.dtype)
+        if self.kind == "inner" and native.available(states):
+            total = positions.auxiliary_loss(self.of_state(states), history, negative, mask)
+            return total / paddle.clip(mask[:, 1:].sum(), min=1.0)
         h, valid = self.of_state(states[:, :-1]), mask[:, 1:]
         loss = F.softplus(-self.score(h, history[:, 1:])) + F.softplus(self.score(h, negative[:, 1:]))  # [B, T − 1]
         return (loss * valid).sum() / paddle.clip(valid.sum(), min=1.0)
@@ -120,7 +124,8 @@ class EvolutionAttention(nn.Layer):
             score = paddle.matmul(target, paddle.matmul(states[0], self.W), transpose_y=True)  # [N, T]
         else:
             query = paddle.matmul(target, self.W, transpose_y=True)                       # [B, H]
-            score = paddle.matmul(states, query.unsqueeze(-1)).squeeze(-1)                # [B, T]
+            score = (positions.dot(states, query, mask.sum(-1).astype("int64")) if native.available(states)
+                     else paddle.matmul(states, query.unsqueeze(-1)).squeeze(-1))         # [B, T]
         return masked_softmax(score, mask)
 
 

@@ -33,7 +33,7 @@ def use(wanted):
 def available(*tensors):
     """Whether the operators can take over: wanted, on a CPU, in dynamic graph, float32, and they build here."""
     return (_wanted and paddle.in_dynamic_mode() and all(t.place.is_cpu_place() and t.dtype == paddle.float32 for t in tensors)
-            and library("recurrence") is not None and library("attention") is not None)
+            and all(library(name) is not None for name in ("recurrence", "attention", "positions")))
 
 
 def pointer(tensor):
