@@ -1,0 +1,88 @@
+"""tools/attention.py: the numbers are the net's own weights, for each model; the picture is a picture; wrong input."""
+import json
+import os
+
+import numpy as np
+import paddle
+import pandas as pd
+import pytest
+from helpers import ROOT, TINY, ToolServer, small_dataset
+
+from tools.utils import checkpoint, run
+from tools.utils import config as settings
+from tools.utils.serving import Bundle
+
+MODELS = ["din", "dien", "bst"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A directory with a dataset, and a trained and exported run of each model; and a server that runs tools in it."""
+    folder = tmp_path_factory.mktemp("place")
+    small_dataset(folder, "clicks", users=30, impressions=20)
+    with ToolServer(tmp_path_factory.mktemp("server")) as tools:
+        for model in MODELS:
+            config = os.path.join(ROOT, "models", model, "config.yaml")
+            for tool, more in (("trainer", [*TINY, "runner.epochs=1"]), ("to_static", [])):
+                done = tools.run(tool, "-m", config, "-o", *more, "runner.data_dir=clicks", cwd=folder)
+                assert done.status == 0, done.err
+        yield folder, tools
+
+
+def bundle_of(model):
+    return os.path.join("output", model, "clicks", "export")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_weights_are_the_nets(place, model):
+    folder, tools = place
+    request = {"history": [{"item": f"i{k}", "time": t} for k, t in zip((3, 1, 4, 1, 5), (10, 3600, 9000, 9000, 80000))], "time": 90000,
+               "candidates": ["i9", "i2", "never seen"]}
+    (folder / "request.json").write_text(json.dumps(request))
+    done = tools.run("attention", "--bundle", bundle_of(model), "--request", "request.json", "--out", f"{model}-a", cwd=folder)
+    assert done.status == 0, done.err
+    assert done.json["candidates"] == 3 and done.json["history"] == 5
+    assert (folder / f"{model}-a.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    table = pd.read_parquet(folder / f"{model}-a.parquet")
+    assert list(table.columns) == ["candidate", "score", "position", "item", "time", "weight"]
+    assert list(table.item) == ["i3", "i1", "i4", "i1", "i5"] * 3 and list(table.time[:5]) == [10, 3600, 9000, 9000, 80000]
+    grid = table.weight.to_numpy().reshape(3, 5)
+    # the net in dynamic graph, from the checkpoint, on the same request
+    out = folder / "output" / model / "clicks"
+    config = settings.load(str(out / "config.yaml"), [f"runner.data_dir={folder / 'clicks'}"])
+    bundle, binding = Bundle(str(folder / bundle_of(model))), run.bind(config)
+    net = run.create_net(binding, config, bundle.schema)
+    checkpoint.load(str(out / "checkpoints" / "best.npz"), net, model)
+    net.eval()
+    arrays = bundle.encoder.encode(request).arrays
+    logit, weight = net.rank({k: paddle.to_tensor(v) for k, v in arrays.items()}, return_attention=True)
+    assert np.abs(grid - weight.numpy()).max() < 1e-6
+    assert np.abs(table.score[::5] - 1 / (1 + np.exp(-logit.numpy()))).max() < 1e-6
+    assert np.abs(grid.sum(-1)).max() < 1 + 1e-5 and grid.min() >= 0 and np.ptp(grid, -1).max() > 0
+
+
+def test_of_a_user_in_the_log(place):
+    folder, tools = place
+    done = tools.run("attention", "--bundle", bundle_of("din"), "--user", "u3", "--candidates", "i1", "i2", cwd=folder)
+    assert done.status == 0, done.err
+    table = pd.read_parquet(folder / "output" / "din" / "clicks" / "attention.parquet")
+    assert set(table.candidate) == {"i1", "i2"} and 0 < table.position.nunique() <= 12
+    assert (table.groupby("candidate").time.apply(lambda t: t.is_monotonic_increasing)).all()
+    done = tools.run("attention", "--bundle", bundle_of("din"), "--user", "u3", "--out", "more", cwd=folder)
+    assert done.json["candidates"] >= 5
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--user", "nobody"], "user nobody is not in clicks"),
+    (["--user", "u3", "--data", "nowhere"], "nowhere"),
+    (["--request", "empty.json"], "the history is empty"),
+    (["--request", "missing.json"], "missing.json")])
+def test_wrong_input(place, flags, words):
+    folder, tools = place
+    (folder / "empty.json").write_text('{"candidates": ["i1"]}')
+    before = sorted(os.listdir(folder))
+    done = tools.run("attention", "--bundle", bundle_of("bst"), *flags, "--out", "never", cwd=folder)
+    assert done.status == 1 and done.out == "" and "Traceback" not in done.err
+    errors = [line for line in done.lines if line.startswith("error: ")]
+    assert len(errors) == 1 and words in errors[0], done.err
+    assert sorted(os.listdir(folder)) == before
