@@ -1,4 +1,5 @@
-"""A training step (forward and backward) of DIEN's recurrences: the plain Python loop against what the net takes.
+"""A training step (forward and backward) of DIEN's recurrences: the plain Python loop against what the net takes, which is
+the C++ operator, or, without a compiler, Paddle's GRU kernel and the hand-written gradient of models/dien/recurrence.py.
 
     python benchmarks/recurrence.py
 
@@ -19,6 +20,7 @@ def work(args):
     environment.set_up({"runner": {"threads": args.threads, "cpu_tuning": not args.no_cpu_tuning}})
     import numpy as np
     import paddle
+    from models import native
     from models.dien.net import AGRUCell, AUGRUCell, InterestEvolution, InterestGRU
     rows, steps, width = args.rows, args.steps, args.width
     paddle.seed(0)
@@ -33,26 +35,32 @@ def work(args):
             h, _ = cell(x[:, t], h)
         return h
 
-    forms = {"GRU plain": plain_gru, "GRU": lambda x, a: extractor(x, mask)[1],
-             "AUGRU plain": augru.plain, "AUGRU": augru, "AGRU plain": agru.plain, "AGRU": agru}
-    times = {name: [] for name in forms}
+    plain = {"GRU": plain_gru, "AUGRU": augru.plain, "AGRU": agru.plain}
+    fast = {"GRU": lambda x, a: extractor(x, mask)[1], "AUGRU": augru, "AGRU": agru}
+    kinds = {"plain": (plain, False), "paddle": (fast, False), "native": (fast, True)}
+    if native.library("recurrence") is None:
+        say("no C++ compiler found: the operators are left out")
+        del kinds["native"]
+    times = {(name, kind): [] for name in plain for kind in kinds}
     for _ in range(args.calls + 2):
-        for name, form in forms.items():
+        for name, kind in times:
+            forms, wanted = kinds[kind]
+            native.use(wanted)
             x, a = states.detach(), attention.detach()
             x.stop_gradient = a.stop_gradient = False
             started = time.perf_counter()
-            paddle.square(form(x, a)).sum().backward()
-            times[name].append(1e3 * (time.perf_counter() - started))
+            paddle.square(forms[name](x, a)).sum().backward()
+            times[name, kind].append(1e3 * (time.perf_counter() - started))
             for layer in (augru, agru, extractor, cell):
                 layer.clear_gradients()
-    ms = {name: float(np.median(t[2:])) for name, t in times.items()}
-    ratio = {name: round(ms[f"{name} plain"] / ms[name], 2) for name in ("GRU", "AUGRU", "AGRU")}
-    ratio["GRU + AUGRU"] = round((ms["GRU plain"] + ms["AUGRU plain"]) / (ms["GRU"] + ms["AUGRU"]), 2)
+    ms = {name: {kind: round(float(np.median(times[name, kind][2:])), 1) for kind in kinds} for name in plain}
+    ms["GRU + AUGRU"] = {kind: round(ms["GRU"][kind] + ms["AUGRU"][kind], 1) for kind in kinds}
+    ratio = {name: {kind: round(t["plain"] / t[kind], 2) for kind in t if kind != "plain"} for name, t in ms.items()}
     for name, t in ms.items():
-        say(f"{name:12s} {t:7.1f} ms a step")
-    say("times as fast as the plain loop: " + ", ".join(f"{k} {v}" for k, v in ratio.items()))
+        say(f"{name:12s} " + "  ".join(f"{kind} {t[kind]:6.1f} ms" + (f" ({ratio[name][kind]:.1f}×)" if kind in ratio[name] else "")
+                                       for kind in t))
     return {"paddle": paddle.__version__, "rows": rows, "steps": steps, "width": width, "calls": args.calls,
-            "ms": {k: round(v, 1) for k, v in ms.items()}, "times_as_fast": ratio}
+            "ms": ms, "times_as_fast": ratio}
 
 
 if __name__ == "__main__":
