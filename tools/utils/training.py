@@ -56,13 +56,14 @@ def train(config, data):
         checkpoint.load(best, net, config["model"])
         result = {k: _evaluate(model, net, readers[k]) for k in ("valid", "test") if k in readers}
         for split, m in result.items():
-            say(f"{split:5s} at epoch {state['best_epoch']}: {format_metrics(m)}")
+            best = f"  (the true probabilities reach {schema.best[split]['auc']:.4f})" if split in schema.best else ""
+            say(f"{split:5s} at epoch {state['best_epoch']}: {format_metrics(m)}{best}")
     later = speeds[1:] or speeds
     return {"model": config["model"], "dataset": schema.name, "protocol": schema.protocol, "run_dir": out,
             "checkpoint": best, "best_epoch": state["best_epoch"], "epochs": state["epoch"],
             "rows": {k: n.rows for k, n in readers.items()}, **result,
             "samples_per_second": round(float(np.median(later))) if later else None,
-            **({"note": schema.note} if schema.note else {})}
+            **({"best_possible": schema.best} if schema.best else {}), **({"note": schema.note} if schema.note else {})}
 
 
 def _train_epoch(model, net, optimizer, regularization, reader, config, state, save):

@@ -1,0 +1,118 @@
+"""tools/reproduce.py and its tables: arithmetic by hand, what is run and what is not, READMEs, wrong input."""
+import csv
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+import yaml
+from helpers import ROOT, run_tool, small_dataset
+
+from datasets.schema import InputError
+from tools.utils import config as settings
+from tools.utils import tables
+
+TABLE = {"name": "t", "title": "A title", "seeds": [1, 2], "datasets": ["configs/datasets/beauty.yaml"], "baseline": "base",
+         "rows": [{"label": "base", "model": "base"}, {"label": "DIN", "model": "din", "set": ["runner.epochs=1"]}]}
+DATASET = TABLE["datasets"][0]
+
+
+def result(auc, epoch=1, **more):
+    metrics = {"auc": auc, "gauc": auc - 0.1, "logloss": 0.5, "pcoc": 1.0}
+    return {"valid": metrics, "test": metrics, "best_epoch": epoch, "samples_per_second": 10.0, "seconds": 1.0, "protocol": "p",
+            "rows": {"train": 1000, "valid": 100, "test": 90}, "command": ["python"], "versions": ["paddlepaddle 1"], **more}
+
+
+def written(tmp_path, **changes):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({**{k: v for k, v in TABLE.items() if k != "name"}, **changes}))
+    return str(path)
+
+
+def test_markdown():
+    done = {("base", DATASET, 1): result(0.7), ("base", DATASET, 2): result(0.72), ("DIN", DATASET, 2): result(0.75, 3)}
+    lines = tables.markdown(TABLE, done).splitlines()
+    assert lines[0] == "**beauty**, `p`, 1,000 / 100 / 90 samples"
+    # by hand: the standard deviation of 0.70 and 0.72 is 0.02/√2; RelaImpr is 0.25/0.21 − 1
+    assert lines[4] == "| base | 0.7100 ± 0.0141 | 0.6100 ± 0.0141 | 0.5000 ± 0.0000 | 1.0000 ± 0.0000 |  | 1 |"
+    assert lines[5] == "| DIN | 0.7500 (1) | 0.6500 (1) | 0.5000 (1) | 1.0000 (1) | +19.0 % | 3 |"
+    assert len({line.count("|") for line in lines[2:6]}) == 1
+    assert "A title" in lines[7] and "paddlepaddle 1" in lines[7]
+
+
+def test_cells_that_were_not_run_say_so_and_truth_is_shown():
+    best = {"test": {"auc": 0.86, "gauc": 0.85}}
+    lines = tables.markdown(TABLE, {("DIN", DATASET, 1): result(0.75, best_possible=best)}).splitlines()
+    assert lines[4].startswith("| base | not run |") and lines[6] == "| *the true probabilities* | 0.8600 | 0.8500 |  |  |  |  |"
+    assert "not run" in tables.markdown(TABLE, {})
+
+
+def test_commands_are_what_a_reader_types():
+    cells = tables.cells(TABLE)
+    assert [(c["row"], c["seed"]) for c in cells] == [("base", 1), ("DIN", 1), ("base", 2), ("DIN", 2)]
+    assert " ".join(cells[1]["command"]) == ("python tools/trainer.py -m models/din/config.yaml -o runner.dataset=configs/datasets/"
+                                             "beauty.yaml runner.seed=1 runner.name=beauty-epochs_1-1 runner.epochs=1")
+    assert [c["seed"] for c in tables.cells(TABLE, rows=["DIN"], seeds=[2])] == [2]
+    for choice, word in (({"rows": ["x"]}, "no row x"), ({"datasets": ["toys"]}, "no dataset toys"), ({"seeds": [3]}, "no seed 3")):
+        with pytest.raises(InputError, match=word):
+            tables.cells(TABLE, **choice)
+
+
+@pytest.mark.parametrize("name", tables.names())
+def test_the_tables_that_we_ship(name):
+    """Every cell's settings are accepted, and no two cells share a run directory."""
+    cells = tables.cells(tables.read(name))
+    runs = set()
+    for cell in cells:
+        flags = cell["command"][cell["command"].index("-o") + 1:]
+        config = settings.load(os.path.join(ROOT, cell["command"][3]), flags)
+        assert os.path.isfile(os.path.join(ROOT, config["runner"]["dataset"]))
+        runs.add((config["model"], config["runner"]["name"]))
+    assert len(runs) == len(cells) > 0
+
+
+@pytest.mark.parametrize("changes, words", [
+    ({"seeds": 3}, "seeds must be a list"), ({"rows": [{"label": "x"}]}, "a row has a label, a model"),
+    ({"baseline": "y"}, "baseline y"), ({"more": 1}, "a table has the keys"),
+    ({"rows": [{"label": "base", "model": "base"}] * 2}, "same label")])
+def test_wrong_tables(tmp_path, changes, words):
+    with pytest.raises(InputError, match=words):
+        tables.read(written(tmp_path, **changes))
+    with pytest.raises(InputError, match="there is no table nothing"):
+        tables.read("nothing")
+
+
+def test_paste(tmp_path):
+    path = tmp_path / "R.md"
+    path.write_text("before\n<!-- table t -->\nold\n<!-- /table -->\nafter\n<!-- table u -->\n<!-- /table -->\n")
+    tables.paste(str(path), "t", "new\n")
+    assert path.read_text() == "before\n<!-- table t -->\nnew\n<!-- /table -->\nafter\n<!-- table u -->\n<!-- /table -->\n"
+    tables.paste(str(path), "t", "new\n")
+    assert path.read_text().count("new") == 1
+    with pytest.raises(InputError, match="no place for table w"):
+        tables.paste(str(path), "w", "new")
+
+
+def test_a_table_end_to_end(tmp_path):
+    """Two seeds of a tiny model; the second call runs nothing, a changed setting runs again, a failing cell says so."""
+    small_dataset(tmp_path, "clicks", users=30, impressions=20)
+    tiny = ["runner.data_dir=clicks", "runner.visualdl=false", "runner.epochs=1", "hyper_parameters.embedding_size=4"]
+    readme = tmp_path / "R.md"
+    readme.write_text("<!-- table mine -->\n<!-- /table -->\n")
+
+    def table(**row):
+        return written(tmp_path, rows=[{"label": "base", "model": "base", "set": tiny, **row}])
+
+    run = run_tool("reproduce", "--table", table(), "--paste", "R.md", cwd=tmp_path)
+    assert run.status == 0 and (run.json["done"], run.json["failed"]) == (2, 0), run.err
+    text = (tmp_path / run.json["markdown"]).read_text()
+    assert text.strip() in readme.read_text() and "±" in text
+    rows = list(csv.DictReader(io.StringIO((tmp_path / run.json["csv"]).read_text())))
+    kept = [json.loads(p.read_text()) for p in sorted((tmp_path / "output" / "tables" / "mine" / "cells").iterdir())]
+    assert sorted(float(r["test_auc"]) for r in rows) == sorted(k["test"]["auc"] for k in kept)
+    assert f"| base | {np.mean([k['test']['auc'] for k in kept]):.4f} ± " in text
+    again = run_tool("reproduce", "--table", table(), cwd=tmp_path)
+    assert again.json["done"] == 2 and "epoch" not in again.err.split("**beauty**")[0]
+    broken = run_tool("reproduce", "--table", table(set=[*tiny, "runner.epochs=many"]), cwd=tmp_path)
+    assert (broken.json["done"], broken.json["failed"]) == (0, 2) and "not run" in broken.err

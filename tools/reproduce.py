@@ -1,0 +1,114 @@
+"""Train and evaluate every cell of a named table, and write the table: Markdown, CSV, and into the READMEs.
+
+    python tools/reproduce.py --table main
+    python tools/reproduce.py --table main --dry-run          # the commands, and what is done already
+    python tools/reproduce.py --table main --paste README.md README_cn.md
+
+A cell is one row of configs/tables/<name>.yaml on one dataset with one seed: one call of tools/trainer.py, whose result is
+kept in <out>/<name>/cells. What is there is not run again unless its command has changed (delete the file after changing data
+or code); what was interrupted is. Cells that have not been run say so in the table.
+"""
+import argparse
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from datasets.atomic import whole_file
+from datasets.schema import InputError
+from tools.utils import cli, tables
+from tools.utils.log import say
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def work(args):
+    table = tables.read(args.table)
+    cells = tables.cells(table, args.rows, args.datasets, args.seeds)
+    folder = os.path.join(args.out, table["name"])
+    done, failed = {}, 0
+    for number, cell in enumerate(cells, 1):
+        path = os.path.join(folder, "cells", f"{_slug(cell)}.json")
+        result = _kept(path, cell)
+        state = "done" if result else "to do"
+        if result is None and not args.dry_run and not args.write_only:
+            say(f"{number} of {len(cells)}: {shlex.join(cell['command'])}")
+            result = _run(cell, path)
+            state, failed = ("done", failed) if result else ("failed", failed + 1)
+        if args.dry_run:
+            say(f"{state:6s} {shlex.join(cell['command'])}")
+        if result:
+            done[cell["row"], cell["dataset"], cell["seed"]] = result
+    if args.dry_run:
+        return {"table": table["name"], "cells": len(cells), "done": len(done)}
+    text, rows = tables.markdown(table, done), tables.csv_rows(table, done)
+    made = {"markdown": os.path.join(folder, "table.md"), "csv": os.path.join(folder, "table.csv")}
+    os.makedirs(folder, exist_ok=True)
+    for path, content in ((made["markdown"], text), (made["csv"], rows)):
+        with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as f:
+            f.write(content)
+    for path in args.paste:
+        tables.paste(path, table["name"], text)
+    say(text)
+    return {"table": table["name"], "cells": len(cells), "done": len(done), "failed": failed, **made, "pasted": args.paste}
+
+
+def _slug(cell):
+    """A file name of the row, the dataset and the seed; the hash tells rows with like labels apart."""
+    label = "".join(c if c.isalnum() else "-" for c in cell["row"].lower())
+    mark = hashlib.sha256(cell["row"].encode()).hexdigest()[:6]
+    return f"{label}-{mark}-{os.path.splitext(os.path.basename(cell['dataset']))[0]}-{cell['seed']}"
+
+
+def _kept(path, cell):
+    """The result of an earlier run of this very command, or None."""
+    if not os.path.isfile(path):
+        return None
+    try:
+        with open(path, encoding="utf-8") as f:
+            kept = json.load(f)
+        return kept if kept["command"] == cell["command"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _run(cell, path):
+    """Train one cell in a process of its own; its progress goes on to standard error. Returns None where it failed."""
+    command = [sys.executable, os.path.join(ROOT, cell["command"][1]), *cell["command"][2:]]
+    command[command.index("-m") + 1] = os.path.join(ROOT, command[command.index("-m") + 1])
+    with subprocess.Popen([*command, "runner.overwrite=true"], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            out, _ = process.communicate()
+        except KeyboardInterrupt:
+            process.terminate()
+            raise
+    if process.returncode:
+        say(f"failed with exit status {process.returncode}; it is tried again next time")
+        return None
+    result = {**json.loads(out.splitlines()[-1]), "command": cell["command"], "versions": tables.versions()}
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8") as f:
+        json.dump(result, f, indent=1)
+    return result
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--table", required=True, help=f"one of {', '.join(tables.names())}, or a YAML file")
+    p.add_argument("--rows", nargs="+", metavar="LABEL", help="only these rows")
+    p.add_argument("--datasets", nargs="+", metavar="NAME", help="only these datasets, such as beauty")
+    p.add_argument("--seeds", nargs="+", type=int, metavar="N", help="only these seeds")
+    p.add_argument("--out", default=os.path.join("output", "tables"), help="default output/tables")
+    p.add_argument("--paste", nargs="+", default=[], metavar="README",
+                   help="also write the table between <!-- table NAME --> and <!-- /table --> of these files")
+    p.add_argument("--dry-run", action="store_true", help="only print the commands, and which are done")
+    p.add_argument("--write-only", action="store_true", help="run nothing, write the table of what is done")
+    cli.run(p, work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Named tables of results: their YAML files, their cells, and how they are written."""
+import csv
+import io
+import os
+import platform
+import re
+import statistics
+from importlib import metadata
+
+import yaml
+
+from datasets.atomic import whole_file
+from datasets.schema import InputError
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+FOLDER = os.path.join(ROOT, "configs", "tables")
+KEYS = {"title": str, "seeds": list, "datasets": list, "baseline": str, "rows": list}
+METRICS = {"auc": "AUC", "gauc": "gAUC", "logloss": "log loss", "pcoc": "PCOC"}
+MISSING = "not run"
+
+
+def names():
+    return sorted(f[:-5] for f in os.listdir(FOLDER) if f.endswith(".yaml"))
+
+
+def read(table):
+    """A table's YAML file, by its name or path, checked; {name, title, seeds, datasets, baseline, rows}."""
+    path = table if table.endswith(".yaml") else os.path.join(FOLDER, f"{table}.yaml")
+    if not os.path.isfile(path):
+        raise InputError(f"there is no table {table}; configs/tables has {', '.join(names())}")
+    with open(path, encoding="utf-8") as f:
+        content = yaml.safe_load(f)
+    if not isinstance(content, dict) or content.keys() != KEYS.keys():
+        raise InputError(f"{path}: a table has the keys {', '.join(KEYS)}")
+    for key, kind in KEYS.items():
+        if not isinstance(content[key], kind):
+            raise InputError(f"{path}: {key} must be a {kind.__name__}")
+    labels = [row.get("label") if isinstance(row, dict) else None for row in content["rows"]]
+    for row in content["rows"]:
+        if not isinstance(row, dict) or not {"label", "model"} <= row.keys() <= {"label", "model", "set"}:
+            raise InputError(f"{path}: a row has a label, a model and maybe `set`, not {row}")
+    if len(set(labels)) < len(labels):
+        raise InputError(f"{path}: two rows have the same label")
+    if content["baseline"] and content["baseline"] not in labels:
+        raise InputError(f"{path}: baseline {content['baseline']} is not the label of a row")
+    return {"name": os.path.splitext(os.path.basename(path))[0], **content}
+
+
+def cells(table, rows=None, datasets=None, seeds=None):
+    """Each cell as {row, dataset, seed, command}, seeds outermost so that a table fills evenly; arguments choose some."""
+    names = [_name(d) for d in table["datasets"]]
+    for given, known, what in ((rows, [r["label"] for r in table["rows"]], "row"), (datasets, names, "dataset"),
+                               (seeds, table["seeds"], "seed")):
+        wrong = [g for g in given or [] if g not in known]
+        if wrong:
+            raise InputError(f"table {table['name']} has no {what} {wrong[0]}; it has {', '.join(map(str, known))}")
+    return [{"row": row["label"], "dataset": dataset, "seed": seed, "command": _command(row, dataset, seed)}
+            for seed in table["seeds"] if not seeds or seed in seeds
+            for dataset in table["datasets"] if not datasets or _name(dataset) in datasets
+            for row in table["rows"] if not rows or row["label"] in rows]
+
+
+def _name(dataset):
+    return os.path.splitext(os.path.basename(dataset))[0]
+
+
+def _command(row, dataset, seed):
+    """What a reader types to have this cell again."""
+    own = [str(s) for s in row.get("set", [])]
+    tag = "".join("-" + re.sub(r"[^a-z0-9]+", "_", s.split(".")[-1].lower()) for s in own)
+    return ["python", "tools/trainer.py", "-m", f"models/{row['model']}/config.yaml", "-o", f"runner.dataset={dataset}",
+            f"runner.seed={seed}", f"runner.name={_name(dataset)}{tag}-{seed}", *own]
+
+
+def markdown(table, done):
+    """The table as Markdown: one part a dataset. done: {(row, dataset, seed): result of the trainer}."""
+    parts = [_of_dataset(table, dataset, done) for dataset in table["datasets"]]
+    example = cells(table)[0]["command"]
+    found = sorted({v for result in done.values() for v in result.get("versions", [])})
+    foot = (f"{table['title']}. Mean ± standard deviation over seeds {', '.join(map(str, table['seeds']))}, or over those in brackets. "
+            f"{'; '.join(found)}.\n\n`{' '.join(example)}` is the first cell; `python tools/reproduce.py --table {table['name']} "
+            "--dry-run` prints all.")
+    return "\n\n".join([*parts, foot]) + "\n"
+
+
+def _of_dataset(table, dataset, done):
+    results = {row["label"]: [done[row["label"], dataset, s] for s in table["seeds"] if (row["label"], dataset, s) in done]
+               for row in table["rows"]}
+    some = next((r[0] for r in results.values() if r), None)
+    head = f"**{_name(dataset)}**"
+    if some:
+        head += f", `{some['protocol']}`, {some['rows']['train']:,} / {some['rows']['valid']:,} / {some['rows']['test']:,} samples"
+    columns = ["", *METRICS.values(), *(["RelaImpr"] if table["baseline"] else []), "best epoch"]
+    lines = [head, "", "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for label, found in results.items():
+        lines.append("| " + " | ".join([label, *_cells_of(table, results, found)]) + " |")
+    if some and "best_possible" in some:
+        best = some["best_possible"]["test"]
+        rest = [""] * (len(columns) - 3)
+        lines.append("| " + " | ".join(["*the true probabilities*", f"{best['auc']:.4f}", f"{best['gauc']:.4f}", *rest]) + " |")
+    return "\n".join(lines)
+
+
+def _cells_of(table, results, found):
+    width = len(METRICS) + 1 + bool(table["baseline"])
+    if not found:
+        return [MISSING] + [""] * (width - 1)
+    texts = [_spread([r["test"][m] for r in found], len(found) < len(table["seeds"])) for m in METRICS]
+    if table["baseline"]:
+        texts.append(_improvement(results[table["baseline"]], found))
+    epochs = sorted(r["best_epoch"] for r in found)
+    return [*texts, f"{epochs[0]}–{epochs[-1]}" if epochs[0] < epochs[-1] else str(epochs[0])]
+
+
+def _spread(values, partial):
+    values = [v for v in values if v is not None]
+    if not values:
+        return "undefined"
+    mean = f"{statistics.mean(values):.4f}"
+    if len(values) > 1:
+        mean += f" ± {statistics.stdev(values):.4f}"
+    return mean + (f" ({len(values)})" if partial else "")
+
+
+def _improvement(base, found):
+    """RelaImpr of the mean AUC: (AUC − ½) / (AUC of the baseline − ½) − 1."""
+    if not base or found is base:
+        return ""
+    ours, theirs = (statistics.mean(r["test"]["auc"] for r in rows) for rows in (found, base))
+    return f"{100 * ((ours - 0.5) / (theirs - 0.5) - 1):+.1f} %"
+
+
+def csv_rows(table, done):
+    """One line a cell that has been run."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["row", "dataset", "seed", "best_epoch", *(f"{s}_{m}" for s in ("valid", "test") for m in METRICS),
+                     "samples_per_second", "seconds", "command", "versions"])
+    for (row, dataset, seed), r in done.items():
+        writer.writerow([row, _name(dataset), seed, r["best_epoch"], *(r[s][m] for s in ("valid", "test") for m in METRICS),
+                         r["samples_per_second"], r["seconds"], " ".join(r["command"]), " ".join(r.get("versions", []))])
+    return out.getvalue()
+
+
+def paste(path, name, text):
+    """Put the table between its marks in a README; the rest of the file stays as it is."""
+    start, end = f"<!-- table {name} -->", "<!-- /table -->"
+    with open(path, encoding="utf-8") as f:
+        old = f.read()
+    if old.count(start) != 1 or end not in old[old.index(start):]:
+        raise InputError(f"{path} has no place for table {name}: it needs a line {start} and, after it, a line {end}")
+    first = old.index(start) + len(start)
+    last = old.index(end, first)
+    with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8") as f:
+        f.write(f"{old[:first]}\n{text.strip()}\n{old[last:]}")
+
+
+def versions():
+    """What a figure was made with."""
+    threads = os.environ.get("OMP_NUM_THREADS", "all")
+    packages = [f"{p} {metadata.version(p)}" for p in ("paddlepaddle", "paddlepaddle-gpu", "numpy") if _installed(p)]
+    return [*packages, f"Python {platform.python_version()}", f"{threads} thread{'' if threads == '1' else 's'}"]
+
+
+def _installed(package):
+    try:
+        metadata.version(package)
+        return True
+    except metadata.PackageNotFoundError:
+        return False
