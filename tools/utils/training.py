@@ -36,6 +36,10 @@ def train(config, data):
     if r["resume"] and os.path.exists(latest):
         state = _saved_state(latest, state)
         checkpoint.load(latest, net, config["model"], optimizer)
+        say(f"going on with {out} after epoch {state['epoch']}" + (f", step {state['step']}" if state["batch"] else "")
+            + (": it is finished" if _finished(state, r) else ""))
+    elif r["resume"]:
+        say(f"{out} holds no run to go on with: it starts from the beginning")
     _open_directory(out, r)  # only now, so that wrong input leaves no trace and harms no older run
     with whole_file(os.path.join(out, "config.yaml")) as made:
         settings.save(config, made)
@@ -46,7 +50,7 @@ def train(config, data):
             say(schema.note)
         _truncate(os.path.join(out, "metrics.jsonl"), state["metrics_bytes"])
         speeds = []
-        while state["epoch"] < r["epochs"] and not (r["early_stop"] and state["waited"] >= r["early_stop"]):
+        while not _finished(state, r):
             speeds.append(_train_epoch(model, net, optimizer, regularization, readers["train"], config, state,
                                        lambda: checkpoint.save(latest, net, state, optimizer)))
             valid = _evaluate(model, net, readers["valid"]) if "valid" in readers else None
@@ -64,6 +68,10 @@ def train(config, data):
             "rows": {k: n.rows for k, n in readers.items()}, **result,
             "samples_per_second": round(float(np.median(later))) if later else None,
             **({"best_possible": schema.best} if schema.best else {}), **({"note": schema.note} if schema.note else {})}
+
+
+def _finished(state, r):
+    return state["epoch"] >= r["epochs"] or bool(r["early_stop"] and state["waited"] >= r["early_stop"])
 
 
 def _train_epoch(model, net, optimizer, regularization, reader, config, state, save):
