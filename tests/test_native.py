@@ -201,10 +201,11 @@ class Sums:
         if native.available(x["x"]):
             return [positions.dot(x["x"], x["q"], length), positions.pool(x["w"], x["x"], length),
                     positions.auxiliary_loss(x["x"], x["e"], x["negative"], mask)]
-        score = [(x["x"][:, :-1] * x[k][:, 1:]).sum(-1) for k in ("e", "negative")]
+        score = [(x["x"].roll(1, 1) * x[k]).sum(-1) for k in ("e", "negative")]
+        first = paddle.to_tensor((np.arange(mask.shape[1]) > 0).astype(np.float32))
         loss = F.softplus(-score[0]) + F.softplus(score[1])
         return [(x["x"] * x["q"].unsqueeze(1)).sum(-1) * mask, (x["x"] * (x["w"] * mask).unsqueeze(-1)).sum(1),
-                (loss * mask[:, 1:]).sum() if mask.shape[1] > 1 else x["x"].sum() * 0 + x["e"].sum() * 0 + x["negative"].sum() * 0]
+                (loss * mask * first).sum()]
 
     named_parameters, clear_gradients = staticmethod(list), staticmethod(lambda: None)
 

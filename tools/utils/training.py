@@ -60,8 +60,8 @@ def train(config, data):
         checkpoint.load(best, net, config["model"])
         result = {k: _evaluate(model, net, readers[k]) for k in ("valid", "test") if k in readers}
         for split, m in result.items():
-            best = f"  (the true probabilities reach {schema.best[split]['auc']:.4f})" if split in schema.best else ""
-            say(f"{split:5s} at epoch {state['best_epoch']}: {format_metrics(m)}{best}")
+            truth = f"  (the true probabilities reach {schema.best[split]['auc']:.4f})" if split in schema.best else ""
+            say(f"{split:5s} at epoch {state['best_epoch']}: {format_metrics(m)}{truth}")
     later = speeds[1:] or speeds
     return {"model": config["model"], "dataset": schema.name, "protocol": schema.protocol, "run_dir": out,
             "checkpoint": best, "best_epoch": state["best_epoch"], "epochs": state["epoch"],
