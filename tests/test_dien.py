@@ -223,6 +223,17 @@ def test_attention_of_one_is_paddles_gru(rng, double):
     close(evolution.cell(x[:, 3], states[:, 2], paddle.ones([6, 1])), states[:, 3], 1e-14)
 
 
+def test_an_event_with_all_attention_is_remembered_wherever_it_stands(rng, double):
+    """So h'_T tells which event mattered, not when: on data where recency decides, AIGRU and BST know more (README)."""
+    states = tensor(rng.normal(size=(1, 6, 5)))
+    for cell in CELLS:
+        evolution, seen = InterestEvolution(random_weights(cell(5, 4), rng)), []
+        for place in range(6):
+            moved = paddle.roll(states, place, 1)
+            seen.append(evolution(moved, F.one_hot(tensor([place]), 6).astype("float64")).numpy())
+        assert np.abs(np.diff(seen, axis=0)).max() < 1e-12 and np.abs(seen[0]).max() > 0.05
+
+
 def test_attention_says_how_far_to_the_candidate(rng):
     """The state lies between the old and the candidate, the nearer to the candidate the larger a; the other gate of Paddle
     would move it the other way."""

@@ -1,0 +1,8 @@
+"""Binds the Wide & Deep net to the tools."""
+from models.dygraph import ClickModel
+from models.wide_deep.net import WideDeep
+
+
+class DygraphModel(ClickModel):
+    def create_model(self, config, schema):
+        return WideDeep(**self.net_arguments(config, schema, "cross"))
