@@ -157,9 +157,9 @@ def test_padding_leaves_no_trace_in_training(name):
 @pytest.mark.parametrize("fields, dense", [(["item"], 0), (["item", "category"], 0), (["item", "hour"], 1)])
 def test_other_columns(name, fields, dense):
     """A dataset of one item field is the least; no user, context or dense column."""
-    fields = [f for f in FIELDS if f.name in fields]
-    net, batch = made(name, fields=fields, dense=dense), random_batch(SCHEMA, 5, [0, 1, 2, 3, 3])
-    batch = {k: v for k, v in batch.items() if k.partition("_")[2] in [f.name for f in fields] or dense and k == "dense"}
+    net = made(name, fields=[f for f in FIELDS if f.name in fields], dense=dense)
+    batch = random_batch(SCHEMA, 5, [0, 1, 2, 3, 3])
+    batch = {k: v for k, v in batch.items() if k.partition("_")[2] in fields or dense and k == "dense"}
     assert net(tensors(batch)).shape == [5]
 
 
