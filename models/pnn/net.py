@@ -41,14 +41,17 @@ class PNN(nn.Layer):
         items = next(f.size for f in fields if f.name == "item") if item_bias else 0
         self.tower = Tower(self.embeddings.width + dense + products, tower, activation, dropout, items, sparse)
 
-    def forward(self, batch, return_attention=False, one_user=False):
+    def forward(self, batch, return_attention=False):
         """Logits [B]; the weights of `return_attention` are the mean's, 1/n at each of n real events, [B, T]."""
+        return self.score(batch, False, return_attention)
+
+    def rank(self, batch, return_attention=False):
+        """Logits [N] of N candidates of one user, as in DIN; the mean is the same for all."""
+        return self.score(batch, True, return_attention)
+
+    def score(self, batch, one_user, return_attention):
         x, weight = self.embeddings(batch, one_user)                                      # [z; dense], [B, T]
         f = self.embeddings.split(x)                                                      # [B, F, E]
         p = [inner_products(f) if self.inner else None, outer_product(f) if self.outer else None]  # [B, P]
         logit = self.tower([x, *p], batch["target_item"])
         return (logit, weight.expand([paddle.shape(x)[0], -1])) if return_attention else logit
-
-    def rank(self, batch, return_attention=False):
-        """Logits [N] of N candidates of one user, as in DIN; the mean is the same for all."""
-        return self.forward(batch, return_attention, one_user=True)
