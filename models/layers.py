@@ -80,7 +80,7 @@ def spread(rows, positions):
 
 def sum_pooling(history, mask):
     """Σ_j m_j · e_j, [B, T, D] and [B, T] → [B, D]; the base model's pooling."""
-    if native.available(history):
+    if native.available("positions", history):
         return positions.pool(mask, history, mask.sum(-1).astype("int64"))
     return paddle.matmul(mask.unsqueeze(1), history).squeeze(1)
 

@@ -156,10 +156,10 @@ def test_the_same_numbers_every_time(rng):
 @needs_compiler
 def test_only_where_it_belongs():
     x = paddle.ones([2])
-    assert native.available(x)
-    assert not native.available(x.astype("float64"))
+    assert native.available("recurrence", x)
+    assert not native.available("recurrence", x.astype("float64"))
     native.use(False)
-    assert not native.available(x)
+    assert not native.available("recurrence", x)
 
 
 def build(tmp_path, **environment):
@@ -198,7 +198,7 @@ class Sums:
 
     @staticmethod
     def of(x, mask, length):
-        if native.available(x["x"]):
+        if native.available("positions", x["x"]):
             return [positions.dot(x["x"], x["q"], length), positions.pool(x["w"], x["x"], length),
                     positions.auxiliary_loss(x["x"], x["e"], x["negative"], mask)]
         score = [(x["x"].roll(1, 1) * x[k]).sum(-1) for k in ("e", "negative")]

@@ -90,13 +90,12 @@ def draw(table, title, path, time):
     image = axes.imshow(grid.to_numpy(), aspect="auto", cmap="viridis")
     axes.set_yticks(range(len(grid)), [f"{c}   p = {s:.3f}" for c, s in best_first.items()])
     axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=7)
-    for y, candidate in enumerate(grid.index):
-        for x, item in enumerate(events["item"]):
-            if item == candidate:
-                axes.plot(x, y, "o", color="white", markersize=4)
+    dots = [(x, y) for y, candidate in enumerate(grid.index) for x, item in enumerate(events["item"]) if item == candidate]
+    for x, y in dots:
+        axes.plot(x, y, "o", color="white", markersize=4)
     axes.set_xlabel("history, oldest to newest")
     axes.set_ylabel("candidate")
-    axes.set_title(title)
+    axes.set_title(title + ("\n(white dot: the candidate itself)" if dots else ""), fontsize=10)
     figure.colorbar(image, ax=axes, label="attention weight")
     figure.savefig(path, format="png", dpi=120)
     plt.close(figure)

@@ -146,7 +146,7 @@ def work(args):
     if schema.best:
         say(f"best possible test AUC (true probabilities): {schema.best['test']['auc']:.4f}")
     say(f"{out}: {schema.counts['events']:,} events, {schema.counts['users']:,} users, "
-        f"{schema.counts['items']:,} items, protocol {schema.protocol}. {schema.note}")
+        f"{schema.counts['items']:,} items, protocol {schema.protocol}" + (f". {schema.note}" if schema.note else ""))
     return {"data_dir": out, "rows": schema.rows, "protocol": schema.protocol, **schema.counts,
             **({"best": schema.best} if schema.best else {})}
 

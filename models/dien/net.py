@@ -39,7 +39,7 @@ class InterestGRU(nn.Layer):
     def forward(self, i, mask):
         """i [B, T, I], mask [B, T] → h_1 … h_T [B, T, H], zero where padded, and h at the last real position [B, H]."""
         length = mask.sum(-1).astype("int64")
-        if native.available(i):
+        if native.available("recurrence", i):
             return self.native(i, length)
         states, last = self.gru(i, sequence_length=length)
         return states, last[0]
@@ -84,7 +84,7 @@ class AuxiliaryLoss(nn.Layer):
         """states [B, T, H], history and negative [B, T, D], mask [B, T]: 0 where e_t or ê_t is missing. Returns a scalar."""
         if history.shape[1] < 2:
             return paddle.zeros([], history.dtype)
-        if self.kind == "inner" and native.available(states):
+        if self.kind == "inner" and native.available("positions", states):
             total = positions.auxiliary_loss(self.of_state(states), history, negative, mask)
             return total / paddle.clip(mask[:, 1:].sum(), min=1.0)
         h, valid = self.of_state(states[:, :-1]), mask[:, 1:]
@@ -124,7 +124,7 @@ class EvolutionAttention(nn.Layer):
             score = paddle.matmul(target, paddle.matmul(states[0], self.W), transpose_y=True)  # [N, T]
         else:
             query = paddle.matmul(target, self.W, transpose_y=True)                       # [B, H]
-            score = (positions.dot(states, query, mask.sum(-1).astype("int64")) if native.available(states)
+            score = (positions.dot(states, query, mask.sum(-1).astype("int64")) if native.available("positions", states)
                      else paddle.matmul(states, query.unsqueeze(-1)).squeeze(-1))         # [B, T]
         return masked_softmax(score, mask)
 
@@ -203,7 +203,7 @@ class InterestEvolution(nn.Layer):
 
     def forward(self, states, a, mask=None, shared=False):
         """states [B, T, H], or [1, T, H] where all rows share them, a [B, T], and mask [B, T] or None → h'_T [B, H]."""
-        if not shared and native.available(states):
+        if not shared and native.available("recurrence", states):
             return self.native(states, a, mask)
         if self.training and paddle.in_dynamic_mode() and not shared:
             return Recurrence.apply(states, a, *(getattr(self.cell, name) for name in self.cell.names()))

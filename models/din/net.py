@@ -93,7 +93,7 @@ class InterestAttention(nn.Layer):
 
     def forward(self, history, target, mask):
         """Returns interest [B, D] and weights a [B, T]; padding weighs exactly 0, an empty history gives zeros."""
-        if native.available(history) and self.unit.slopes() is not None:
+        if native.available("attention", history) and self.unit.slopes() is not None:
             return self.native(history, target, mask)
         weight = self.weigh(self.unit(history, target, mask), mask)
         return paddle.matmul(weight.unsqueeze(1), history).squeeze(1), weight

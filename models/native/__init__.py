@@ -30,10 +30,10 @@ def use(wanted):
     _wanted = wanted
 
 
-def available(*tensors):
-    """Whether the operators can take over: wanted, on a CPU, in dynamic graph, float32, and they build here."""
-    return (_wanted and paddle.in_dynamic_mode() and all(t.place.is_cpu_place() and t.dtype == paddle.float32 for t in tensors)
-            and all(library(name) is not None for name in ("recurrence", "attention", "positions")))
+def available(name, tensor):
+    """Whether library `name` can take over: wanted, in dynamic graph, `tensor` on a CPU and float32, and it builds here."""
+    return (_wanted and paddle.in_dynamic_mode() and tensor.place.is_cpu_place() and tensor.dtype == paddle.float32
+            and library(name) is not None)
 
 
 def pointer(tensor):

@@ -84,13 +84,21 @@ def models():
     return sorted(m for m in os.listdir(folder) if os.path.isfile(os.path.join(folder, m, "config.yaml")))
 
 
+def _nearest_file(path):
+    """"; the nearest is X" where the folder has a YAML file of a like name."""
+    folder, name = os.path.split(path)
+    there = [f for f in os.listdir(folder) if f.endswith(".yaml")] if os.path.isdir(folder) else []
+    near = difflib.get_close_matches(name, there, 1)
+    return f"; the nearest is {os.path.join(folder, near[0])}" if near else ""
+
+
 def read_yaml(path):
     """A YAML mapping from `path`, or InputError in one line."""
     try:
         with open(path, encoding="utf-8") as f:
             data = yaml.safe_load(f)
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
+        raise InputError(f"{path} does not exist{_nearest_file(path)}") from None
     except (yaml.YAMLError, ValueError) as e:  # ValueError: not UTF-8, or a date such as 2024-13-01
         raise InputError(f"{path} is not YAML: {' '.join(str(e).split())}") from None
     except IsADirectoryError:

@@ -48,6 +48,9 @@ def train(config, data):
             f"{k} {n.rows:,}" for k, n in readers.items()) + f" samples; {_parameters(net):,} parameters")
         if schema.note:
             say(schema.note)
+        if readers["train"].batches < 10:
+            say(f"only {readers['train'].batches} steps an epoch: so small a log learns more with a smaller runner.train_batch_size "
+                f"(now {r['train_batch_size']})")
         _truncate(os.path.join(out, "metrics.jsonl"), state["metrics_bytes"])
         speeds = []
         while not _finished(state, r):

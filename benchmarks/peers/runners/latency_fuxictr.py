@@ -13,7 +13,11 @@ from types import SimpleNamespace
 
 import common
 import run_fuxictr
-import torch
+
+try:
+    import torch
+except ImportError:
+    raise SystemExit("error: PyTorch is not here; run this with the Python of the peers' environment that compare.py makes (--venv)")
 
 
 def main():
