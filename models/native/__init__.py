@@ -36,12 +36,32 @@ def available(name, tensor):
             and library(name) is not None)
 
 
-def pointer(tensor):
-    """The address of a contiguous tensor's first element; None stays None. Keep the tensor alive during the call."""
-    if tensor is None:
+def call(name, function, *arguments, returns=None):
+    """Call `function` of library `name`: int as int64_t, float as float, a contiguous tensor or None as a pointer."""
+    operator = getattr(library(name), function)
+    operator.restype = returns
+    return operator(*map(_as_c, arguments))
+
+
+def _as_c(x):
+    if isinstance(x, int):
+        return ctypes.c_int64(x)
+    if isinstance(x, float):
+        return ctypes.c_float(x)
+    if x is None:
         return None
-    assert tensor.is_contiguous()
-    return ctypes.c_void_p(tensor.data_ptr())
+    assert x.is_contiguous()
+    return ctypes.c_void_p(x.data_ptr())
+
+
+def contiguous(tensor):
+    """The tensor's values in one piece, without its graph; None stays None."""
+    return tensor if tensor is None else tensor.detach().contiguous()
+
+
+def unless_frozen(gradients, stopped):
+    """What a PyLayer's backward hands back: None for those whose tensor wants no gradient."""
+    return tuple(None if frozen else g for g, frozen in zip(gradients, stopped))
 
 
 @functools.lru_cache(None)

@@ -43,18 +43,6 @@ inline void activate_back(int64_t n, const float* z, const float* slope, float* 
   }
 }
 
-inline float dot(int64_t n, const float* a, const float* b) {
-  float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t k = 0; k < n; ++k) sum += a[k] * b[k];
-  return sum;
-}
-
-inline void add(int64_t n, float factor, const float* x, float* y) {
-#pragma omp simd
-  for (int64_t k = 0; k < n; ++k) y[k] += factor * x[k];
-}
-
 // x of `count` positions of one row.
 void inputs(const Sizes& s, const float* e, const float* v, int64_t count, float* x) {
   for (int64_t j = 0; j < count; ++j, e += s.width, x += 2 * s.width) {
@@ -80,7 +68,7 @@ void attention_forward(int64_t rows, int64_t steps, int64_t width, int64_t one, 
   const int64_t blocks = (rows + ROWS - 1) / ROWS;
 #pragma omp parallel
   {
-    std::vector<float> x, z1, z2, f1(one), f2(two);
+    std::vector<float> x, z1, z2, f2(two);
 #pragma omp for schedule(static, 1)
     for (int64_t block = 0; block < blocks; ++block) {
       const int64_t begin = block * ROWS, end = std::min(rows, begin + ROWS);
@@ -134,13 +122,13 @@ void attention_backward(int64_t rows, int64_t steps, int64_t width, int64_t one,
   const std::vector<float> first = widen(w, 2 * width, one, s.wide, true), second = widen(w2, one, two, s.wide1, true);
   const int64_t blocks = (rows + ROWS - 1) / ROWS, threads = omp_get_max_threads();
   const int64_t sizes[] = {2 * width * s.wide1, one, one * s.wide2, two, two, two, 1};
-  int64_t part = one;  // the last: what activate_back finds for the bias of layer 1, which is in donce already
+  int64_t part = 0;
   for (int64_t n : sizes) part += n;
   std::vector<float> parts(part * threads);
 #pragma omp parallel
   {
-    float* own[8] = {&parts[part * omp_get_thread_num()]};
-    for (int k = 0; k < 7; ++k) own[k + 1] = own[k] + sizes[k];
+    float* own[7] = {&parts[part * omp_get_thread_num()]};
+    for (int k = 0; k < 6; ++k) own[k + 1] = own[k] + sizes[k];
     std::vector<float> x, f1, d1, d2, dx, ds, f2(two);
 #pragma omp for schedule(static, 1)
     for (int64_t block = 0; block < blocks; ++block) {
@@ -181,10 +169,8 @@ void attention_backward(int64_t rows, int64_t steps, int64_t width, int64_t one,
       multiply_add(count, s.wide1, two, d2.data(), s.wide2, 1, second.data(), s.wide1, d1.data(), s.wide1);
       for (int64_t i = begin, at = 0; i < end; ++i) {  // from f(z1) to z1
         std::fill(donce + i * one, donce + (i + 1) * one, 0.0f);
-        for (int64_t j = 0; j < std::min(length[i], steps); ++j, ++at) {
-          activate_back(one, kept + (i * steps + j) * (one + two), slope1, &d1[at * s.wide1], own[1], own[7]);
-          add(one, 1.0f, &d1[at * s.wide1], donce + i * one);
-        }
+        for (int64_t j = 0; j < std::min(length[i], steps); ++j, ++at)
+          activate_back(one, kept + (i * steps + j) * (one + two), slope1, &d1[at * s.wide1], own[1], donce + i * one);
       }
       multiply_add(2 * width, s.wide1, count, x.data(), 1, 2 * width, d1.data(), s.wide1, own[0], s.wide1);
       multiply_add(count, s.wide, one, d1.data(), s.wide1, 1, first.data(), s.wide, dx.data(), s.wide);

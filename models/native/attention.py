@@ -1,10 +1,10 @@
 """DIN's interest, from the embeddings to the weighted sum, as one operator (attention.cc), with its gradient."""
-import ctypes
+import math
 
 import paddle
 from paddle.autograd import PyLayer
 
-from models.native import library, pointer
+from models.native import call, contiguous, unless_frozen
 
 
 def interest(e, v, once, length, w, slope1, w2, b2, slope2, w3, b3, scale):
@@ -25,28 +25,24 @@ class _Interest(PyLayer):
     @staticmethod
     def forward(ctx, *arguments):
         *tensors, scale, differentiate = arguments
-        e, v, once, length, w, slope1, w2, b2, slope2, w3, b3 = given = [x.detach().contiguous() for x in tensors]
-        (rows, steps, width), one, two = e.shape, w.shape[1], w2.shape[1]
-        sizes = [ctypes.c_int64(n) for n in (rows, steps, width, one, two)]
+        e, v, once, length, w, slope1, w2, b2, slope2, w3, b3 = given = [contiguous(x) for x in tensors]
+        rows, steps, width, one, two = sizes = (*e.shape, w.shape[1], w2.shape[1])
         out, weight = paddle.empty([rows, width]), paddle.empty([rows, steps])
         kept = paddle.empty([rows, steps, one + two]) if differentiate else None
-        library("attention").attention_forward(*sizes, *map(pointer, given), ctypes.c_float(scale),
-                                               *map(pointer, (out, weight, kept)))
+        call("attention", "attention_forward", *sizes, *given, float(scale), out, weight, kept)
         ctx.set_materialize_grads(False)
-        ctx.saved = sizes, [e, v, length, w, slope1, w2, slope2, w3], scale, weight, kept
+        ctx.saved = sizes, [e, v, length, w, slope1, w2, slope2, w3, float(scale), weight, kept]
         ctx.frozen = [x.stop_gradient for x in tensors]
         return out, weight
 
     @staticmethod
     def backward(ctx, dinterest, dweight):
-        sizes, given, scale, weight, kept = ctx.saved
-        rows, steps, width, one, two = (n.value for n in sizes)
+        sizes, given = ctx.saved
+        rows, steps, width, one, two = sizes
         de, dv, donce = paddle.empty([rows, steps, width]), paddle.empty([rows, width]), paddle.empty([rows, one])
         shapes = [[2 * width, one], [one], [one, two], [two], [two], [two, 1], [1]]
-        counts = [s[0] * s[-1] if len(s) == 2 else s[0] for s in shapes]
+        counts = [math.prod(shape) for shape in shapes]
         parameters = paddle.empty([sum(counts)])
-        incoming = [g if g is None else g.contiguous() for g in (dinterest, dweight)]
-        library("attention").attention_backward(*sizes, *map(pointer, given), ctypes.c_float(scale),
-                                                *map(pointer, (weight, kept, *incoming, de, dv, donce, parameters)))
-        gradients = [de, dv, donce, None, *(g.reshape(s) for g, s in zip(parameters.split(counts), shapes))]
-        return tuple(None if frozen else g for g, frozen in zip(gradients, ctx.frozen))
+        call("attention", "attention_backward", *sizes, *given, contiguous(dinterest), contiguous(dweight), de, dv, donce,
+             parameters)
+        return unless_frozen([de, dv, donce, None, *(g.reshape(s) for g, s in zip(parameters.split(counts), shapes))], ctx.frozen)

@@ -9,18 +9,6 @@ using namespace interest;
 
 namespace {
 
-inline float dot(int64_t n, const float* a, const float* b) {
-  float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t k = 0; k < n; ++k) sum += a[k] * b[k];
-  return sum;
-}
-
-inline void add(int64_t n, float factor, const float* x, float* y) {
-#pragma omp simd
-  for (int64_t k = 0; k < n; ++k) y[k] += factor * x[k];
-}
-
 // log(1 + eˣ), without overflow.
 inline float softplus(float x) { return (x > 0.0f ? x : 0.0f) + std::log1p(std::exp(-std::fabs(x))); }
 

@@ -3,12 +3,10 @@
 Float32 on the CPU. x [B, T, D]: one vector a position; length, int64 [B]: how many of a row are real. Run backward once, as
 with any PyLayer.
 """
-import ctypes
-
 import paddle
 from paddle.autograd import PyLayer
 
-from models.native import library, pointer
+from models.native import call, contiguous, unless_frozen
 
 
 def dot(x, q, length):
@@ -26,9 +24,9 @@ def auxiliary_loss(h, e, negative, mask):
     return _Auxiliary.apply(h, e, negative, mask)
 
 
-def _call(name, shape, *tensors):
-    sizes = [ctypes.c_int64(n) for n in shape]
-    getattr(library("positions"), name)(*sizes, *map(pointer, tensors))
+def _filled(function, shape, *tensors):
+    """Call an operator on x of `shape` that writes its last tensor; returns that."""
+    call("positions", function, *shape, *tensors)
     return tensors[-1]
 
 
@@ -36,14 +34,14 @@ class _Dot(PyLayer):
     @staticmethod
     def forward(ctx, x, q, length):
         ctx.frozen = x.stop_gradient, q.stop_gradient
-        ctx.saved = x, q, length = [a.detach().contiguous() for a in (x, q, length)]
-        return _call("positions_dot", x.shape, x, q, length, paddle.empty(x.shape[:2]))
+        ctx.saved = x, q, length = [contiguous(a) for a in (x, q, length)]
+        return _filled("positions_dot", x.shape, x, q, length, paddle.empty(x.shape[:2]))
 
     @staticmethod
     def backward(ctx, dy):
-        (x, q, length), dy = ctx.saved, dy.contiguous()
-        dx = None if ctx.frozen[0] else _call("positions_outer", x.shape, dy, q, length, paddle.empty(x.shape))
-        dq = None if ctx.frozen[1] else _call("positions_pool", x.shape, dy, x, length, paddle.empty(q.shape))
+        (x, q, length), dy = ctx.saved, contiguous(dy)
+        dx = None if ctx.frozen[0] else _filled("positions_outer", x.shape, dy, q, length, paddle.empty(x.shape))
+        dq = None if ctx.frozen[1] else _filled("positions_pool", x.shape, dy, x, length, paddle.empty(q.shape))
         return dx, dq, None
 
 
@@ -51,14 +49,14 @@ class _Pool(PyLayer):
     @staticmethod
     def forward(ctx, w, x, length):
         ctx.frozen = w.stop_gradient, x.stop_gradient
-        ctx.saved = w, x, length = [a.detach().contiguous() for a in (w, x, length)]
-        return _call("positions_pool", x.shape, w, x, length, paddle.empty([x.shape[0], x.shape[2]]))
+        ctx.saved = w, x, length = [contiguous(a) for a in (w, x, length)]
+        return _filled("positions_pool", x.shape, w, x, length, paddle.empty([x.shape[0], x.shape[2]]))
 
     @staticmethod
     def backward(ctx, dz):
-        (w, x, length), dz = ctx.saved, dz.contiguous()
-        dw = None if ctx.frozen[0] else _call("positions_dot", x.shape, x, dz, length, paddle.empty(w.shape))
-        dx = None if ctx.frozen[1] else _call("positions_outer", x.shape, w, dz, length, paddle.empty(x.shape))
+        (w, x, length), dz = ctx.saved, contiguous(dz)
+        dw = None if ctx.frozen[0] else _filled("positions_dot", x.shape, x, dz, length, paddle.empty(w.shape))
+        dx = None if ctx.frozen[1] else _filled("positions_outer", x.shape, w, dz, length, paddle.empty(x.shape))
         return dw, dx, None
 
 
@@ -66,16 +64,14 @@ class _Auxiliary(PyLayer):
     @staticmethod
     def forward(ctx, h, e, negative, mask):
         ctx.frozen = [x.stop_gradient for x in (h, e, negative)]
-        h, e, negative, mask = (x.detach().contiguous() for x in (h, e, negative, mask))
+        h, e, negative, mask = (contiguous(x) for x in (h, e, negative, mask))
         loss, slope = paddle.empty(h.shape[:1]), paddle.empty([*h.shape[:2], 2])
-        _call("auxiliary_forward", h.shape, h, e, negative, mask, loss, slope)
+        call("positions", "auxiliary_forward", *h.shape, h, e, negative, mask, loss, slope)
         ctx.saved = h, e, negative, slope
         return loss.sum()
 
     @staticmethod
     def backward(ctx, upstream):
-        gradients = [paddle.empty(ctx.saved[0].shape) for _ in range(3)]
-        sizes = [ctypes.c_int64(n) for n in ctx.saved[0].shape]
-        library("positions").auxiliary_backward(*sizes, *map(pointer, ctx.saved), ctypes.c_float(float(upstream)),
-                                                *map(pointer, gradients))
-        return (*(None if frozen else g for g, frozen in zip(gradients, ctx.frozen)), None)
+        shape, gradients = ctx.saved[0].shape, [paddle.empty(ctx.saved[0].shape) for _ in range(3)]
+        call("positions", "auxiliary_backward", *shape, *ctx.saved, float(upstream), *gradients)
+        return *unless_frozen(gradients, ctx.frozen), None

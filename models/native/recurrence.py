@@ -4,7 +4,7 @@ import ctypes
 import paddle
 from paddle.autograd import PyLayer
 
-from models.native import library, pointer
+from models.native import call, contiguous, unless_frozen
 
 
 def recurrence(p, a, U, b, d, length):
@@ -27,13 +27,12 @@ class _Recurrence(PyLayer):
     def forward(ctx, p, a, U, b, d, length, differentiate):
         rows, steps, _ = p.shape
         hidden = U.shape[0]
-        sizes = [ctypes.c_int64(n) for n in (rows, steps, hidden, p.shape[2] // hidden)]
-        inputs = [x if x is None else x.detach().contiguous() for x in (p, a, length, U, b, d)]
+        sizes = rows, steps, hidden, p.shape[2] // hidden
+        inputs = [contiguous(x) for x in (p, a, length, U, b, d)]
         states, last = paddle.empty([rows, steps, hidden]), paddle.empty([rows, hidden])
-        operators = library("recurrence")
-        operators.recurrence_kept.restype = ctypes.c_int64
-        kept = paddle.empty([operators.recurrence_kept(*sizes[:3])]) if differentiate else None
-        operators.recurrence_forward(*sizes, *map(pointer, [*inputs, states, last, kept]))
+        kept = (paddle.empty([call("recurrence", "recurrence_kept", rows, steps, hidden, returns=ctypes.c_int64)])
+                if differentiate else None)
+        call("recurrence", "recurrence_forward", *sizes, *inputs, states, last, kept)
         ctx.set_materialize_grads(False)
         ctx.saved = sizes, inputs[1:4], states, kept
         ctx.frozen = [x.stop_gradient for x in (p, a, U, b, d) if x is not None]
@@ -42,10 +41,10 @@ class _Recurrence(PyLayer):
     @staticmethod
     def backward(ctx, dstates, dlast):
         sizes, (a, length, U), states, kept = ctx.saved
-        rows, steps, hidden, gates = (n.value for n in sizes)
+        rows, steps, hidden, gates = sizes
         dp, da = paddle.empty([rows, steps, gates * hidden]), None if a is None else paddle.empty(a.shape)
         dU, db, dd = paddle.empty(U.shape), paddle.empty([gates * hidden]), paddle.empty([hidden])
-        given = [a, length, U, states, kept, *(g if g is None else g.contiguous() for g in (dstates, dlast))]
-        library("recurrence").recurrence_backward(*sizes, *map(pointer, [*given, dp, da, dU, db, dd]))
+        call("recurrence", "recurrence_backward", *sizes, a, length, U, states, kept, contiguous(dstates), contiguous(dlast),
+             dp, da, dU, db, dd)
         gradients = (dp, dU, db, dd) if a is None else (dp, da, dU, db, dd)
-        return (*(None if frozen else g for g, frozen in zip(gradients, ctx.frozen)), None)
+        return *unless_frozen(gradients, ctx.frozen), None

@@ -67,4 +67,16 @@ inline float exponential(float x) {
 inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
 inline float tangent(float x) { return 1.0f - 2.0f / (1.0f + exponential(2.0f * x)); }
 
+inline float dot(int64_t n, const float* a, const float* b) {
+  float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t k = 0; k < n; ++k) sum += a[k] * b[k];
+  return sum;
+}
+
+inline void add(int64_t n, float factor, const float* x, float* y) {
+#pragma omp simd
+  for (int64_t k = 0; k < n; ++k) y[k] += factor * x[k];
+}
+
 }  // namespace interest
