@@ -71,6 +71,11 @@ def history_mask(batch):
     return (batch["history_item"] != PADDING).astype("float32")
 
 
+def history_length(mask):
+    """How many positions of each row are real, [B, T] → int64 [B]."""
+    return mask.sum(-1).astype("int64")
+
+
 def spread(rows, positions):
     """The same vector at every position, [B, H] → [B, T, H]. A gather: Paddle's broadcast and its gradient are slower."""
     b, h = paddle.shape(rows)[0], rows.shape[-1]
@@ -81,7 +86,7 @@ def spread(rows, positions):
 def sum_pooling(history, mask):
     """Σ_j m_j · e_j, [B, T, D] and [B, T] → [B, D]; the base model's pooling."""
     if native.available("positions", history):
-        return positions.pool(mask, history, mask.sum(-1).astype("int64"))
+        return positions.pool(mask, history, history_length(mask))
     return paddle.matmul(mask.unsqueeze(1), history).squeeze(1)
 
 
@@ -179,6 +184,11 @@ class MLP(nn.Layer):
             if self.dropout is not None:
                 x = self.dropout(x)
         return self.out(x)
+
+
+def bias_rows(fields, wanted):
+    """Rows of the tower's bias of the target item, 0 where none is wanted."""
+    return next(f.size for f in fields if f.name == "item") if wanted else 0
 
 
 class Tower(nn.Layer):

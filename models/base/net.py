@@ -5,7 +5,7 @@ Shapes: B rows, T history positions, D width of an item's embedding.
 import paddle
 import paddle.nn as nn
 
-from models.layers import FieldEmbeddings, Tower, history_mask, sum_pooling
+from models.layers import FieldEmbeddings, Tower, bias_rows, history_mask, sum_pooling
 
 
 class Base(nn.Layer):
@@ -15,7 +15,7 @@ class Base(nn.Layer):
                  activation="dice", dropout=0.0, item_bias=False):
         super().__init__()
         self.embeddings = FieldEmbeddings(fields, embedding_size, embedding_std, sparse)
-        items = next(f.size for f in fields if f.name == "item") if item_bias else 0
+        items = bias_rows(fields, item_bias)
         width = 2 * self.embeddings.item_width + self.embeddings.side_width + dense
         self.tower = Tower(width, tower, activation, dropout, items, sparse)
 

@@ -12,7 +12,7 @@ import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 
-from models.layers import FieldEmbeddings, Tower, history_mask, masked_softmax
+from models.layers import FieldEmbeddings, Tower, bias_rows, history_mask, masked_softmax
 
 POSITIONS, MERGES, OUTPUTS = ("time", "index", "sinusoidal", "none"), ("concat", "add"), ("target", "concat", "mean")
 LONGEST_GAP = 10 * 365 * 24 * 3600  # seconds; the last time bucket starts here
@@ -187,7 +187,7 @@ class BST(nn.Layer):
                                     for _ in range(blocks)])
         self.output, self.length, self.target_in_tower = output, concat_length, target_in_tower
         inputs = width * ((concat_length + 1 if output == "concat" else 1) + target_in_tower)
-        rows = next(f.size for f in fields if f.name == "item") if item_bias else 0
+        rows = bias_rows(fields, item_bias)
         self.tower = Tower(inputs + self.embeddings.side_width + dense, tower, activation, dropout, rows, sparse)
 
     def forward(self, batch, return_attention=False):

@@ -4,10 +4,9 @@ https://arxiv.org/abs/1703.04247.
 Shapes: B rows, T history positions, F fields of the interaction, E columns of a table.
 """
 import paddle
-import paddle.nn as nn
 
-from models.layers import Tower
-from models.wide_deep.fields import LinearTerms, PooledFields
+from models.layers import Tower, bias_rows
+from models.wide_deep.fields import LinearTerms, PooledFields, PooledNet
 
 
 def pairwise(v):
@@ -15,7 +14,7 @@ def pairwise(v):
     return 0.5 * (paddle.square(v.sum(1)) - paddle.square(v).sum(1)).sum(-1)
 
 
-class DeepFM(nn.Layer):
+class DeepFM(PooledNet):
     """logit = linear terms + FM's second order + deep, the last two from the same embeddings. Arguments as in DIN."""
 
     def __init__(self, fields, dense=0, *, embedding_size=32, embedding_std=0.01, sparse=True, tower=(200, 80),
@@ -23,18 +22,8 @@ class DeepFM(nn.Layer):
         super().__init__()
         self.embeddings = PooledFields(fields, embedding_size, embedding_std, sparse)
         self.linear = LinearTerms(fields, sparse=sparse)
-        items = next(f.size for f in fields if f.name == "item") if item_bias else 0
+        items = bias_rows(fields, item_bias)
         self.tower = Tower(self.embeddings.width + dense, tower, activation, dropout, items, sparse)
 
-    def forward(self, batch, return_attention=False):
-        """Logits [B]; the weights of `return_attention` are the mean's, 1/n at each of n real events, [B, T]."""
-        return self.score(batch, False, return_attention)
-
-    def rank(self, batch, return_attention=False):
-        """Logits [N] of N candidates of one user, as in DIN; the mean and the user's terms are the same for all."""
-        return self.score(batch, True, return_attention)
-
-    def score(self, batch, one_user, return_attention):
-        x, weight = self.embeddings(batch, one_user)
-        logit = self.linear(batch, weight) + pairwise(self.embeddings.split(x)) + self.tower([x], batch["target_item"])
-        return (logit, weight.expand([paddle.shape(x)[0], -1])) if return_attention else logit
+    def logit(self, batch, x, weight):
+        return self.linear(batch, weight) + pairwise(self.embeddings.split(x)) + self.tower([x], batch["target_item"])

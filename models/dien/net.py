@@ -13,7 +13,7 @@ import paddle.nn.functional as F
 from models import native
 from models.dien.recurrence import Recurrence, sigmoid, unroll
 from models.din.net import LocalActivationUnit
-from models.layers import FieldEmbeddings, Tower, history_mask, masked_softmax, sum_pooling
+from models.layers import FieldEmbeddings, Tower, bias_rows, history_length, history_mask, masked_softmax, sum_pooling
 from models.native import positions
 from models.native.recurrence import recurrence
 
@@ -38,7 +38,7 @@ class InterestGRU(nn.Layer):
 
     def forward(self, i, mask):
         """i [B, T, I], mask [B, T] → h_1 … h_T [B, T, H], zero where padded, and h at the last real position [B, H]."""
-        length = mask.sum(-1).astype("int64")
+        length = history_length(mask)
         if native.available("recurrence", i):
             return self.native(i, length)
         states, last = self.gru(i, sequence_length=length)
@@ -124,7 +124,7 @@ class EvolutionAttention(nn.Layer):
             score = paddle.matmul(target, paddle.matmul(states[0], self.W), transpose_y=True)  # [N, T]
         else:
             query = paddle.matmul(target, self.W, transpose_y=True)                       # [B, H]
-            score = (positions.dot(states, query, mask.sum(-1).astype("int64")) if native.available("positions", states)
+            score = (positions.dot(states, query, history_length(mask)) if native.available("positions", states)
                      else paddle.matmul(states, query.unsqueeze(-1)).squeeze(-1))         # [B, T]
         return masked_softmax(score, mask)
 
@@ -212,7 +212,7 @@ class InterestEvolution(nn.Layer):
     def native(self, states, a, mask):
         """The same by the C++ operator, which skips the padding that the mask tells of."""
         W, U, b = (paddle.concat([getattr(self.cell, f"{p}_{gate}") for gate in self.cell.GATES], -1) for p in "WUb")
-        length = (paddle.full(a.shape[:1], a.shape[1], "int64") if mask is None else mask.sum(-1).astype("int64"))
+        length = paddle.full(a.shape[:1], a.shape[1], "int64") if mask is None else history_length(mask)
         return recurrence(paddle.matmul(states, W), a, U, b, self.cell.d_h, length)[1]
 
     def plain(self, states, a):
@@ -256,7 +256,7 @@ class DIEN(nn.Layer):
         cell = {"augru": AUGRUCell, "agru": AGRUCell}.get(evolution)
         self.evolution = InterestEvolution(cell(hidden, hidden)) if cell else InterestGRU(hidden, hidden)
         self.auxiliary = AuxiliaryLoss(auxiliary, hidden, width) if auxiliary != "none" else None
-        items = next(f.size for f in fields if f.name == "item") if item_bias else 0
+        items = bias_rows(fields, item_bias)
         self.history_sum, parts = history_sum, hidden + width * (3 if history_sum else 1)
         self.tower = Tower(parts + self.embeddings.side_width + dense, tower, activation, dropout, items, sparse)
 

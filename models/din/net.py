@@ -9,7 +9,7 @@ import paddle
 import paddle.nn as nn
 
 from models import native
-from models.layers import Activation, FieldEmbeddings, Tower, history_mask, masked_softmax, spread
+from models.layers import Activation, FieldEmbeddings, Tower, bias_rows, history_length, history_mask, masked_softmax, spread
 from models.native.attention import interest
 
 
@@ -104,7 +104,7 @@ class InterestAttention(nn.Layer):
         w1, w2, w3, w4 = paddle.split(unit.linears[0].weight, 4)                                # each [D, H]
         once = paddle.matmul(target, w2 - w3) + unit.linears[0].bias                            # [B, H]
         bias = paddle.zeros([1]) if unit.out.bias is None else unit.out.bias
-        return interest(history, target, once, mask.sum(-1).astype("int64"), paddle.concat([w1 + w3, w4]), slope1,
+        return interest(history, target, once, history_length(mask), paddle.concat([w1 + w3, w4]), slope1,
                         unit.linears[1].weight, unit.linears[1].bias, slope2, unit.out.weight, bias,
                         self.scale if self.softmax else 0.0)
 
@@ -135,7 +135,7 @@ class DIN(nn.Layer):
         self.embeddings = FieldEmbeddings(fields, embedding_size, embedding_std, sparse)
         width = self.embeddings.item_width
         self.attention = InterestAttention(width, attention_units, activation, attention_softmax)
-        items = next(f.size for f in fields if f.name == "item") if item_bias else 0
+        items = bias_rows(fields, item_bias)
         self.tower = Tower(2 * width + self.embeddings.side_width + dense, tower, activation, dropout, items, sparse)
 
     def forward(self, batch, return_attention=False):

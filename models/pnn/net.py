@@ -4,10 +4,9 @@ https://arxiv.org/abs/1611.00144.
 Shapes: B rows, T history positions, F fields of the interaction, E columns of a table, P products.
 """
 import paddle
-import paddle.nn as nn
 
-from models.layers import Tower
-from models.wide_deep.fields import PooledFields
+from models.layers import Tower, bias_rows
+from models.wide_deep.fields import PooledFields, PooledNet
 
 
 def inner_products(f):
@@ -22,7 +21,7 @@ def outer_product(f):
     return paddle.matmul(s.unsqueeze(2), s.unsqueeze(1)).flatten(1)
 
 
-class PNN(nn.Layer):
+class PNN(PooledNet):
     """logit = MLP([z; p; dense]): z the fields' vectors side by side, p their products. Arguments as in DIN, and:
 
     Args:
@@ -38,20 +37,10 @@ class PNN(nn.Layer):
         self.inner, self.outer = product in ("inner", "both"), product in ("outer", "both")
         count = self.embeddings.count
         products = self.inner * (count * (count - 1) // 2) + self.outer * embedding_size ** 2
-        items = next(f.size for f in fields if f.name == "item") if item_bias else 0
+        items = bias_rows(fields, item_bias)
         self.tower = Tower(self.embeddings.width + dense + products, tower, activation, dropout, items, sparse)
 
-    def forward(self, batch, return_attention=False):
-        """Logits [B]; the weights of `return_attention` are the mean's, 1/n at each of n real events, [B, T]."""
-        return self.score(batch, False, return_attention)
-
-    def rank(self, batch, return_attention=False):
-        """Logits [N] of N candidates of one user, as in DIN; the mean is the same for all."""
-        return self.score(batch, True, return_attention)
-
-    def score(self, batch, one_user, return_attention):
-        x, weight = self.embeddings(batch, one_user)                                      # [z; dense], [B, T]
+    def logit(self, batch, x, weight):
         f = self.embeddings.split(x)                                                      # [B, F, E]
         p = [inner_products(f) if self.inner else None, outer_product(f) if self.outer else None]  # [B, P]
-        logit = self.tower([x, *p], batch["target_item"])
-        return (logit, weight.expand([paddle.shape(x)[0], -1])) if return_attention else logit
+        return self.tower([x, *p], batch["target_item"])

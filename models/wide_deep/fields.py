@@ -37,6 +37,24 @@ class PooledFields(FieldEmbeddings):
         return x[:, :self.width].reshape([-1, self.count, self.width // self.count])
 
 
+class PooledNet(nn.Layer):
+    """The ways into a net with `embeddings` of `PooledFields`; a subclass gives `logit(batch, x, weight)`, [B], from what
+    these return."""
+
+    def forward(self, batch, return_attention=False):
+        """Logits [B]; the weights of `return_attention` are the mean's, 1/n at each of n real events, [B, T]."""
+        return self.score(batch, False, return_attention)
+
+    def rank(self, batch, return_attention=False):
+        """Logits [N] of N candidates of one user, as in DIN; the mean and the user's terms are the same for all."""
+        return self.score(batch, True, return_attention)
+
+    def score(self, batch, one_user, return_attention):
+        x, weight = self.embeddings(batch, one_user)
+        logit = self.logit(batch, x, weight)
+        return (logit, weight.expand([paddle.shape(x)[0], -1])) if return_attention else logit
+
+
 class LinearTerms(nn.Layer):
     """Σ w_i·x_i: a weight for each id of each field, apart for target and history, whose ids share 1; dense columns.
 

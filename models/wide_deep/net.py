@@ -5,8 +5,8 @@ Shapes: B rows, T history positions.
 import paddle
 import paddle.nn as nn
 
-from models.layers import PADDING, Tower
-from models.wide_deep.fields import LinearTerms, PooledFields, scalars
+from models.layers import PADDING, Tower, bias_rows
+from models.wide_deep.fields import LinearTerms, PooledFields, PooledNet, scalars
 
 PRIME = 7368787  # exact in float32, as which Paddle may keep a constant factor
 
@@ -34,7 +34,7 @@ class Crosses(nn.Layer):
         return total
 
 
-class WideDeep(nn.Layer):
+class WideDeep(PooledNet):
     """logit = wide + deep. Arguments as in DIN, and cross: buckets of `Crosses` for each item field, 0 for none."""
 
     def __init__(self, fields, dense=0, *, embedding_size=32, embedding_std=0.01, sparse=True, tower=(200, 80),
@@ -45,20 +45,9 @@ class WideDeep(nn.Layer):
         self.embeddings = PooledFields(fields, embedding_size, embedding_std, sparse)
         self.linear = LinearTerms(fields, dense, sparse)
         self.crosses = Crosses(self.embeddings.names["item"], cross, sparse) if cross else None
-        items = next(f.size for f in fields if f.name == "item") if item_bias else 0
+        items = bias_rows(fields, item_bias)
         self.tower = Tower(self.embeddings.width + dense, tower, activation, dropout, items, sparse)
 
-    def forward(self, batch, return_attention=False):
-        """Logits [B]; the weights of `return_attention` are the mean's, 1/n at each of n real events, [B, T]."""
-        return self.score(batch, False, return_attention)
-
-    def rank(self, batch, return_attention=False):
-        """Logits [N] of N candidates of one user, as in DIN; the mean and the user's terms are the same for all."""
-        return self.score(batch, True, return_attention)
-
-    def score(self, batch, one_user, return_attention):
-        x, weight = self.embeddings(batch, one_user)
+    def logit(self, batch, x, weight):
         logit = self.tower([x], batch["target_item"]) + self.linear(batch, weight)
-        if self.crosses is not None:
-            logit = logit + self.crosses(batch, weight)
-        return (logit, weight.expand([paddle.shape(x)[0], -1])) if return_attention else logit
+        return logit if self.crosses is None else logit + self.crosses(batch, weight)
