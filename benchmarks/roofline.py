@@ -55,14 +55,10 @@ def measure(model, args, peak):
 
     from benchmarks.flops import COUNTS, TRAINING
     from benchmarks.steps import Trainee
-    from datasets.reader import Reader
     from datasets.schema import Schema
     config = settings.load(os.path.join(settings.ROOT, "models", model, "config.yaml"), args.override)
-    r = config["runner"]
     trainee = Trainee(config, Schema.load(args.data))
-    reader = Reader(args.data, "train", args.batch_size, r["history_cap"], shuffle=True, seed=r["seed"],
-                    bucket_batches=r["bucket_batches"], times=trainee.times, negatives=trainee.negatives)
-    batches = [batch for batch, _ in zip(reader.epoch(0), range(args.steps))]
+    batches = [batch for batch, _ in zip(trainee.reader(args.data, args.batch_size).epoch(0), range(args.steps))]
     times = trainee.time(batches)
     samples, seconds = sum(len(b["label"]) for b in batches), sum(times) / 1e3
     lengths = [(b["history_item"] > 0).sum(1) for b in batches]

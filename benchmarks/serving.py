@@ -7,10 +7,10 @@ The history is random items of the catalogue; latency counts from arrays to scor
 import argparse
 import os
 import sys
-import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from benchmarks.latency import percentiles
 from tools.utils import cli, environment
 from tools.utils.log import say
 
@@ -27,8 +27,8 @@ def work(args):
                 request = random_request(bundle, args.candidates, args.history, np.random.default_rng(args.seed))
                 encoded = bundle.encoder.encode(request)
                 program = bundle.programs["rank"]
-                scoring = _percentiles(lambda: program(encoded.arrays), args.calls)
-                whole = _percentiles(lambda: bundle.rank(request), max(20, args.calls // 10))
+                scoring = percentiles(lambda: program(encoded.arrays), args.calls, 20)
+                whole = percentiles(lambda: bundle.rank(request), max(20, args.calls // 10), 20)
                 rows.append({"model": bundle.signature["model"], "bundle": directory, "threads": threads, "onednn": onednn,
                              "candidates": args.candidates, "history": args.history, **scoring,
                              "from_raw_ids_p50_ms": whole["p50_ms"]})
@@ -44,18 +44,6 @@ def random_request(bundle, candidates, history, rng):
     past, chosen = rng.integers(0, len(ids), history), rng.integers(0, len(ids), candidates)
     return {"history": [{"item": ids[int(k)], "time": 1_700_000_000 + 3600 * n} for n, k in enumerate(past)],
             "time": 1_700_000_000 + 3600 * history, "candidates": [ids[int(k)] for k in chosen]}
-
-
-def _percentiles(call, calls, warm_up=20):
-    for _ in range(warm_up):
-        call()
-    times = []
-    for _ in range(calls):
-        started = time.perf_counter()
-        call()
-        times.append(1e3 * (time.perf_counter() - started))
-    times.sort()
-    return {"p50_ms": round(times[len(times) // 2], 3), "p99_ms": round(times[int(0.99 * (len(times) - 1))], 3)}
 
 
 if __name__ == "__main__":

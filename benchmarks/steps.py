@@ -1,8 +1,9 @@
-"""Training steps as tools/utils/training.py makes them, on real or random batches; what the other benchmarks time."""
+"""Training steps of tools/utils/training.py on real or random batches; what the other benchmarks time."""
 import time
 
 import numpy as np
 
+from datasets.reader import Reader
 from datasets.schema import Field, Schema
 
 WARM_UP = 3  # steps before the clock starts
@@ -24,18 +25,17 @@ class Trainee:
         self.net.train()
 
     def step(self, batch):
-        """Forward, backward, update; and, as in training, the loss and the logits come back as numbers."""
-        import paddle
-        seed = np.random.SeedSequence([self.config["runner"]["seed"], self.number]).generate_state(1)
-        paddle.seed(int(seed[0]))
-        self.optimizer.set_lr(self.config["hyper_parameters"]["optimizer"]["learning_rate"])
-        loss, logit, parts = self.model.train_forward(self.net, self.model.create_feeds(batch), None)
-        total = sum(float(part) for part in parts.values())
-        loss.backward()
-        self.optimizer.step()
-        self.optimizer.clear_grad()
+        """One step of training, without schedule or regularisation."""
+        from tools.utils.training import train_step
+        rate = self.config["hyper_parameters"]["optimizer"]["learning_rate"]
+        train_step(self.model, self.net, self.optimizer, None, batch, rate, self.config["runner"]["seed"], self.number)
         self.number += 1
-        return total, logit.numpy()
+
+    def reader(self, data, batch_size):
+        """The train split of a prepared dataset, as training reads it."""
+        r = self.config["runner"]
+        return Reader(data, "train", batch_size, r["history_cap"], shuffle=True, seed=r["seed"],
+                      bucket_batches=r["bucket_batches"], times=self.times, negatives=self.negatives)
 
     def time(self, batches, warm_up=WARM_UP):
         """Milliseconds of each step after the first `warm_up`, which begin with the first batches again."""

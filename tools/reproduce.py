@@ -19,11 +19,9 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from datasets.atomic import whole_file
-from datasets.schema import InputError
 from tools.utils import cli, tables
+from tools.utils import config as settings
 from tools.utils.log import say
-
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def work(args):
@@ -34,13 +32,12 @@ def work(args):
     for number, cell in enumerate(cells, 1):
         path = os.path.join(folder, "cells", f"{_slug(cell)}.json")
         result = _kept(path, cell)
-        state = "done" if result else "to do"
-        if result is None and not args.dry_run and not args.write_only:
+        if args.dry_run:
+            say(f"{'done' if result else 'to do':6s} {shlex.join(cell['command'])}")
+        elif result is None and not args.write_only:
             say(f"{number} of {len(cells)}: {shlex.join(cell['command'])}")
             result = _run(cell, path)
-            state, failed = ("done", failed) if result else ("failed", failed + 1)
-        if args.dry_run:
-            say(f"{state:6s} {shlex.join(cell['command'])}")
+            failed += result is None
         if result:
             done[cell["row"], cell["dataset"], cell["seed"]] = result
     if args.dry_run:
@@ -61,7 +58,7 @@ def _slug(cell):
     """A file name of the row, the dataset and the seed; the hash tells rows with like labels apart."""
     label = "".join(c if c.isalnum() else "-" for c in cell["row"].lower())
     mark = hashlib.sha256(cell["row"].encode()).hexdigest()[:6]
-    return f"{label}-{mark}-{os.path.splitext(os.path.basename(cell['dataset']))[0]}-{cell['seed']}"
+    return f"{label}-{mark}-{tables.dataset_name(cell['dataset'])}-{cell['seed']}"
 
 
 def _kept(path, cell):
@@ -78,8 +75,8 @@ def _kept(path, cell):
 
 def _run(cell, path):
     """Train one cell in a process of its own; its progress goes on to standard error. Returns None where it failed."""
-    command = [sys.executable, os.path.join(ROOT, cell["command"][1]), *cell["command"][2:]]
-    command[command.index("-m") + 1] = os.path.join(ROOT, command[command.index("-m") + 1])
+    command = [sys.executable, os.path.join(settings.ROOT, cell["command"][1]), *cell["command"][2:]]
+    command[command.index("-m") + 1] = os.path.join(settings.ROOT, command[command.index("-m") + 1])
     with subprocess.Popen([*command, "runner.overwrite=true"], stdout=subprocess.PIPE, text=True) as process:
         try:
             out, _ = process.communicate()

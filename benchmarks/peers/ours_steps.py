@@ -11,7 +11,6 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, ROOT)
 
-from datasets.reader import Reader
 from datasets.schema import Schema
 from tools.utils import cli, environment, run
 from tools.utils import config as settings
@@ -23,12 +22,11 @@ def work(args):
     config = settings.load(args.config_yaml, args.override)
     environment.set_up(config)
     from benchmarks.steps import Trainee
-    r = config["runner"]
-    data, schema = run.dataset(config), Schema.load(run.dataset(config))
+    data = run.dataset(config)
+    schema = Schema.load(data)
     schema.item_fields[0].size = max(schema.item_fields[0].size, args.item_vocab)
     trainee = Trainee(config, schema)
-    reader = Reader(data, "train", r["train_batch_size"], r["history_cap"], shuffle=True, seed=r["seed"],
-                    bucket_batches=r["bucket_batches"], times=trainee.times, negatives=trainee.negatives)
+    reader = trainee.reader(data, config["runner"]["train_batch_size"])
     batches = itertools.chain.from_iterable(reader.epoch(epoch) for epoch in itertools.count())
     for _ in range(WARM_UP):
         trainee.step(next(batches))

@@ -2,7 +2,7 @@
 import statistics
 
 DEPARTURES = {
-    ("dien", "ours"): "with the auxiliary loss",
+    ("dien", "ours"): "with the auxiliary loss; the tower reads the history's sum too",
     ("dien", "fuxictr"): "without the auxiliary loss: the wheel's DIEN cannot run it",
     ("dien", "deepctr"): "without the auxiliary loss",
     ("dien", "rechub"): "with an auxiliary loss of weight 0.2; one pair of GRUs a field",

@@ -7,13 +7,11 @@ import re
 import statistics
 from importlib import metadata
 
-import yaml
-
 from datasets.atomic import whole_file
 from datasets.schema import InputError
+from tools.utils import config as settings
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-FOLDER = os.path.join(ROOT, "configs", "tables")
+FOLDER = os.path.join(settings.ROOT, "configs", "tables")
 KEYS = {"title": str, "seeds": list, "datasets": list, "baseline": str, "rows": list}
 METRICS = {"auc": "AUC", "gauc": "gAUC", "logloss": "log loss", "pcoc": "PCOC"}
 MISSING = "not run"
@@ -28,9 +26,8 @@ def read(table):
     path = table if table.endswith(".yaml") else os.path.join(FOLDER, f"{table}.yaml")
     if not os.path.isfile(path):
         raise InputError(f"there is no table {table}; configs/tables has {', '.join(names())}")
-    with open(path, encoding="utf-8") as f:
-        content = yaml.safe_load(f)
-    if not isinstance(content, dict) or content.keys() != KEYS.keys():
+    content = settings.read_yaml(path)
+    if content.keys() != KEYS.keys():
         raise InputError(f"{path}: a table has the keys {', '.join(KEYS)}")
     for key, kind in KEYS.items():
         if not isinstance(content[key], kind):
@@ -48,7 +45,7 @@ def read(table):
 
 def cells(table, rows=None, datasets=None, seeds=None):
     """Each cell as {row, dataset, seed, command}, seeds outermost so that a table fills evenly; arguments choose some."""
-    names = [_name(d) for d in table["datasets"]]
+    names = [dataset_name(d) for d in table["datasets"]]
     for given, known, what in ((rows, [r["label"] for r in table["rows"]], "row"), (datasets, names, "dataset"),
                                (seeds, table["seeds"], "seed")):
         wrong = [g for g in given or [] if g not in known]
@@ -56,11 +53,12 @@ def cells(table, rows=None, datasets=None, seeds=None):
             raise InputError(f"table {table['name']} has no {what} {wrong[0]}; it has {', '.join(map(str, known))}")
     return [{"row": row["label"], "dataset": dataset, "seed": seed, "command": _command(row, dataset, seed)}
             for seed in table["seeds"] if not seeds or seed in seeds
-            for dataset in table["datasets"] if not datasets or _name(dataset) in datasets
+            for dataset in table["datasets"] if not datasets or dataset_name(dataset) in datasets
             for row in table["rows"] if not rows or row["label"] in rows]
 
 
-def _name(dataset):
+def dataset_name(dataset):
+    """Of a recipe's path: its file's, without the ending."""
     return os.path.splitext(os.path.basename(dataset))[0]
 
 
@@ -69,7 +67,7 @@ def _command(row, dataset, seed):
     own = [str(s) for s in row.get("set", [])]
     tag = "".join("-" + re.sub(r"[^a-z0-9]+", "_", s.split(".")[-1].lower()) for s in own)
     return ["python", "tools/trainer.py", "-m", f"models/{row['model']}/config.yaml", "-o", f"runner.dataset={dataset}",
-            f"runner.seed={seed}", f"runner.name={_name(dataset)}{tag}-{seed}", *own]
+            f"runner.seed={seed}", f"runner.name={dataset_name(dataset)}{tag}-{seed}", *own]
 
 
 def markdown(table, done):
@@ -87,7 +85,7 @@ def _of_dataset(table, dataset, done):
     results = {row["label"]: [done[row["label"], dataset, s] for s in table["seeds"] if (row["label"], dataset, s) in done]
                for row in table["rows"]}
     some = next((r[0] for r in results.values() if r), None)
-    head = f"**{_name(dataset)}**"
+    head = f"**{dataset_name(dataset)}**"
     if some:
         head += f", `{some['protocol']}`, {some['rows']['train']:,} / {some['rows']['valid']:,} / {some['rows']['test']:,} samples"
     columns = ["", *METRICS.values(), *(["RelaImpr"] if table["baseline"] else []), "best epoch"]
@@ -137,7 +135,7 @@ def csv_rows(table, done):
     writer.writerow(["row", "dataset", "seed", "best_epoch", *(f"{s}_{m}" for s in ("valid", "test") for m in METRICS),
                      "samples_per_second", "seconds", "command", "versions"])
     for (row, dataset, seed), r in done.items():
-        writer.writerow([row, _name(dataset), seed, r["best_epoch"], *(r[s][m] for s in ("valid", "test") for m in METRICS),
+        writer.writerow([row, dataset_name(dataset), seed, r["best_epoch"], *(r[s][m] for s in ("valid", "test") for m in METRICS),
                          r["samples_per_second"], r["seconds"], " ".join(r["command"]), " ".join(r.get("versions", []))])
     return out.getvalue()
 

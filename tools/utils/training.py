@@ -85,17 +85,12 @@ def _train_epoch(model, net, optimizer, regularization, reader, config, state, s
     left = reader.rows - state["batch"] * r["train_batch_size"]
     with tqdm(total=left, desc=f"epoch {state['epoch'] + 1}", unit=" samples", unit_scale=True, leave=False) as bar:
         for batch in reader.epoch(state["epoch"], state["batch"]):
-            # dropout of a step depends on its number alone, so that a resumed run draws the same
-            paddle.seed(_mix(r["seed"], state["step"]))
             state["learning_rate"] = _learning_rate(config, state, reader.batches)
-            optimizer.set_lr(state["learning_rate"])
-            loss, scores, parts = model.train_forward(net, model.create_feeds(batch), regularization)
-            _add(state["loss"], parts, len(batch["label"]), state["step"])
-            loss.backward()
-            optimizer.step()
-            optimizer.clear_grad()
+            scores, parts = train_step(model, net, optimizer, regularization, batch, state["learning_rate"], r["seed"],
+                                       state["step"])
+            _add(state["loss"], parts, len(batch["label"]))
             label.append(batch["label"])
-            logit.append(scores.numpy())
+            logit.append(scores)
             state["step"] += 1
             state["batch"] += 1
             rows += len(batch["label"])
@@ -108,6 +103,24 @@ def _train_epoch(model, net, optimizer, regularization, reader, config, state, s
     return rows / (time.perf_counter() - started)
 
 
+def train_step(model, net, optimizer, regularization, batch, learning_rate, seed, step):
+    """One update, number `step`. Returns the logits [B] and the parts of the loss by name, as numbers.
+
+    A part that is no number ends the run before the update; its last checkpoint stays.
+    """
+    paddle.seed(_mix(seed, step))  # dropout of a step depends on its number alone, so that a resumed run draws the same
+    optimizer.set_lr(learning_rate)
+    loss, scores, parts = model.train_forward(net, model.create_feeds(batch), regularization)
+    parts = {name: float(value) for name, value in parts.items()}
+    for name, value in parts.items():
+        if not math.isfinite(value):
+            raise InputError(f"the {name} is {value} at step {step + 1}; try a smaller learning rate or clip_norm")
+    loss.backward()
+    optimizer.step()
+    optimizer.clear_grad()
+    return scores.numpy(), parts
+
+
 def _refresh(bar, state, label, logit):
     """Loss and AUC so far on the bar."""
     mean = state["loss"]["loss"] / state["loss"]["rows"]
@@ -115,12 +128,9 @@ def _refresh(bar, state, label, logit):
     bar.set_postfix(loss=f"{mean:.4f}", auc=f"{auc(np.concatenate(label[recent]), np.concatenate(logit[recent])):.4f}")
 
 
-def _add(total, parts, rows, step):
-    """Add up the parts of the loss; one that is no number ends the run, its last checkpoint stays."""
+def _add(total, parts, rows):
+    """Add up the parts of the loss."""
     for name, value in parts.items():
-        value = float(value)
-        if not math.isfinite(value):
-            raise InputError(f"the {name} is {value} at step {step + 1}; try a smaller learning rate or clip_norm")
         total[name] = total.get(name, 0.0) + value * rows
     total["rows"] = total.get("rows", 0) + rows
 

@@ -7,12 +7,15 @@ Weights and ids are random; a forward pass takes no longer for them.
 """
 import argparse
 import json
+import sys
 import tempfile
-import time
 from types import SimpleNamespace
 
 import common
 import run_fuxictr
+
+sys.path.append(common.ROOT)
+from benchmarks.latency import percentiles
 
 try:
     import torch
@@ -37,7 +40,8 @@ def main():
         batch = request(model, samples, args.candidates)
         for threads in args.threads:
             torch.set_num_threads(threads)
-            rows.append({"model": model, "threads": threads, **percentiles(lambda: net(batch), args.calls)})
+            with torch.inference_mode():
+                rows.append({"model": model, "threads": threads, **percentiles(lambda: net(batch), args.calls, 10)})
             print(rows[-1], flush=True)
     print(json.dumps({"versions": common.versions("torch", "fuxictr"), "rows": rows}))
 
@@ -52,17 +56,6 @@ def request(model, samples, n):
                 "label": torch.zeros(n)}
     joined = {f"{name}_id": torch.cat([past[name].expand(n, -1), target[name][:, None]], 1).flatten() for name in past}
     return {}, joined, torch.ones(n, samples.cap)
-
-
-def percentiles(call, calls, warm_up=10):
-    times = []
-    with torch.inference_mode():
-        for k in range(warm_up + calls):
-            started = time.perf_counter()
-            call()
-            times.append(1e3 * (time.perf_counter() - started))
-    times = sorted(times[warm_up:])
-    return {"p50_ms": round(times[len(times) // 2], 2), "p99_ms": round(times[int(0.99 * (len(times) - 1))], 2)}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,15 @@
+"""The clock of benchmarks/serving.py and of its counterpart in the peers' environment: the standard library alone."""
+import time
+
+
+def percentiles(call, calls, warm_up):
+    """p50 and p99 of `calls` calls in milliseconds, after `warm_up` others."""
+    for _ in range(warm_up):
+        call()
+    times = []
+    for _ in range(calls):
+        started = time.perf_counter()
+        call()
+        times.append(1e3 * (time.perf_counter() - started))
+    times.sort()
+    return {"p50_ms": round(times[len(times) // 2], 3), "p99_ms": round(times[int(0.99 * (len(times) - 1))], 3)}
