@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from datasets.atomic import whole_directory
-from datasets.protocols import PROTOCOLS, Events, Samples
+from datasets.protocols import LABELLED, PROTOCOLS, Events, Samples
 from datasets.schema import FIRST_ID, PADDING, SPLITS, UNKNOWN, Field, InputError, Schema
 from tools.utils.metrics import auc, group_auc
 
@@ -30,7 +30,7 @@ def build(log, out, *, protocol, name, source="", seed=2026, paper_split=False, 
     """Split, index and write `log` (a `datasets.schema.Log`) to directory `out`.
 
     Args:
-        protocol: every_prefix, last_event, impressions, or given (the source yields samples).
+        protocol: every_prefix, last_event, impressions, by_user, or given (the source yields samples).
         seed: of the negatives and of any random split; the same seed writes the same bytes.
         paper_split: no valid split, as the papers print (see datasets/protocols.py).
         min_count: items, and attribute values, with fewer events in train share index 1 (out of vocabulary).
@@ -82,8 +82,8 @@ def _build(log, out, protocol, name, source, seed, paper_split, min_count, recip
             raise InputError(f"the {split} split is empty: protocol {protocol} found no samples for it among "
                              f"{len(events.user):,} events of {len(user_ids):,} users")
     step("vocabularies")
-    seen = [] if protocol == "impressions" else [(history.item[train], history.user[train])]
-    if protocol in ("impressions", "given"):  # these draw no negatives: every sample is of the log
+    seen = [] if protocol in LABELLED else [(history.item[train], history.user[train])]
+    if protocol in (*LABELLED, "given"):  # these draw no negatives: every sample is of the log
         seen.append((samples["train"].item, samples["train"].user))
     item_count = sum(np.bincount(item, minlength=len(item_ids)) for item, _ in seen)
     user_count = sum(np.bincount(user, minlength=len(user_ids)) for _, user in seen)
@@ -103,7 +103,7 @@ def _build(log, out, protocol, name, source, seed, paper_split, min_count, recip
                         rows={k: len(s.user) for k, s in samples.items()}, recipe=recipe or {}, note=log.note)
         for split, s in samples.items():
             truth = None
-            if log.truth and protocol == "impressions":  # of a drawn negative nobody knows the probability
+            if log.truth and protocol in LABELLED:  # of a drawn negative nobody knows the probability
                 truth = log.events[log.truth].to_numpy()[s.row].astype(np.float32)
             _write_samples(os.path.join(made, split), s, item_row, user_row, context[split], truth)
             if truth is not None:

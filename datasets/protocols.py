@@ -104,13 +104,41 @@ def last_event(events, rng, paper_split):
 def impressions(events, rng, paper_split):
     """The labels of the log: the first 80 % of the time is train, the next 10 % valid, the last 10 % test.
 
-    With `paper_split` the first 90 % are train and there is no valid. A history holds the clicks strictly before
-    the impression, so that impressions of the same second do not see each other.
+    With `paper_split` the first 90 % are train and there is no valid. Histories as in `_labelled`.
     """
-    if events.label is None:
-        raise InputError("protocol impressions needs a label column (0/1); without one use every_prefix or last_event")
+    _needs_label(events, "impressions")
     if not events.clock:
         raise InputError("protocol impressions splits by time, but this log has no times")
+    bounds = np.quantile(events.time, [0.9, 0.9] if paper_split else [0.8, 0.9], method="lower")
+    return _labelled(events, (events.time > bounds[0]).astype(np.int8) + (events.time > bounds[1]), paper_split)
+
+
+def by_user(events, rng, paper_split):
+    """The DIN paper's on MovieLens: the labels of the log, whole users in train (65 %), valid (7 %) or test (28 %).
+
+    The paper has 100,000 of 138,493 users in train and the rest in test; that is `paper_split`, else a tenth of
+    train is valid. Histories as in `_labelled`.
+    """
+    _needs_label(events, "by_user")
+    users = rng["train"].permutation(np.unique(events.user))
+    train = 100_000 / 138_493
+    cut = [int(share * len(users)) for share in ((train, train) if paper_split else (0.9 * train, train))]
+    part = np.zeros(events.users, np.int8)
+    part[users[cut[0]:cut[1]]] = 1
+    part[users[cut[1]:]] = 2
+    return _labelled(events, part[events.user], paper_split)
+
+
+def _needs_label(events, protocol):
+    if events.label is None:
+        raise InputError(f"protocol {protocol} needs a label column (0/1); without one use every_prefix or last_event")
+
+
+def _labelled(events, part, paper_split):
+    """Every event is a sample with the log's label, in the split number `part` [E].
+
+    A history holds the clicks strictly before the impression, so that impressions of the same second do not see each other.
+    """
     _, n = events.position()
     start = (np.cumsum(n) - n)[events.user]
     clicks = np.concatenate([[0], np.cumsum(events.label, dtype=np.int64)])  # clicks before event i, all users
@@ -118,8 +146,6 @@ def impressions(events, rng, paper_split):
     new_moment[1:] = (events.user[1:] != events.user[:-1]) | (events.time[1:] != events.time[:-1])
     moment = np.maximum.accumulate(np.where(new_moment, np.arange(len(new_moment)), 0))
     end = clicks[moment] - clicks[start]
-    bounds = np.quantile(events.time, [0.9, 0.9] if paper_split else [0.8, 0.9], method="lower")
-    part = (events.time > bounds[0]).astype(np.int8) + (events.time > bounds[1])
     samples = {}
     for k, split in enumerate(SPLITS):
         i = np.flatnonzero(part == k)
@@ -129,7 +155,8 @@ def impressions(events, rng, paper_split):
     return events.positives(), samples, (part == 0)
 
 
-PROTOCOLS = {"every_prefix": every_prefix, "last_event": last_event, "impressions": impressions}
+PROTOCOLS = {"every_prefix": every_prefix, "last_event": last_event, "impressions": impressions, "by_user": by_user}
+LABELLED = ("impressions", "by_user")  # these learn from the labels of the log and draw no negatives
 
 
 class UntouchedItems:

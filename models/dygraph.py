@@ -3,6 +3,7 @@
 The method names are PaddleRec's: create_model, create_feeds, create_optimizer, train_forward, infer_forward,
 create_metrics; and input_spec for the export.
 """
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 
@@ -33,9 +34,11 @@ class ClickModel:
         return ""
 
     def create_regularization(self, config, counts):
-        """Mini-batch aware regularisation, or None where λ is 0. counts: {field: occurrences in train, [rows]}."""
-        strength = config["hyper_parameters"]["regularization"]
-        return MiniBatchAwareRegularization(counts, strength) if strength else None
+        """Regularisation of the rows in the batch, or None where λ is 0. counts: {field: occurrences in train, [rows]}."""
+        h = config["hyper_parameters"]
+        if h["regularization_kind"] == "l2":
+            counts = {name: np.ones_like(c) for name, c in counts.items()}
+        return MiniBatchAwareRegularization(counts, h["regularization"]) if h["regularization"] else None
 
     def create_optimizer(self, net, config):
         """Adam (lazy where tables are sparse: moments of rows that do not occur stay), SGD or Adagrad."""

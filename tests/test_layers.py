@@ -7,6 +7,7 @@ import paddle.nn.functional as F
 import pytest
 import reference
 
+from models.dygraph import ClickModel
 from models.layers import (MLP, Activation, Dice, FieldEmbeddings, MiniBatchAwareRegularization, Tower, history_mask,
                            masked_softmax, spread, sum_pooling)
 
@@ -330,3 +331,15 @@ def test_sparse_and_dense_lookups_give_the_same_gradient(rng):
         moved.append(e.tables["item"].weight.numpy() - w)
     close(moved[0], moved[1], 1e-6)
     assert np.abs(moved[0]).max() > 0.1
+
+
+@pytest.mark.parametrize("kind, decay", [("mba", [1 / 5, 1 / 2]), ("l2", [1.0, 1.0])])
+def test_kinds_of_regularization(kind, decay):
+    """Rows 2 (5 times in train) and 3 (twice) in the batch, row 1 not: their gradients are λ·w/n and λ·w."""
+    config = {"hyper_parameters": {"regularization": 0.3, "regularization_kind": kind}}
+    regularize = ClickModel().create_regularization(config, {"item": np.array([0, 7, 5, 2])})
+    e = FieldEmbeddings([SimpleNamespace(name="item", of="item", size=4)], 3, sparse=False)
+    regularize(e, {"target_item": paddle.to_tensor([2, 3, 2])}).backward()
+    weight = e.tables["item"].weight
+    want = 0.3 * weight.numpy() * np.array([0, 0, *decay])[:, None]
+    assert np.allclose(weight.grad.numpy(), want, atol=1e-8) and want[2:].all()

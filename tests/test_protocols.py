@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from datasets.protocols import Events, every_prefix, impressions, last_event
+from datasets.protocols import Events, by_user, every_prefix, impressions, last_event
 from datasets.schema import SPLITS, InputError
 
 SEEDS = range(8)
@@ -262,3 +262,32 @@ def test_impressions_need_labels_and_a_clock():
         run(impressions, random_rows(0), 30)
     with pytest.raises(InputError, match="no times"):
         run(impressions, random_rows(0, labels=True), 30, clock=False)
+
+
+# ---- by_user -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("paper_split", [False, True])
+def test_by_user_is_every_label_with_the_clicks_strictly_before_and_whole_users(paper_split):
+    for seed in SEEDS:
+        rng = np.random.default_rng(seed)
+        rows = [(u, i, int(rng.integers(60)), y) for u, i, _, y in random_rows(seed, users=200, most=12, labels=True)]
+        history, samples, train = run(by_user, rows, 200, seed, paper_split, clock=seed % 2 == 0)
+        check_history(history, rows)
+        want = sorted((u, sum(r[0] == u and r[2] < t and r[3] for r in rows), i, t, k, y)
+                      for k, (u, i, t, y) in enumerate(rows))
+        assert want == sorted((*x, int(y)) for s in samples.values() for x, y in zip(tuples(s), s.label))
+        users = {split: set(s.user.tolist()) for split, s in samples.items()}
+        shares = {"train": 0.722, "test": 0.278} if paper_split else {"train": 0.650, "valid": 0.072, "test": 0.278}
+        assert list(users) == list(shares) and sum(map(len, users.values())) == len({r[0] for r in rows})
+        for split, share in shares.items():
+            assert abs(len(users[split]) - share * 200) <= 1
+        assert train.sum() == len(samples["train"].user)
+
+
+def test_by_user_shuffles_users_by_the_seed_and_needs_labels():
+    rows = random_rows(0, users=200, labels=True)
+    parts = [frozenset(run(by_user, rows, 200, seed)[1]["test"].user.tolist()) for seed in (1, 1, 2)]
+    assert parts[0] == parts[1] != parts[2] and max(parts[0]) - min(parts[0]) > 100
+    with pytest.raises(InputError, match="by_user needs a label"):
+        run(by_user, random_rows(0), 30)

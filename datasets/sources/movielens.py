@@ -1,7 +1,7 @@
 """MovieLens ratings (F. M. Harper and J. A. Konstan, GroupLens), any of its releases, read straight out of their zip.
 
-A rating of ``--threshold`` or more is label 1, a lower one label 0: protocol impressions learns from both, every_prefix
-and last_event from the positive ones. The split by user of the DIN paper is not among the protocols.
+A rating of ``--threshold`` or more is label 1, a lower one label 0: protocols impressions and by_user (the DIN paper's) learn
+from both, every_prefix and last_event from the positive ones.
 """
 import os
 import zipfile

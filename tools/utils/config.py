@@ -25,6 +25,7 @@ CHOICES = {
     "hyper_parameters.optimizer.class": ("adam", "sgd", "adagrad"),
     "hyper_parameters.schedule.kind": ("constant", "cosine", "exponential"),
     "hyper_parameters.activation": ("relu", "prelu", "dice"),
+    "hyper_parameters.regularization_kind": ("mba", "l2"),
 }
 LEAST = {  # smallest value allowed, for lists of each element
     "runner.epochs": 1, "runner.train_batch_size": 1, "runner.infer_batch_size": 1, "runner.print_interval": 1,
