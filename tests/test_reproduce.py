@@ -2,18 +2,21 @@
 import csv
 import io
 import json
+import math
 import os
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from helpers import ROOT, run_tool, small_dataset
+from sklearn.metrics import roc_auc_score
 
 from datasets.schema import InputError
 from tools.utils import config as settings
 from tools.utils import tables
 
-TABLE = {"name": "t", "title": "A title", "seeds": [1, 2], "datasets": ["configs/datasets/beauty.yaml"], "baseline": "base",
+TABLE = {"name": "t", "title": "A title", "seeds": [1, 2], "datasets": ["configs/datasets/beauty.yaml"], "baseline": "base", "pairs": [],
          "rows": [{"label": "base", "model": "base"}, {"label": "DIN", "model": "din", "set": ["runner.epochs=1"]}]}
 DATASET = TABLE["datasets"][0]
 
@@ -48,6 +51,39 @@ def test_cells_that_were_not_run_say_so_and_truth_is_shown():
     assert "not run" in tables.markdown(TABLE, {})
 
 
+def test_pairs_are_tested_over_their_common_seeds():
+    """By hand: differences 0.04 and 0.06 have mean 0.05 and deviation 0.02/√2, so t = 5 with one degree of freedom: p = 2·atan(1/5)/π."""
+    table = {**TABLE, "seeds": [1, 2, 3], "pairs": [["DIN", "base"]]}
+    done = {("base", DATASET, 1): result(0.70), ("base", DATASET, 2): result(0.70), ("base", DATASET, 3): result(0.9)}
+    assert "| DIN − base | not run |" in tables.markdown(table, done)
+    done["DIN", DATASET, 1] = result(0.74)
+    assert "| DIN − base | +0.0400 (1) |" in tables.markdown(table, done)
+    done["DIN", DATASET, 2] = result(0.76)
+    p = 2 * math.atan(1 / 5) / math.pi
+    assert f"| DIN − base | +0.0500 ± 0.0141, p = {p:.3f} (2) |" in tables.markdown(table, done)
+
+
+def test_a_tool_has_one_cell_for_all_seeds_and_no_log_loss():
+    table = {**TABLE, "rows": [*TABLE["rows"], {"label": "popularity", "tool": "popularity"}]}
+    cells = [c for c in tables.cells(table) if c["row"] == "popularity"]
+    assert [" ".join(c["command"]) for c in cells] == [f"python tools/popularity.py --dataset {DATASET}"]
+    learned = result(0.6)
+    done = {("base", DATASET, 1): result(0.7), ("popularity", DATASET, 1): {
+        k: {"auc": 0.6, "gauc": 0.5} if k in ("valid", "test") else v for k, v in learned.items() if k not in ("best_epoch", "samples_per_second")}}
+    assert "| popularity | 0.6000 | 0.5000 |  |  | -50.0 % |  |" in tables.markdown(table, done)
+    assert "popularity,beauty,1,,0.6,0.5,,,0.6,0.5,,,,1.0" in tables.csv_rows(table, done)
+
+
+def test_popularity_against_a_count_by_pandas(tmp_path):
+    data = small_dataset(tmp_path, "mine", users=30, impressions=20)
+    train, test = (pd.concat(pd.read_parquet(p) for p in (tmp_path / "mine" / split).iterdir()) for split in ("train", "test"))
+    count = test.item.map(train.item.value_counts()).fillna(0)
+    run = run_tool("popularity", "--data", data, cwd=tmp_path)
+    assert run.status == 0 and run.json["test"]["auc"] == pytest.approx(roc_auc_score(test.label, count)) and set(run.json["test"]) == {"auc", "gauc"}
+    wrong = run_tool("popularity", "--data", str(tmp_path / "none"), cwd=tmp_path)
+    assert wrong.status == 1 and wrong.err.count("\n") == 1
+
+
 def test_commands_are_what_a_reader_types():
     cells = tables.cells(TABLE)
     assert [(c["row"], c["seed"]) for c in cells] == [("base", 1), ("DIN", 1), ("base", 2), ("DIN", 2)]
@@ -65,6 +101,10 @@ def test_the_tables_that_we_ship(name):
     cells = tables.cells(tables.read(name))
     runs = set()
     for cell in cells:
+        if "-o" not in cell["command"]:
+            assert os.path.isfile(os.path.join(ROOT, cell["command"][1])) and os.path.isfile(os.path.join(ROOT, cell["command"][3]))
+            runs.add(tuple(cell["command"]))
+            continue
         flags = cell["command"][cell["command"].index("-o") + 1:]
         config = settings.load(os.path.join(ROOT, cell["command"][3]), flags)
         assert os.path.isfile(os.path.join(ROOT, config["runner"]["dataset"]))
@@ -74,7 +114,7 @@ def test_the_tables_that_we_ship(name):
 
 @pytest.mark.parametrize("changes, words", [
     ({"seeds": 3}, "seeds must be a list"), ({"rows": [{"label": "x"}]}, "a row has a label, a model"),
-    ({"baseline": "y"}, "baseline y"), ({"more": 1}, "a table has the keys"),
+    ({"baseline": "y"}, "baseline y"), ({"pairs": [["base", "y"]]}, "a pair is two labels"), ({"more": 1}, "a table has the keys"),
     ({"rows": [{"label": "base", "model": "base"}] * 2}, "same label")])
 def test_wrong_tables(tmp_path, changes, words):
     with pytest.raises(InputError, match=words):
@@ -109,7 +149,7 @@ def test_a_table_end_to_end(tmp_path):
     text = (tmp_path / run.json["markdown"]).read_text()
     assert text.strip() in readme.read_text() and "±" in text
     rows = list(csv.DictReader(io.StringIO((tmp_path / run.json["csv"]).read_text())))
-    kept = [json.loads(p.read_text()) for p in sorted((tmp_path / "output" / "tables" / "mine" / "cells").iterdir())]
+    kept = [json.loads(p.read_text()) for p in sorted((tmp_path / "output" / "tables" / "cells").iterdir())]
     assert sorted(float(r["test_auc"]) for r in rows) == sorted(k["test"]["auc"] for k in kept)
     assert f"| base | {np.mean([k['test']['auc'] for k in kept]):.4f} ± " in text
     again = run_tool("reproduce", "--table", table(), cwd=tmp_path)

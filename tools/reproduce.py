@@ -5,8 +5,8 @@
     python tools/reproduce.py --table main --paste README.md README_cn.md
 
 A cell is one row of configs/tables/<name>.yaml on one dataset with one seed: one call of tools/trainer.py, whose result is
-kept in <out>/<name>/cells. What is there is not run again unless its command has changed (delete the file after changing data
-or code); what was interrupted is. Cells that have not been run say so in the table.
+kept in <out>/cells, for all tables that name the same command. What is there is not run again (delete the file after changing
+data or code); what was interrupted is. Cells that have not been run say so in the table.
 """
 import argparse
 import hashlib
@@ -30,7 +30,7 @@ def work(args):
     folder = os.path.join(args.out, table["name"])
     done, failed = {}, 0
     for number, cell in enumerate(cells, 1):
-        path = os.path.join(folder, "cells", f"{_slug(cell)}.json")
+        path = os.path.join(args.out, "cells", f"{_slug(cell['command'])}.json")
         result = _kept(path, cell)
         if args.dry_run:
             say(f"{'done' if result else 'to do':6s} {shlex.join(cell['command'])}")
@@ -54,11 +54,11 @@ def work(args):
     return {"table": table["name"], "cells": len(cells), "done": len(done), "failed": failed, **made, "pasted": args.paste}
 
 
-def _slug(cell):
-    """A file name of the row, the dataset and the seed; the hash tells rows with like labels apart."""
-    label = "".join(c if c.isalnum() else "-" for c in cell["row"].lower())
-    mark = hashlib.sha256(cell["row"].encode()).hexdigest()[:6]
-    return f"{label}-{mark}-{tables.dataset_name(cell['dataset'])}-{cell['seed']}"
+def _slug(command):
+    """A file name for a command: its model and run, and a hash of the whole."""
+    words = [word.rpartition("=")[2] for word in command if word.startswith(("runner.name=", "models/"))] or command[1:]
+    name = "-".join(os.path.basename(word.replace("/config.yaml", "")) for word in words)
+    return f"{name}-{hashlib.sha256(shlex.join(command).encode()).hexdigest()[:8]}"
 
 
 def _kept(path, cell):
@@ -76,8 +76,10 @@ def _kept(path, cell):
 def _run(cell, path):
     """Train one cell in a process of its own; its progress goes on to standard error. Returns None where it failed."""
     command = [sys.executable, os.path.join(settings.ROOT, cell["command"][1]), *cell["command"][2:]]
-    command[command.index("-m") + 1] = os.path.join(settings.ROOT, command[command.index("-m") + 1])
-    with subprocess.Popen([*command, "runner.overwrite=true"], stdout=subprocess.PIPE, text=True) as process:
+    if "-m" in command:
+        command[command.index("-m") + 1] = os.path.join(settings.ROOT, command[command.index("-m") + 1])
+        command.append("runner.overwrite=true")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             out, _ = process.communicate()
         except KeyboardInterrupt:

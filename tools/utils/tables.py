@@ -1,4 +1,9 @@
-"""Named tables of results: their YAML files, their cells, and how they are written."""
+"""Named tables of results: their YAML files, their cells, and how they are written.
+
+A table has a title, seeds, datasets (recipes), rows, the `baseline` row of RelaImpr ("" = none), and `pairs` of rows whose
+difference is tested. A row is a label and a model, with the settings in `set` laid over its config.yaml; or a label and a
+`tool` that learns nothing, such as popularity, and so has one figure for all seeds.
+"""
 import csv
 import io
 import os
@@ -10,9 +15,11 @@ from importlib import metadata
 from datasets.atomic import whole_file
 from datasets.schema import InputError
 from tools.utils import config as settings
+from tools.utils.metrics import rela_impr
 
 FOLDER = os.path.join(settings.ROOT, "configs", "tables")
-KEYS = {"title": str, "seeds": list, "datasets": list, "baseline": str, "rows": list}
+KEYS = {"title": str, "seeds": list, "datasets": list, "baseline": str, "pairs": list, "rows": list}
+ROW_KEYS = ({"label", "model"}, {"label", "model", "set"}, {"label", "tool"})
 METRICS = {"auc": "AUC", "gauc": "gAUC", "logloss": "log loss", "pcoc": "PCOC"}
 MISSING = "not run"
 
@@ -22,7 +29,7 @@ def names():
 
 
 def read(table):
-    """A table's YAML file, by its name or path, checked; {name, title, seeds, datasets, baseline, rows}."""
+    """A table's YAML file, by its name or path, checked; {name, title, seeds, datasets, baseline, pairs, rows}."""
     path = table if table.endswith(".yaml") else os.path.join(FOLDER, f"{table}.yaml")
     if not os.path.isfile(path):
         raise InputError(f"there is no table {table}; configs/tables has {', '.join(names())}")
@@ -34,13 +41,16 @@ def read(table):
             raise InputError(f"{path}: {key} must be a {kind.__name__}")
     labels = [row.get("label") if isinstance(row, dict) else None for row in content["rows"]]
     for row in content["rows"]:
-        if not isinstance(row, dict) or not {"label", "model"} <= row.keys() <= {"label", "model", "set"}:
-            raise InputError(f"{path}: a row has a label, a model and maybe `set`, not {row}")
+        if not isinstance(row, dict) or row.keys() not in ROW_KEYS:
+            raise InputError(f"{path}: a row has a label, a model and maybe `set`, or a label and a tool, not {row}")
     if len(set(labels)) < len(labels):
         raise InputError(f"{path}: two rows have the same label")
     if content["baseline"] and content["baseline"] not in labels:
         raise InputError(f"{path}: baseline {content['baseline']} is not the label of a row")
-    return {"name": os.path.splitext(os.path.basename(path))[0], **content}
+    for pair in content["pairs"]:
+        if not isinstance(pair, list) or len(pair) != 2 or not set(pair) <= set(labels):
+            raise InputError(f"{path}: a pair is two labels of rows, not {pair}")
+    return {"name": dataset_name(path), **content}
 
 
 def cells(table, rows=None, datasets=None, seeds=None):
@@ -54,16 +64,23 @@ def cells(table, rows=None, datasets=None, seeds=None):
     return [{"row": row["label"], "dataset": dataset, "seed": seed, "command": _command(row, dataset, seed)}
             for seed in table["seeds"] if not seeds or seed in seeds
             for dataset in table["datasets"] if not datasets or dataset_name(dataset) in datasets
-            for row in table["rows"] if not rows or row["label"] in rows]
+            for row in table["rows"] if (not rows or row["label"] in rows) and seed in _seeds(table, row)]
+
+
+def _seeds(table, row):
+    """A tool learns nothing, so that one seed is enough."""
+    return table["seeds"][:1] if "tool" in row else table["seeds"]
 
 
 def dataset_name(dataset):
-    """Of a recipe's path: its file's, without the ending."""
+    """Of a recipe's path: its file's, without the ending; of a table's likewise."""
     return os.path.splitext(os.path.basename(dataset))[0]
 
 
 def _command(row, dataset, seed):
     """What a reader types to have this cell again."""
+    if "tool" in row:
+        return ["python", f"tools/{row['tool']}.py", "--dataset", dataset]
     own = [str(s) for s in row.get("set", [])]
     tag = "".join("-" + re.sub(r"[^a-z0-9]+", "_", s.split(".")[-1].lower()) for s in own)
     return ["python", "tools/trainer.py", "-m", f"models/{row['model']}/config.yaml", "-o", f"runner.dataset={dataset}",
@@ -73,10 +90,12 @@ def _command(row, dataset, seed):
 def markdown(table, done):
     """The table as Markdown: one part a dataset. done: {(row, dataset, seed): result of the trainer}."""
     parts = [_of_dataset(table, dataset, done) for dataset in table["datasets"]]
-    example = cells(table)[0]["command"]
+    if table["pairs"]:
+        parts.append(_of_pairs(table, done))
+    example = next(cell["command"] for cell in cells(table) if "-m" in cell["command"])
     found = sorted({v for result in done.values() for v in result.get("versions", [])})
     foot = (f"{table['title']}. Mean ± standard deviation over seeds {', '.join(map(str, table['seeds']))}, or over those in brackets. "
-            f"{'; '.join(found)}.\n\n`{' '.join(example)}` is the first cell; `python tools/reproduce.py --table {table['name']} "
+            f"{'; '.join(found)}.\n\n`{' '.join(example)}` is the first training; `python tools/reproduce.py --table {table['name']} "
             "--dry-run` prints all.")
     return "\n\n".join([*parts, foot]) + "\n"
 
@@ -91,7 +110,8 @@ def _of_dataset(table, dataset, done):
     columns = ["", *METRICS.values(), *(["RelaImpr"] if table["baseline"] else []), "best epoch"]
     lines = [head, "", "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for label, found in results.items():
-        lines.append("| " + " | ".join([label, *_cells_of(table, results, found)]) + " |")
+        wanted = len(_seeds(table, next(row for row in table["rows"] if row["label"] == label)))
+        lines.append("| " + " | ".join([label, *_cells_of(table, results, found, wanted)]) + " |")
     if some and "best_possible" in some:
         best = some["best_possible"]["test"]
         rest = [""] * (len(columns) - 3)
@@ -99,15 +119,15 @@ def _of_dataset(table, dataset, done):
     return "\n".join(lines)
 
 
-def _cells_of(table, results, found):
+def _cells_of(table, results, found, wanted):
     width = len(METRICS) + 1 + bool(table["baseline"])
     if not found:
         return [MISSING] + [""] * (width - 1)
-    texts = [_spread([r["test"][m] for r in found], len(found) < len(table["seeds"])) for m in METRICS]
+    texts = [_spread([r["test"][m] for r in found], len(found) < wanted) if m in found[0]["test"] else "" for m in METRICS]
     if table["baseline"]:
         texts.append(_improvement(results[table["baseline"]], found))
-    epochs = sorted(r["best_epoch"] for r in found)
-    return [*texts, f"{epochs[0]}–{epochs[-1]}" if epochs[0] < epochs[-1] else str(epochs[0])]
+    epochs = sorted(r["best_epoch"] for r in found if "best_epoch" in r)
+    return [*texts, "–".join(map(str, sorted({*epochs[:1], *epochs[-1:]})))]
 
 
 def _spread(values, partial):
@@ -121,11 +141,33 @@ def _spread(values, partial):
 
 
 def _improvement(base, found):
-    """RelaImpr of the mean AUC: (AUC − ½) / (AUC of the baseline − ½) − 1."""
+    """RelaImpr of the mean AUC."""
     if not base or found is base:
         return ""
     ours, theirs = (statistics.mean(r["test"]["auc"] for r in rows) for rows in (found, base))
-    return f"{100 * ((ours - 0.5) / (theirs - 0.5) - 1):+.1f} %"
+    return f"{rela_impr(ours, theirs):+.1f} %"
+
+
+def _of_pairs(table, done):
+    """Differences in test AUC of two rows on the same seeds, with Student's t-test of their mean against 0."""
+    names = [dataset_name(d) for d in table["datasets"]]
+    lines = ["| test AUC, paired over seeds | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]
+    for one, other in table["pairs"]:
+        cells = [_difference([done[one, d, s]["test"]["auc"] - done[other, d, s]["test"]["auc"] for s in table["seeds"]
+                              if (one, d, s) in done and (other, d, s) in done]) for d in table["datasets"]]
+        lines.append(f"| {one} − {other} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _difference(values):
+    if not values:
+        return MISSING
+    text = f"{statistics.mean(values):+.4f}"
+    if len(values) < 2 or not statistics.stdev(values):
+        return f"{text} ({len(values)})"
+    from scipy.stats import ttest_1samp
+    p = ttest_1samp(values, 0).pvalue
+    return f"{text} ± {statistics.stdev(values):.4f}, " + ("p < 0.001" if p < 0.001 else f"p = {p:.3f}") + f" ({len(values)})"
 
 
 def csv_rows(table, done):
@@ -135,8 +177,9 @@ def csv_rows(table, done):
     writer.writerow(["row", "dataset", "seed", "best_epoch", *(f"{s}_{m}" for s in ("valid", "test") for m in METRICS),
                      "samples_per_second", "seconds", "command", "versions"])
     for (row, dataset, seed), r in done.items():
-        writer.writerow([row, dataset_name(dataset), seed, r["best_epoch"], *(r[s][m] for s in ("valid", "test") for m in METRICS),
-                         r["samples_per_second"], r["seconds"], " ".join(r["command"]), " ".join(r.get("versions", []))])
+        writer.writerow([row, dataset_name(dataset), seed, r.get("best_epoch"),
+                         *(r[s].get(m) for s in ("valid", "test") for m in METRICS),
+                         r.get("samples_per_second"), r["seconds"], " ".join(r["command"]), " ".join(r.get("versions", []))])
     return out.getvalue()
 
 
