@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datasets.negatives import HistoryNegatives
-from datasets.schema import FIRST_ID, UNKNOWN, InputError, Schema
+from datasets.schema import UNKNOWN, InputError, Schema
 
 
 def read_parquet(path):

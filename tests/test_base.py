@@ -4,17 +4,12 @@ import paddle
 import paddle.nn.functional as F
 import pytest
 import reference
-from helpers import TINY, check_export, check_invariants, check_saving, close, random_batch, scramble, small_dataset
-from test_din import FIELDS, OF_ACTIVATION, SCHEMA, tensors
+from helpers import TINY, check_export, check_invariants, check_saving, close, random_batch, scramble
+from toy import FIELDS, OF_ACTIVATION, SCHEMA, tensors
 
 from models.base.net import Base
 
 KINDS = ["relu", "prelu", "dice"]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return small_dataset(tmp_path_factory.mktemp("data"))
 
 
 def made(activation="dice", seed=0, scale=0.4, **kw):

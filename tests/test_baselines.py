@@ -6,9 +6,8 @@ import paddle
 import paddle.nn.functional as F
 import pytest
 import reference
-from helpers import (TINY, check_export, check_invariants, check_saving, close, random_batch, scramble, settings_of,
-                     small_dataset)
-from test_din import FIELDS, SCHEMA, tensors
+from helpers import (TINY, check_export, check_invariants, check_saving, close, random_batch, scramble, settings_of)
+from toy import FIELDS, SCHEMA, tensors
 
 from datasets.schema import InputError
 from models.deepfm.net import DeepFM
@@ -28,11 +27,6 @@ SIDE = [(of, f.name) for of in ("user", "context") for f in SCHEMA.categories(of
 @pytest.fixture(params=NETS)
 def name(request):
     return request.param
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return small_dataset(tmp_path_factory.mktemp("data"))
 
 
 def made(name, seed=0, scale=0.4, fields=FIELDS, dense=1, **kw):

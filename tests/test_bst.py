@@ -9,33 +9,19 @@ import paddle.nn.functional as F
 import pytest
 import reference
 from helpers import (TINY, check_export, check_invariants, check_saving, close, probabilities, random_batch, scramble,
-                     settings_of, small_dataset)
+                     settings_of)
+from toy import FIELDS, OF_USER, SCHEMA, tensor, tensors
 
-from datasets.schema import Field, InputError, Schema
+from datasets.schema import InputError, Schema
 from models.bst import net as bst
 from models.bst.dygraph_model import DygraphModel
 from models.bst.net import BST, MultiHeadAttention, Position, TransformerBlock, time_edges
 from tools.utils import run
 
-SCHEMA = Schema("toy", "", "", 0, "seconds", [
-    Field("item", "item", "category", 40), Field("category", "item", "category", 9), Field("price", "item", "dense"),
-    Field("age", "user", "category", 5), Field("hour", "context", "category", 6)], {})
-FIELDS = [f for f in SCHEMA.fields if f.kind == "category"]
 SMALL = dict(embedding_size=3, position_size=4, position_buckets=7, heads=2, concat_length=6, tower=(8, 4),
              activation="prelu")
 POSITIONS, OUTPUTS = ("time", "index", "sinusoidal", "none"), ("target", "concat", "mean")
 SWITCHES = list(itertools.product(POSITIONS, OUTPUTS, (1, 2)))
-OF_USER = ("history_", "user_", "context_", "target_time")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return small_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(11)
 
 
 @pytest.fixture
@@ -61,14 +47,6 @@ def made(position="index", output="target", blocks=1, seed=0, **kw):
         if net.tower.item_bias is not None:
             net.tower.item_bias.weight.set_value(net.tower.item_bias.weight / logit.std())
     return net
-
-
-def tensors(batch):
-    return {k: paddle.to_tensor(v) for k, v in batch.items()}
-
-
-def tensor(x, **kw):
-    return paddle.to_tensor(x, **kw)
 
 
 def some_sequence(rng, rows=5, length=7, width=8):

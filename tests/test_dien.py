@@ -8,36 +8,22 @@ import paddle.nn.functional as F
 import pytest
 import reference
 from helpers import (TINY, check_export, check_invariants, check_saving, close, random_batch, scramble,
-                     settings_of, small_dataset)
+                     settings_of)
+from toy import FIELDS, OF_USER, SCHEMA, leaf, random_weights, tensor, tensors
 
 from datasets.negatives import HistoryNegatives
 from datasets.reader import Reader
-from datasets.schema import Field, InputError, Schema
+from datasets.schema import InputError, Schema
 from models.dien import net as dien
 from models.dien.dygraph_model import DygraphModel
 from models.dien.net import DIEN, AGRUCell, AUGRUCell, AuxiliaryLoss, EvolutionAttention, InterestEvolution, InterestGRU
 from models.dien.recurrence import Recurrence, sigmoid, unroll
 from tools.utils import run, training
 
-SCHEMA = Schema("toy", "", "", 0, "order", [
-    Field("item", "item", "category", 40), Field("category", "item", "category", 9), Field("price", "item", "dense"),
-    Field("age", "user", "category", 5), Field("hour", "context", "category", 6)], {})
-FIELDS = [f for f in SCHEMA.fields if f.kind == "category"]
 SMALL = dict(embedding_size=3, attention_units=(6, 5), tower=(8, 4), activation="prelu")
 EVOLUTIONS, ATTENTIONS = ("augru", "agru", "aigru", "gru_attention"), ("bilinear", "mlp")
 SWITCHES = list(itertools.product(EVOLUTIONS, ATTENTIONS))
 CELLS = (AUGRUCell, AGRUCell)
-OF_USER = ("history_", "user_", "context_")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return small_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(11)
 
 
 @pytest.fixture
@@ -55,24 +41,6 @@ def made(evolution="augru", attention="bilinear", seed=0, scale=0.5, **kw):
     net = scramble(DIEN(FIELDS, 1, evolution=evolution, attention=attention, **{**SMALL, **kw}), seed, scale)
     net.eval()
     return net
-
-
-def tensors(batch):
-    return {k: paddle.to_tensor(v) for k, v in batch.items()}
-
-
-def tensor(x, **kw):
-    return paddle.to_tensor(x, **kw)
-
-
-def leaf(x):
-    return paddle.to_tensor(x, stop_gradient=False)
-
-
-def random_weights(layer, rng, scale=0.7):
-    for t in layer.state_dict().values():
-        t.set_value(rng.normal(0, scale, t.shape).astype(t.numpy().dtype))
-    return layer
 
 
 def lengths_mask(lengths, width):

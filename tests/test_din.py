@@ -1,43 +1,21 @@
 """models/din against NumPy float64, finite differences, DESIGN's list of mistakes, and the invariants of every net."""
 import itertools
 import math
-import os
 
 import numpy as np
 import paddle
 import paddle.nn.functional as F
 import pytest
 import reference
-from helpers import (TINY_DIN, check_export, check_invariants, check_saving, close, probabilities, random_batch, scramble,
-                     settings_of, small_dataset)
+from helpers import (TINY_DIN, check_export, check_invariants, check_saving, close, random_batch, scramble,
+                     settings_of)
+from toy import FIELDS, OF_ACTIVATION, SCHEMA, tensor, tensors
 
-from datasets.schema import Field, Schema
 from models.din.dygraph_model import DygraphModel
 from models.din.net import DIN, InterestAttention, LocalActivationUnit
 
-SCHEMA = Schema("toy", "", "", 0, "order", [
-    Field("item", "item", "category", 40), Field("category", "item", "category", 9), Field("price", "item", "dense"),
-    Field("age", "user", "category", 5), Field("hour", "context", "category", 6)], {})
-FIELDS = [f for f in SCHEMA.fields if f.kind == "category"]
 SWITCHES = list(itertools.product(["relu", "prelu", "dice"], [False, True]))
 SMALL = dict(embedding_size=3, attention_units=(6, 5), tower=(8, 4))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return small_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(11)
-
-
-@pytest.fixture
-def double():
-    paddle.set_default_dtype("float64")
-    yield
-    paddle.set_default_dtype("float32")
 
 
 def made(activation="dice", softmax=False, seed=0, **kw):
@@ -45,14 +23,6 @@ def made(activation="dice", softmax=False, seed=0, **kw):
     net = scramble(DIN(FIELDS, 1, activation=activation, attention_softmax=softmax, **{**SMALL, **kw}), seed)
     net.eval()
     return net
-
-
-def tensors(batch):
-    return {k: paddle.to_tensor(v) for k, v in batch.items()}
-
-
-def tensor(x, **kw):
-    return paddle.to_tensor(x, **kw)
 
 
 def double_unit(kind, rng, layer=LocalActivationUnit, width=4, **kw):
@@ -185,7 +155,6 @@ EXPECTED_PARAMETERS = {
     "tower.mlp.hidden.1.weight": [8, 4], "tower.mlp.hidden.1.bias": [4],
     "tower.mlp.out.weight": [4, 1], "tower.mlp.out.bias": [1], "tower.item_bias.weight": [40, 1],
     **{f"embeddings.tables.{f.name}.weight": [f.size, 3] for f in FIELDS}}
-OF_ACTIVATION = {"relu": [], "prelu": ["slope"], "dice": ["dice.alpha"]}
 
 
 @pytest.mark.parametrize("kind, softmax", SWITCHES)

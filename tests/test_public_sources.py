@@ -1,7 +1,5 @@
 """The sources of public datasets, each on a small file of its true raw form; downloads from a server of the test's."""
-import gzip
 import http.server
-import io
 import json
 import os
 import subprocess
@@ -13,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from datasets.schema import InputError, Schema
-from datasets.sources import SOURCES, amazon, movielens, text_table
+from datasets.schema import Schema
+from datasets.sources import amazon, movielens, text_table
 from tests.test_sources import load, refuses, rows, write
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

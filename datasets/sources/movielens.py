@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from datasets.schema import InputError, Log
 from datasets.sources.download import fetch
-from datasets.sources.event_log import bad_row, to_pandas, unreadable
+from datasets.sources.event_log import bad_row, to_pandas
 from datasets.sources.text_table import NUMBER, TEXT, WHOLE, table
 
 URL = "https://files.grouplens.org/datasets/movielens/"

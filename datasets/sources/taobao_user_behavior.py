@@ -6,7 +6,6 @@ behaviour and time without a header. The log is of nine days; events with a time
 import os
 import sys
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc

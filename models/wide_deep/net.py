@@ -2,7 +2,6 @@
 
 Shapes: B rows, T history positions.
 """
-import paddle
 import paddle.nn as nn
 
 from models.layers import PADDING, Tower, bias_rows
