@@ -197,10 +197,13 @@ def test_crosses_tell_pairs_apart():
     assert lookups[1] == (300_000_019 * PRIME + 299_999_999) % 10_007 + 1
 
 
-@pytest.mark.parametrize("model, override, words", [("pnn", "product=middle", "must be inner, outer or both"),
-                                                    ("wide_deep", "cross=-1", "must be at least 0")])
-def test_wrong_settings(model, override, words):
-    config = settings_of(model, f"hyper_parameters.{override}")
+@pytest.mark.parametrize("model, key, value, words", [("pnn", "product", "middle", "inner.*outer.*both"),
+                                                      ("wide_deep", "cross", -1, "must be at least 0")])
+def test_wrong_settings(model, key, value, words):
+    with pytest.raises(InputError, match=words):
+        settings_of(model, f"hyper_parameters.{key}={value}")
+    config = settings_of(model)
+    config["hyper_parameters"][key] = value
     with pytest.raises(InputError, match=words):
         run.create_net(run.bind(config), config, SCHEMA)
 

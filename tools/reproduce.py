@@ -13,13 +13,12 @@ import hashlib
 import json
 import os
 import shlex
-import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from datasets.atomic import whole_file
-from tools.utils import cli, tables
+from tools.utils import child, cli, tables
 from tools.utils import config as settings
 from tools.utils.log import say
 
@@ -75,20 +74,15 @@ def _kept(path, cell):
 
 def _run(cell, path):
     """Train one cell in a process of its own; its progress goes on to standard error. Returns None where it failed."""
-    command = [sys.executable, os.path.join(settings.ROOT, cell["command"][1]), *cell["command"][2:]]
-    if "-m" in command:
-        command[command.index("-m") + 1] = os.path.join(settings.ROOT, command[command.index("-m") + 1])
-        command.append("runner.overwrite=true")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            out, _ = process.communicate()
-        except KeyboardInterrupt:
-            process.terminate()
-            raise
-    if process.returncode:
-        say(f"failed with exit status {process.returncode}; it is tried again next time")
+    tool, *arguments = cell["command"][1:]
+    if "-m" in arguments:
+        arguments[arguments.index("-m") + 1] = os.path.join(settings.ROOT, arguments[arguments.index("-m") + 1])
+        arguments.append("runner.overwrite=true")
+    status, result = child.run(tool, arguments)
+    if status:
+        say(f"failed with exit status {status}; it is tried again next time")
         return None
-    result = {**json.loads(out.splitlines()[-1]), "command": cell["command"], "versions": tables.versions()}
+    result = {**result, "command": cell["command"], "versions": tables.versions()}
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8") as f:
         json.dump(result, f, indent=1)

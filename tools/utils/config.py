@@ -26,6 +26,11 @@ CHOICES = {
     "hyper_parameters.schedule.kind": ("constant", "cosine", "exponential"),
     "hyper_parameters.activation": ("relu", "prelu", "dice"),
     "hyper_parameters.regularization_kind": ("mba", "l2"),
+    "hyper_parameters.position": ("auto", "time", "index", "sinusoidal", "none"),
+    "hyper_parameters.position_merge": ("concat", "add"), "hyper_parameters.output": ("target", "concat", "mean"),
+    "hyper_parameters.evolution": ("augru", "agru", "aigru", "gru_attention"),
+    "hyper_parameters.attention": ("bilinear", "mlp"), "hyper_parameters.auxiliary": ("none", "inner", "mlp"),
+    "hyper_parameters.auxiliary_negatives": ("uniform", "popularity"), "hyper_parameters.product": ("inner", "outer", "both"),
 }
 LEAST = {  # smallest value allowed, for lists of each element
     "runner.epochs": 1, "runner.train_batch_size": 1, "runner.infer_batch_size": 1, "runner.print_interval": 1,
@@ -36,8 +41,10 @@ LEAST = {  # smallest value allowed, for lists of each element
     "hyper_parameters.schedule.gamma": 0, "hyper_parameters.plateau.patience": 0,
     "hyper_parameters.blocks": 1, "hyper_parameters.heads": 1, "hyper_parameters.feed_forward": 0,
     "hyper_parameters.position_size": 1, "hyper_parameters.position_buckets": 1, "hyper_parameters.concat_length": 0,
+    "hyper_parameters.hidden_size": 0, "hyper_parameters.cross": 0,
     "hyper_parameters.block_dropout": 0,
-    "hyper_parameters.auxiliary_weight": 0, "hyper_parameters.regularization": 0, "hyper_parameters.dropout": 0, "hyper_parameters.embedding_std": 0,
+    "hyper_parameters.auxiliary_weight": 0, "hyper_parameters.regularization": 0,
+    "hyper_parameters.dropout": 0, "hyper_parameters.embedding_std": 0,
 }
 ABOVE = {"hyper_parameters.optimizer.learning_rate": 0, "hyper_parameters.plateau.factor": 0}  # not even equal
 MOST = {"hyper_parameters.plateau.factor": 1, "hyper_parameters.schedule.gamma": 1, "hyper_parameters.dropout": 0.99,
@@ -112,6 +119,12 @@ def read_yaml(path):
 def save(config, path):
     with open(path, "w", encoding="utf-8") as f:
         yaml.safe_dump(config, f, sort_keys=False, allow_unicode=True)
+
+
+def difference(config, other):
+    """What `config` sets otherwise than `other`, which has the same keys; nested as they are."""
+    inner = {k: difference(v, other[k]) if isinstance(v, dict) else v for k, v in config.items()}
+    return {k: v for k, v in inner.items() if (v if isinstance(config[k], dict) else v != other[k])}
 
 
 def flatten(config, prefix=""):

@@ -232,7 +232,7 @@ def _readers(config, data, model):
     common = dict(history_cap=r["history_cap"], seed=r["seed"], times=times)
     train_reader = Reader(data, "train", r["train_batch_size"], shuffle=True, bucket_batches=r["bucket_batches"],
                           negatives=model.needs_negatives(config), **common)
-    others = [k for k in ("valid", "test") if k in train_reader.schema.rows]
+    others = [k for k in ("valid", "test") if k in train_reader.schema.rows and (k != "test" or r["test"])]
     return {"train": train_reader, **{k: Reader(data, k, r["infer_batch_size"], **common) for k in others}}
 
 
