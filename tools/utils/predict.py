@@ -14,7 +14,7 @@ from tools.utils import checkpoint, run
 
 
 def score_checkpoint(config, data, path, split):
-    """A checkpoint's net over a split of the prepared dataset `data`: (model, reader, probabilities [rows], the checkpoint's state)."""
+    """A checkpoint's net over a split of the dataset in `data`: (model, reader, probabilities [rows], the checkpoint's state)."""
     r, model = config["runner"], run.bind(config)
     reader = Reader(data, split, r["infer_batch_size"], r["history_cap"], times=model.needs_times(config, Schema.load(data)))
     net = run.create_net(model, config, reader.schema)
