@@ -15,9 +15,10 @@ from sklearn.metrics import roc_auc_score
 from datasets.builder import build
 from tools.utils import breakdown, curves, page, plots, results, tables
 
-TABLE = {"title": "t", "seeds": [1, 2], "datasets": ["configs/datasets/debug.yaml"], "baseline": "", "rows": [
+TABLE = {"title": "t", "seeds": [1, 2], "datasets": ["configs/datasets/debug.yaml"], "baseline": "", "pairs": [], "rows": [
+    {"label": "popularity", "tool": "popularity"}, *[
     {"label": label, "model": model, "set": ["runner.epochs=2", "runner.early_stop=0", *TINY, "runner.train_batch_size=256"]}
-    for label, model in (("no attention", "base"), ("DIN", "din"))]}
+    for label, model in (("no attention", "base"), ("DIN", "din"))]]}
 KINDS = ("learning", "length", "calibration", "cost")
 
 
@@ -28,7 +29,7 @@ def place(tmp_path_factory):
     (folder / "mine.yaml").write_text(yaml.safe_dump(TABLE))
     with ToolServer(tmp_path_factory.mktemp("server")) as tools:
         printed = {}
-        for cell in tables.cells(tables.read(str(folder / "mine.yaml"))):
+        for cell in tables.cells(tables.read(str(folder / "mine.yaml")), rows=["no attention", "DIN"]):
             command = [os.path.join(ROOT, c) if c.startswith("models/") else c for c in cell["command"][2:]]
             done = tools.run("trainer", *command, cwd=folder)
             assert done.status == 0, done.err
@@ -199,7 +200,7 @@ def test_names_say_what_differs():
                named("hyper_parameters.sparse=false")]
     results.name_runs(several)
     assert [r.label for r in several] == ["DIN", "DIN", "DIN, epochs=3", "DIN, sparse=false"]
-    assert results.own_settings(several[3]) == ["sparse=false"]
+    assert results.own_settings(several[1:]) == ["epochs=3", "sparse=false"]
 
 
 # ------------------------------------------------------------------------------------------------------------ pictures
@@ -209,6 +210,8 @@ def test_a_model_keeps_its_colour():
     other = plots.styles({"base": "base", "DIN": "din"})
     assert one["DIN"] == other["DIN"] and one["DIN"]["color"] == one["DIN, Dice"]["color"]
     assert one["DIN"]["linestyle"] != one["DIN, Dice"]["linestyle"]
+    many = plots.styles({f"DIN, {k}": "din" for k in range(8)}).values()
+    assert len({s["color"] for s in many}) == 1 and len({(s["marker"], s["markerfacecolor"]) for s in many}) == 8
     every = plots.styles({m: m for m in [*plots.COLOURS, "x", "y", "z"]})
     assert len({s["color"] for s in every.values()}) == len(every) == len({s["marker"] for s in every.values()})
 

@@ -78,7 +78,7 @@ def numbers_of(series, bins):
             "length": curves.by_length(series, split, bins, DRAWS), "bins": min(CALIBRATION_BINS, len(split.label)),
             "calibration": curves.calibrated(series, split, CALIBRATION_BINS), "cost": curves.cost(series, split),
             "untimed": untimed, "caps": sorted({r.config["runner"]["history_cap"] for r in runs}),
-            "settings": {label: results.own_settings(of_label[0]) for label, of_label in series.items()}, "pictures": {}}
+            "settings": {label: results.own_settings(of_label) for label, of_label in series.items()}, "pictures": {}}
 
 
 def draw(part, style, out):

@@ -17,7 +17,7 @@ COLOURS = {"base": "#000000", "wide_deep": "#56b4e9", "deepfm": "#e69f00", "pnn"
            "bst": "#cc79a7"}
 MARKERS = {"base": "o", "wide_deep": "v", "deepfm": "^", "pnn": "D", "din": "s", "dien": "P", "bst": "X"}
 SPARE = [("#882255", "<"), ("#999933", ">"), ("#332288", "p"), ("#44aa99", "h")]
-LINES = ["-", "--", ":", "-."]  # second and later settings of one model
+LINES, HOLLOW = ["-", "--", ":", "-."], "osD^v<>ph"  # second and later settings of one model: same colour, other line and mark
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "report", "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"], "font.size": 9,
          "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True, "axes.titlesize": 10,
          "grid.color": "#e4e4e4", "grid.linewidth": 0.6, "lines.linewidth": 1.6, "lines.markersize": 4.5,
@@ -28,10 +28,10 @@ def styles(labels):
     """{label: keyword arguments of a line}. labels: {label: model}, in the order of the legend."""
     found, variants, others = {}, {}, sorted(set(labels.values()) - COLOURS.keys())
     for label, model in labels.items():
-        spare = SPARE[others.index(model) % len(SPARE)] if model in others else None
+        colour, marker = SPARE[others.index(model) % len(SPARE)] if model in others else (COLOURS[model], MARKERS[model])
         n = variants[model] = variants.get(model, -1) + 1
-        found[label] = {"color": COLOURS.get(model) or spare[0], "marker": MARKERS.get(model) or spare[1],
-                        "linestyle": LINES[n % len(LINES)], "markerfacecolor": "white" if n else (COLOURS.get(model) or spare[0])}
+        found[label] = {"color": colour, "linestyle": LINES[n % len(LINES)], "marker": HOLLOW[n % len(HOLLOW)] if n else marker,
+                        "markerfacecolor": "white" if n else colour}
     return found
 
 

@@ -64,9 +64,12 @@ class Split:
 
 
 def of_table(table):
-    """{run directory: row's label} of the cells of `tables.cells`; the directories that reproduce.py trains in."""
+    """{run directory: row's label} of the cells of `tables.cells`; the directories that reproduce.py trains in.
+
+    Rows of a tool that learns nothing have none.
+    """
     found = {}
-    for cell in table:
+    for cell in (c for c in table if "-m" in c["command"]):
         at = cell["command"].index("-o")
         config = settings.load(os.path.join(settings.ROOT, cell["command"][at - 1]), cell["command"][at + 1:])
         found[run.directory(config)] = cell["row"]
@@ -138,10 +141,11 @@ def default_settings(model):
     return settings_of(settings.load(os.path.join(settings.ROOT, "models", model, "config.yaml")))
 
 
-def own_settings(r):
-    """The settings of a run that are not its model's defaults, in words."""
-    default = default_settings(r.model)
-    return [say_setting(k, v) for k, v in settings_of(r.config).items() if v != default[k]]
+def own_settings(runs):
+    """The settings of a model's runs that are not its defaults, in words; of all of them, should they differ under one label."""
+    default = default_settings(runs[0].model)
+    said = [say_setting(k, v) for r in runs for k, v in settings_of(r.config).items() if v != default[k]]
+    return list(dict.fromkeys(said))
 
 
 def say_setting(key, value):
