@@ -75,7 +75,7 @@ def test_trainer(place):
     result = one_line_of_json(place.trained)
     assert result["run_dir"] == place.run and result["checkpoint"] == place.best and result["epochs"] == 3
     assert {"model": "din", "dataset": "clicks", "protocol": "impressions"}.items() <= result.items()
-    assert sorted(os.listdir(place.path(place.run))) == ["checkpoints", "config.yaml", "export", "log.txt", "metrics.jsonl"]
+    assert sorted(os.listdir(place.path(place.run))) == ["checkpoints", "config.yaml", "export", "log.txt", "metrics.jsonl", "result.json"]
     for split in ("valid", "test"):
         assert all(isinstance(result[split][k], float) for k in METRICS)
     text = place.trained.err

@@ -92,7 +92,7 @@ def test_metrics_lines(tmp_path, tiny):
         assert set(line["valid"]) == {"auc", "gauc", "logloss", "pcoc"}
     best = max(got, key=lambda line: line["valid"]["auc"])
     assert (result["best_epoch"], result["valid"]) == (best["epoch"], best["valid"])
-    assert sorted(os.listdir(out)) == ["checkpoints", "config.yaml", "log.txt", "metrics.jsonl"]
+    assert sorted(os.listdir(out)) == ["checkpoints", "config.yaml", "log.txt", "metrics.jsonl", "result.json"]
     assert sorted(os.listdir(os.path.join(out, "checkpoints"))) == ["best.npz", "latest.npz"]
 
 
@@ -134,6 +134,22 @@ EVERYTHING = ["hyper_parameters.dropout=0.4", "hyper_parameters.activation=dice"
               "hyper_parameters.schedule.kind=cosine", "hyper_parameters.schedule.warmup_steps=11",
               "hyper_parameters.plateau.factor=0.5", "hyper_parameters.plateau.patience=0", "runner.early_stop=3",
               "runner.train_batch_size=60"]
+
+
+def test_the_result_is_kept_in_the_run(tmp_path, tiny):
+    """As it was returned; what a resumed run had nothing left to do for keeps the speed that was measured."""
+    result, out, _ = ran(tiny, tmp_path, "runner.epochs=1")
+    path = os.path.join(out, "result.json")
+
+    def kept():
+        with open(path) as f:
+            return json.load(f)
+
+    assert kept() == result and result["samples_per_second"] > 0 and result["threads"] == int(os.environ["OMP_NUM_THREADS"])
+    again, _, _ = ran(tiny, tmp_path, "runner.epochs=1", "runner.resume=true")
+    assert again["samples_per_second"] is None and kept() == result
+    longer, _, _ = ran(tiny, tmp_path, "runner.epochs=2", "runner.resume=true")
+    assert kept() == longer and longer["epochs"] == 2 and longer["samples_per_second"] > 0
 
 
 @pytest.mark.parametrize("overrides, kills", [

@@ -19,17 +19,10 @@ def work(args):
     config = run.open_run(args)
     environment.set_up(config)  # before Paddle is imported
     data = run.dataset(config)
-    from datasets.reader import Reader
-    from datasets.schema import Schema
-    from tools.utils import checkpoint
-    from tools.utils.predict import predict, write_predictions
+    from tools.utils.predict import score_checkpoint, write_predictions
     from tools.utils.training import format_metrics
-    r, path = config["runner"], run.checkpoint_path(config)
-    model = run.bind(config)
-    reader = Reader(data, args.split, r["infer_batch_size"], r["history_cap"], times=model.needs_times(config, Schema.load(data)))
-    net = run.create_net(model, config, reader.schema)
-    state = checkpoint.load(path, net, config["model"])
-    score = predict(model, net, reader, args.split)
+    path = run.checkpoint_path(config)
+    model, reader, score, state = score_checkpoint(config, data, path, args.split)
     metrics = model.create_metrics()(reader.user, reader.label, score)
     out = args.out or os.path.join(run.directory(config), "predictions.parquet")
     write_predictions(out, reader, data, score)

@@ -40,6 +40,12 @@ def set_up(config):
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))  # Paddle's own handler would skip all cleaning up
 
 
+def threads():
+    """CPU threads of this process's Paddle, which sets one itself where nothing is set; None where it is no number."""
+    text = os.environ.get("OMP_NUM_THREADS", "1")
+    return int(text) if text.isdigit() else None
+
+
 def _keep_memory():
     """Let malloc keep what is freed, and serve everything from it, unless the user tuned malloc."""
     if any(name.startswith("MALLOC_") for name in os.environ) or not sys.platform.startswith("linux"):

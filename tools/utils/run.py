@@ -1,6 +1,6 @@
 """A run on disk and the pieces that trainer, infer and to_static open alike: settings, dataset, model, checkpoint.
 
-    output/<model>/<name>/   config.yaml  metrics.jsonl  log.txt  checkpoints/latest.npz  checkpoints/best.npz
+    output/<model>/<name>/   config.yaml  metrics.jsonl  result.json  log.txt  checkpoints/latest.npz  checkpoints/best.npz
 """
 import importlib
 import os
@@ -42,13 +42,18 @@ def checkpoint_path(config):
     return config["runner"]["infer_load_path"] or os.path.join(directory(config), "checkpoints", "best.npz")
 
 
+def data_directory(config):
+    """Where the prepared dataset lies, or will."""
+    return config["runner"]["data_dir"] or os.path.join("data", dataset_name(config))
+
+
 def dataset(config):
     """The prepared dataset's directory; the recipe's is prepared first where it is not there."""
-    runner = config["runner"]
+    runner, out = config["runner"], data_directory(config)
     if runner["data_dir"]:
-        return runner["data_dir"]
+        return out
     from tools.prepare import check_same, prepare
-    out, recipe = os.path.join("data", dataset_name(config)), _from_root(runner["dataset"])
+    recipe = _from_root(runner["dataset"])
     if os.path.isdir(out):
         check_same(out, recipe)
     else:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from datasets.atomic import whole_file
 from datasets.reader import Reader
 from datasets.schema import InputError, Schema
-from tools.utils import checkpoint, run
+from tools.utils import checkpoint, environment, run
 from tools.utils import config as settings
 from tools.utils.log import log_to, say
 from tools.utils.metrics import auc
@@ -66,11 +66,20 @@ def train(config, data):
             truth = f"  (the true probabilities reach {schema.best[split]['auc']:.4f})" if split in schema.best else ""
             say(f"{split:5s} at epoch {state['best_epoch']}: {format_metrics(m)}{truth}")
     later = speeds[1:] or speeds
-    return {"model": config["model"], "dataset": schema.name, "protocol": schema.protocol, "run_dir": out,
-            "checkpoint": best, "best_epoch": state["best_epoch"], "epochs": state["epoch"],
-            "rows": {k: n.rows for k, n in readers.items()}, **result,
-            "samples_per_second": round(float(np.median(later))) if later else None,
-            **({"best_possible": schema.best} if schema.best else {}), **({"note": schema.note} if schema.note else {})}
+    result = {"model": config["model"], "dataset": schema.name, "protocol": schema.protocol, "run_dir": out,
+              "checkpoint": best, "best_epoch": state["best_epoch"], "epochs": state["epoch"],
+              "rows": {k: n.rows for k, n in readers.items()}, **result,
+              "samples_per_second": round(float(np.median(later))) if later else None, "threads": environment.threads(),
+              **({"best_possible": schema.best} if schema.best else {}), **({"note": schema.note} if schema.note else {})}
+    _keep(os.path.join(out, "result.json"), result, trained=bool(speeds))
+    return result
+
+
+def _keep(path, result, trained):
+    """Write the result into the run; one that is there keeps its speed where nothing was left to train."""
+    if trained or not os.path.exists(path):
+        with whole_file(path) as made, open(made, "w", encoding="utf-8") as f:
+            json.dump(result, f, indent=1)
 
 
 def _finished(state, r):
