@@ -5,6 +5,7 @@
 import importlib
 import os
 
+from datasets.atomic import remove_stale
 from datasets.schema import InputError
 from tools.utils import config as settings
 from tools.utils.log import say
@@ -49,6 +50,7 @@ def dataset(config):
         return runner["data_dir"]
     from tools.prepare import check_same, prepare
     out, recipe = os.path.join("data", dataset_name(config)), _from_root(runner["dataset"])
+    remove_stale(os.path.realpath(out))  # of a preparation that was killed
     if os.path.isdir(out):
         check_same(out, recipe)
     else:
