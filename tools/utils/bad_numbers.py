@@ -44,7 +44,7 @@ def _values(gradient):
 
 def copy_of_buffers(net):
     """Dice's running means and variances, which the forward pass moves; for `restore_buffers`."""
-    return [(b, b.clone()) for b in net.buffers()]
+    return [(b, b.clone()) for b in net.state_dict().values() if b.stop_gradient]  # weights have a gradient
 
 
 def restore_buffers(copies):
