@@ -4,7 +4,6 @@ Kills are real SIGKILLs of real trainer processes: forks of one process that has
 import alone takes seconds. tests/test_training.py has the settings one by one, with a run broken off in the test's process.
 """
 import glob
-import json
 import os
 import random
 import shutil
@@ -12,15 +11,13 @@ import signal
 import time
 
 import numpy as np
-import paddle
 import pytest
 from helpers import ROOT, TINY, TINY_DIN, ToolServer, run_tool, tree
-from runs import arrays, lines, ran, same, settings_for, text
+from runs import arrays, lines, ran, same, text
 
 from datasets import atomic
 from datasets.schema import InputError
-from tools.utils import checkpoint, run, training
-from tools.utils.training import train
+from tools.utils import checkpoint, training
 
 DIEN, DIN = (os.path.join(ROOT, "models", m, "config.yaml") for m in ("dien", "din"))
 EVERYTHING = [  # all that has a state: moments, buffers, negatives, rates, plateau, waiting
