@@ -253,6 +253,18 @@ def test_an_overwrite_that_is_killed_is_not_gone_on_with(tmp_path, tiny, monkeyp
     same(got, expected)
 
 
+def test_a_best_checkpoint_ahead_of_the_run_is_not_reported_as_its_own(tmp_path, tiny):
+    """Killed after the second epoch's best and before its latest, then started again for one epoch, or for two."""
+    _, cut, _ = ran(tiny, tmp_path / "cut", "runner.epochs=1")
+    result, whole, _ = ran(tiny, tmp_path / "whole", "runner.epochs=2")
+    assert result["best_epoch"] == 2
+    shutil.copy(os.path.join(whole, "checkpoints", "best.npz"), os.path.join(cut, "checkpoints"))
+    with pytest.raises(InputError, match="best.npz is of epoch 2, which .*latest.npz has not reached"):
+        ran(tiny, tmp_path / "cut", "runner.epochs=1", "runner.resume=true")
+    again, _, _ = ran(tiny, tmp_path / "cut", "runner.epochs=2", "runner.resume=true")
+    assert again["test"] == result["test"]
+
+
 # ---------------------------------------------------------------------------------------------------- other settings
 
 @pytest.mark.parametrize("change", [

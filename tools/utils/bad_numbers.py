@@ -29,7 +29,7 @@ def check_gradients(net, parameters):
     """
     with paddle.no_grad():
         gradients = [(p, _values(p.grad)) for p in parameters if p.grad is not None]
-        if math.isfinite(float(paddle.add_n([paddle.sum(g) for _, g in gradients]))):
+        if math.isfinite(paddle.add_n([paddle.sum(g) for _, g in gradients]).item()):
             return
     names = {id(p): name for name, p in net.named_parameters()}
     bad = [names[id(p)] for p, g in gradients if not np.isfinite(g.numpy()).all()]
@@ -53,10 +53,10 @@ def restore_buffers(copies):
 
 
 def culprits(model, net, regularization, batch, start):
-    """Rows of the batch, as positions in it, that are bad by themselves; none where it takes the batch, or the weights.
+    """Rows of the batch, as positions in it, that are bad by themselves; none where it takes several together.
 
     Those with a logit that is no number, else one whose loss or gradient alone is bad, searched by halves. start() draws
-    the step's random numbers again. What the search leaves in gradients and buffers is removed.
+    the step's random numbers again. The search moves buffers: restore them.
     """
     def is_bad(rows):
         start()
@@ -72,23 +72,17 @@ def culprits(model, net, regularization, batch, start):
         finally:
             net.clear_gradients()
 
-    copies = copy_of_buffers(net)
-    try:
-        with paddle.no_grad():
-            start()
-            logit = model.train_forward(net, model.create_feeds(batch), regularization)[1].numpy()
-        bad = np.flatnonzero(~np.isfinite(logit))
-        if len(bad):
-            return bad
-        rows = np.arange(len(logit))
-        while len(rows) > 1:
-            halves = [half for half in np.array_split(rows, 2) if is_bad(half)]
-            if not halves:
-                return rows[:0]
-            rows = halves[0]
-        return rows if is_bad(rows) else rows[:0]
-    finally:
-        restore_buffers(copies)
+    with paddle.no_grad():
+        start()
+        logit = model.train_forward(net, model.create_feeds(batch), regularization)[1].numpy()
+    bad = np.flatnonzero(~np.isfinite(logit))
+    if len(bad):
+        return bad
+    rows = np.arange(len(logit))
+    while len(rows) > 1:
+        halves = (half for half in np.array_split(rows, 2) if is_bad(half))
+        rows = next(halves, rows[:0])
+    return rows if len(rows) and is_bad(rows) else rows[:0]
 
 
 def origin(reader, epoch, number, bad):

@@ -60,7 +60,10 @@ def train(config, data):
             if _record(out, state, valid, config, speeds[-1], scalars):
                 checkpoint.save(best, net, {"model": config["model"], "epoch": state["epoch"], "valid": valid})
             checkpoint.save(latest, net, state, optimizer)
-        checkpoint.load(best, net, config["model"])
+        epoch = checkpoint.load(best, net, config["model"])["epoch"]
+        if epoch != state["best_epoch"]:  # killed between the two files, and started again to stop earlier
+            raise InputError(f"{best} is of epoch {epoch}, which {latest} has not reached; go on with more runner.epochs or a "
+                             "longer runner.early_stop")
         result = {k: _evaluate(model, net, readers[k]) for k in ("valid", "test") if k in readers}
         for split, m in result.items():
             truth = f"  (the true probabilities reach {schema.best[split]['auc']:.4f})" if split in schema.best else ""
