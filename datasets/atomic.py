@@ -1,5 +1,7 @@
 """Files and directories that appear whole or not at all."""
 import contextlib
+import fcntl
+import glob
 import os
 import secrets
 import shutil
@@ -9,18 +11,20 @@ import shutil
 def whole_directory(path, overwrite=False):
     """Yield a new directory beside `path`; rename it to `path` on success, remove it on any failure.
 
-    Ctrl-C, a full disk and a bug alike leave `path` as it was.
+    Ctrl-C, a full disk and a bug alike leave `path` as it was; so does a kill, once `remove_stale` has been here.
     """
     path = os.path.realpath(path)
     os.makedirs(os.path.dirname(path), exist_ok=True)
+    remove_stale(path)
     token = secrets.token_hex(4)
     made, old = f"{path}.part-{token}", f"{path}.old-{token}"
     try:
         os.mkdir(made)  # within the try: Ctrl-C may come as soon as it is there
-        yield made
-        if overwrite and os.path.isdir(path):
-            os.rename(path, old)
-        os.rename(made, path)
+        with _alive(made):
+            yield made
+            if overwrite and os.path.isdir(path):
+                os.rename(path, old)
+            os.rename(made, path)
     except BaseException:
         if os.path.isdir(old) and not os.path.exists(path):
             os.rename(old, path)
@@ -35,13 +39,71 @@ def whole_file(path):
     """Yield the name of a file to write beside `path`; move it onto `path` on success, remove it on failure."""
     path = os.path.abspath(path)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    made = f"{path}.part-{os.getpid()}"
+    remove_stale(path)
+    made = f"{path}.part-{secrets.token_hex(4)}"
     try:
-        yield made
-        with open(made, "rb") as f:
-            os.fsync(f.fileno())
-        os.replace(made, path)
+        with open(made, "xb"):
+            pass
+        with _alive(made):
+            yield made
+            with open(made, "rb") as f:
+                os.fsync(f.fileno())
+            os.replace(made, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.remove(made)
         raise
+
+
+def remove_stale(path):
+    """Remove what killed writers of `path` left beside it; what a living one is writing stays.
+
+    A writer killed between the two renames of an overwrite left no `path`: then the old one comes back.
+    """
+    path = glob.escape(os.path.abspath(path))
+    for made in glob.glob(f"{path}.part-*"):
+        if not _is_alive(made):
+            _remove(made)
+    for old in glob.glob(f"{path}.old-*"):
+        there, _, token = old.rpartition(".old-")
+        if os.path.exists(f"{there}.part-{token}"):
+            continue
+        if os.path.exists(there):
+            _remove(old)
+        else:
+            os.rename(old, there)
+
+
+@contextlib.contextmanager
+def _alive(path):
+    """Hold a lock on `path` meanwhile. The system lets go of it when this process dies, however it dies."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _is_alive(path):
+    """Whether a process holds the lock of `_alive`; true where nobody can tell."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+
+
+def _remove(path):
+    if os.path.isdir(path):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            os.remove(path)

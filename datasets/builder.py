@@ -15,9 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from datasets.atomic import whole_directory
+from datasets.atomic import remove_stale, whole_directory
 from datasets.protocols import LABELLED, PROTOCOLS, Events, Samples
+from datasets.reader import FARTHEST
 from datasets.schema import FIRST_ID, PADDING, SPLITS, UNKNOWN, Field, InputError, Schema
+from tools.utils.log import say
 from tools.utils.metrics import auc, group_auc
 
 RESERVED = ("user", "item", "time", "label", "count", "sequence", "end", "history", "target", "dense", "index",
@@ -54,6 +56,7 @@ def build(log, out, *, protocol, name, source="", seed=2026, paper_split=False, 
 
 def check_free(out, overwrite):
     """Raise InputError where `out` exists and may not be replaced."""
+    remove_stale(os.path.realpath(out))
     if os.path.lexists(out) and not overwrite:
         raise InputError(f"{out} exists already; remove it, choose another --out, or add --overwrite")
     if os.path.lexists(out) and not os.path.isfile(os.path.join(out, "schema.yaml")):
@@ -258,6 +261,10 @@ def _dense(name, of, column, weight):
         mean = float(np.average(values[known], weights=weight[known]))
         std = float(np.sqrt(np.average((values[known] - mean) ** 2, weights=weight[known])))
         std = std if std > 1e-9 * abs(mean) else 1.0  # all the same
+    far = int((np.abs(values - mean) > FARTHEST * std).sum())
+    if far:  # none of them in train, which would have widened it
+        say(f"dense column {name}: {far:,} values that train lacks are more than {FARTHEST:,.0f} standard deviations off; "
+            "they count as so many")
     return _Column(Field(name, of, "dense", 0, mean, std), values.astype(np.float32))
 
 

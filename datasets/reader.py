@@ -57,10 +57,14 @@ class UserTable:
         self.rows = table.num_rows
 
 
+FARTHEST = 1e6  # standard deviations: beyond that a number is a mistake, and its square soon no float32
+
+
 def standardise(values, field):
-    """(value − mean) / std with the numbers of train; missing values become 0, the mean. float32 [N]."""
-    z = (np.asarray(values, np.float64) - field.mean) / field.std
-    return np.nan_to_num(z, nan=0.0).astype(np.float32)
+    """(value − mean) / std with the numbers of train, kept within ±FARTHEST; missing values become 0, the mean. float32 [N]."""
+    with np.errstate(over="ignore"):
+        z = (np.asarray(values, np.float64) - field.mean) / field.std
+    return np.clip(np.nan_to_num(z, nan=0.0), -FARTHEST, FARTHEST).astype(np.float32)
 
 
 def _entity(table, schema, of):
@@ -118,6 +122,7 @@ class Reader:
     def __init__(self, directory, split, batch_size, history_cap=50, shuffle=False, bucket_batches=0, seed=0,
                  rank=0, ranks=1, times=False, negatives=""):
         self.schema = schema = Schema.load(directory)
+        self.directory, self.split = directory, split
         self.batch_size, self.cap, self.shuffle = batch_size, history_cap, shuffle
         self.bucket_batches, self.seed, self.rank, self.ranks, self.times = bucket_batches, seed, rank, ranks, times
         self.items, self.users = ItemTable(directory, schema), UserTable(directory, schema)

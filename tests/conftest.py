@@ -16,6 +16,13 @@ def data(tmp_path_factory):
     return small_dataset(tmp_path_factory.mktemp("data"))
 
 
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """The same with 480 rows of train, to read only."""
+    from helpers import small_dataset
+    return small_dataset(tmp_path_factory.mktemp("data"), "tiny", users=30, impressions=20)
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(11)

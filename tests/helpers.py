@@ -1,4 +1,5 @@
 """What several test files share: a small log with every kind of column, settings for tiny nets, and tools run cheaply."""
+import contextlib
 import json
 import os
 import signal
@@ -237,6 +238,7 @@ for fd, path in ((0, os.devnull), (1, job["out"]), (2, job["err"])):
     os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), fd)
 sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)
 sys.argv = job["argv"]
+exec(job["first"])
 try:
     runpy.run_path(sys.argv[0], run_name="__main__")
     status = 0
@@ -263,25 +265,37 @@ os._exit(status)  # taking Paddle down in an orderly way costs half a second
         self.process.wait(30)
         self.process.stdout.close()
 
-    def run(self, tool, *arguments, cwd, interrupt=None):
-        """Run tools/<tool>.py; with `interrupt`, a function of the standard error so far, send Ctrl-C once it is true."""
+    def run(self, tool, *arguments, cwd, interrupt=None, sign=signal.SIGINT, first=""):
+        """Run tools/<tool>.py, after the Python source `first`.
+
+        With `interrupt`, a function of the standard error so far, send Ctrl-C, or signal `sign`, once it is true.
+        """
         self.jobs += 1
         out, err = (os.path.join(self.folder, f"{self.jobs}.{k}") for k in ("out", "err"))
         job = {"argv": [os.path.join(ROOT, "tools", f"{tool}.py"), *map(str, arguments)], "cwd": str(cwd), "out": out,
-               "err": err}
+               "err": err, "first": first}
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
         pid = int(self.process.stdout.readline())
         if interrupt:
             until = time.time() + 60
-            while not interrupt(_text(err)):
+            while not interrupt(_text(err)) and _lives(pid):
                 if time.time() > until:
                     os.kill(pid, signal.SIGKILL)
                     self.process.stdout.readline()
                     raise AssertionError(f"the moment to interrupt {tool} never came: {_text(err)}")
                 time.sleep(0.002)
-            os.kill(pid, signal.SIGINT)
+            with contextlib.suppress(ProcessLookupError):  # it was done before the moment came
+                os.kill(pid, sign)
         return Result(int(self.process.stdout.readline()), _text(out), _text(err))
+
+
+def _lives(pid):
+    try:
+        os.kill(pid, 0)
+        return True
+    except ProcessLookupError:
+        return False
 
 
 def _text(path):

@@ -1,5 +1,6 @@
 """What every tool does around its work: one JSON line on standard output, everything else on standard error."""
 import json
+import math
 import os
 import signal
 import sys
@@ -38,7 +39,17 @@ def run(parser, work):
         if isinstance(e, MemoryError):
             _stop("error: out of memory; try a smaller batch, a shorter history_cap or fewer rows", 1)
         raise
-    print(json.dumps({**result, "seconds": round(time.time() - started, 2)}), file=stdout, flush=True)
+    result = _plain({**result, "seconds": round(time.time() - started, 2)})
+    print(json.dumps(result, allow_nan=False), file=stdout, flush=True)
+
+
+def _plain(value):
+    """The result with None for numbers that are none: JSON knows neither NaN nor infinity."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _reserve_stdout():

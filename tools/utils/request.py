@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from datasets.reader import ItemTable, UserTable, read_parquet, standardise
+from datasets.reader import FARTHEST, ItemTable, UserTable, read_parquet, standardise
 from datasets.schema import PADDING, UNKNOWN, InputError
 
 KEYS = ("user", "user_attributes", "time", "history", "candidates", "context")
@@ -148,9 +148,8 @@ class RequestEncoder:
         if field.kind == "dense":
             ok = raw is None or (isinstance(raw, (int, float)) and not isinstance(raw, bool) and abs(raw) < 1e38)
             _check(ok, f"{field.name} is {raw!r}, must be a number")
-            with np.errstate(over="ignore"):
-                value = float(standardise([np.nan if raw is None else raw], field)[0])
-            _check(np.isfinite(value), f"{field.name} is {raw!r}, too far outside what training saw")
+            value = float(standardise([np.nan if raw is None else raw], field)[0])
+            _check(abs(value) < FARTHEST, f"{field.name} is {raw!r}, too far outside what training saw")
             return value
         _check(raw is None or isinstance(raw, (str, int, float)), f"{field.name} is {raw!r}, must be text or a number")
         return self.values[field.name].get(str(raw), UNKNOWN)

@@ -5,6 +5,7 @@
 import importlib
 import os
 
+from datasets.atomic import remove_stale
 from datasets.schema import InputError
 from tools.utils import config as settings
 from tools.utils.log import say
@@ -54,6 +55,7 @@ def dataset(config):
         return out
     from tools.prepare import check_same, prepare
     recipe = _from_root(runner["dataset"])
+    remove_stale(os.path.realpath(out))  # of a preparation that was killed
     if os.path.isdir(out):
         check_same(out, recipe)
     else:

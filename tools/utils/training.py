@@ -9,10 +9,10 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
-from datasets.atomic import whole_file
+from datasets.atomic import remove_stale, whole_file
 from datasets.reader import Reader
 from datasets.schema import InputError, Schema
-from tools.utils import checkpoint, environment, run
+from tools.utils import bad_numbers, checkpoint, environment, resume, run
 from tools.utils import config as settings
 from tools.utils.log import log_to, say
 from tools.utils.metrics import auc
@@ -29,18 +29,19 @@ def train(config, data):
     net = run.create_net(model, config, schema)
     optimizer = model.create_optimizer(net, config)
     regularization = model.create_regularization(config, readers["train"].counts())
-    state = {"model": config["model"], "optimizer": config["hyper_parameters"]["optimizer"]["class"], "epoch": 0, "batch": 0,
+    state = {"model": config["model"], "settings": resume.settings_that_count(config, schema), "epoch": 0, "batch": 0,
              "step": 0, "best": None, "best_epoch": 0, "waited": 0, "loss": {}, "learning_rate": 0.0, "metrics_bytes": 0,
-             "plateau": {"best": None, "waited": 0, "factor": 1.0}}
+             "plateau": {"best": None, "waited": 0, "factor": 1.0}, "skipped_batches": 0}
     latest, best = (os.path.join(out, "checkpoints", f) for f in ("latest.npz", "best.npz"))
     if r["resume"] and os.path.exists(latest):
-        state = _saved_state(latest, state)
+        state = resume.saved_state(latest, state)
         checkpoint.load(latest, net, config["model"], optimizer)
         say(f"going on with {out} after epoch {state['epoch']}" + (f", step {state['step']}" if state["batch"] else "")
             + (": it is finished" if _finished(state, r) else ""))
     elif r["resume"]:
         say(f"{out} holds no run to go on with: it starts from the beginning")
-    _open_directory(out, r)  # only now, so that wrong input leaves no trace and harms no older run
+    _open_directory(out, r, latest, best)  # only now, so that wrong input leaves no trace and harms no older run
+    _truncate(os.path.join(out, "metrics.jsonl"), state["metrics_bytes"])
     with whole_file(os.path.join(out, "config.yaml")) as made:
         settings.save(config, made)
     with log_to(os.path.join(out, "log.txt")), _Scalars(out, r["visualdl"]) as scalars:
@@ -51,7 +52,6 @@ def train(config, data):
         if readers["train"].batches < 10:
             say(f"only {readers['train'].batches} steps an epoch: so small a log learns more with a smaller runner.train_batch_size "
                 f"(now {r['train_batch_size']})")
-        _truncate(os.path.join(out, "metrics.jsonl"), state["metrics_bytes"])
         speeds = []
         while not _finished(state, r):
             speeds.append(_train_epoch(model, net, optimizer, regularization, readers["train"], config, state,
@@ -60,7 +60,10 @@ def train(config, data):
             if _record(out, state, valid, config, speeds[-1], scalars):
                 checkpoint.save(best, net, {"model": config["model"], "epoch": state["epoch"], "valid": valid})
             checkpoint.save(latest, net, state, optimizer)
-        checkpoint.load(best, net, config["model"])
+        epoch = checkpoint.load(best, net, config["model"])["epoch"]
+        if epoch != state["best_epoch"]:  # killed between the two files, and started again to stop earlier
+            raise InputError(f"{best} is of epoch {epoch}, which {latest} has not reached; go on with more runner.epochs or a "
+                             "longer runner.early_stop")
         result = {k: _evaluate(model, net, readers[k]) for k in ("valid", "test") if k in readers}
         for split, m in result.items():
             truth = f"  (the true probabilities reach {schema.best[split]['auc']:.4f})" if split in schema.best else ""
@@ -68,7 +71,7 @@ def train(config, data):
     later = speeds[1:] or speeds
     result = {"model": config["model"], "dataset": schema.name, "protocol": schema.protocol, "run_dir": out,
               "checkpoint": best, "best_epoch": state["best_epoch"], "epochs": state["epoch"],
-              "rows": {k: n.rows for k, n in readers.items()}, **result,
+              "rows": {k: n.rows for k, n in readers.items()}, **result, "skipped_batches": state["skipped_batches"],
               "samples_per_second": round(float(np.median(later))) if later else None, "threads": environment.threads(),
               **({"best_possible": schema.best} if schema.best else {}), **({"note": schema.note} if schema.note else {})}
     _keep(os.path.join(out, "result.json"), result, trained=bool(speeds))
@@ -95,16 +98,16 @@ def _train_epoch(model, net, optimizer, regularization, reader, config, state, s
     with tqdm(total=left, desc=f"epoch {state['epoch'] + 1}", unit=" samples", unit_scale=True, leave=False) as bar:
         for batch in reader.epoch(state["epoch"], state["batch"]):
             state["learning_rate"] = _learning_rate(config, state, reader.batches)
-            scores, parts = train_step(model, net, optimizer, regularization, batch, state["learning_rate"], r["seed"],
-                                       state["step"])
-            _add(state["loss"], parts, len(batch["label"]))
-            label.append(batch["label"])
-            logit.append(scores)
+            made = _step_or_skip(model, net, optimizer, regularization, reader, batch, config, state)
+            if made:
+                _add(state["loss"], made[1], len(batch["label"]))
+                label.append(batch["label"])
+                logit.append(made[0])
             state["step"] += 1
             state["batch"] += 1
             rows += len(batch["label"])
             bar.update(len(batch["label"]))
-            if state["batch"] % r["print_interval"] == 0:
+            if state["batch"] % r["print_interval"] == 0 and label:
                 _refresh(bar, state, label, logit)
             if r["save_interval"] and state["step"] % r["save_interval"] == 0:
                 save()
@@ -112,19 +115,43 @@ def _train_epoch(model, net, optimizer, regularization, reader, config, state, s
     return rows / (time.perf_counter() - started)
 
 
+def _step_or_skip(model, net, optimizer, regularization, reader, batch, config, state):
+    """`train_step`; None where runner.skip_bad_batches leaves out a batch with bad numbers: weights and all stay as they were.
+
+    Otherwise bad numbers end the run, with the rows that they come from; its last checkpoint stays.
+    """
+    r, step = config["runner"], state["step"]
+    may_skip = state["skipped_batches"] < r["skip_bad_batches"]
+    buffers = bad_numbers.copy_of_buffers(net) if may_skip else []
+    try:
+        return train_step(model, net, optimizer, regularization, batch, state["learning_rate"], r["seed"], step)
+    except bad_numbers.BadNumbers as e:
+        optimizer.clear_grad()
+        bad = bad_numbers.culprits(model, net, regularization, batch, lambda: paddle.seed(_mix(r["seed"], step)))
+        what = (f"{e} at step {step + 1} (epoch {state['epoch'] + 1}, batch {state['batch'] + 1}), "
+                + bad_numbers.origin(reader, state["epoch"], state["batch"], bad))
+        if not may_skip:
+            raise InputError(f"{what}; try a smaller learning rate or clip_norm, or, where the data are to blame, "
+                             f"runner.skip_bad_batches (now {r['skip_bad_batches']})") from None
+        bad_numbers.restore_buffers(buffers)
+        state["skipped_batches"] += 1
+        say(f"skipped a batch: {what} ({state['skipped_batches']} of at most {r['skip_bad_batches']})")
+        return None
+
+
 def train_step(model, net, optimizer, regularization, batch, learning_rate, seed, step):
     """One update, number `step`. Returns the logits [B] and the parts of the loss by name, as numbers.
 
-    A part that is no number ends the run before the update; its last checkpoint stays.
+    Raises:
+        BadNumbers: a part of the loss, or a gradient, is no number; nothing was updated.
     """
     paddle.seed(_mix(seed, step))  # dropout of a step depends on its number alone, so that a resumed run draws the same
     optimizer.set_lr(learning_rate)
     loss, scores, parts = model.train_forward(net, model.create_feeds(batch), regularization)
     parts = {name: float(value) for name, value in parts.items()}
-    for name, value in parts.items():
-        if not math.isfinite(value):
-            raise InputError(f"the {name} is {value} at step {step + 1}; try a smaller learning rate or clip_norm")
+    bad_numbers.check_loss(parts)
     loss.backward()
+    bad_numbers.check_gradients(net, optimizer._parameter_list)
     optimizer.step()
     optimizer.clear_grad()
     return scores.numpy(), parts
@@ -148,15 +175,16 @@ def _record(out, state, valid, config, speed, scalars):
     """Write the epoch's line, decide about best, early stop and plateau. Returns whether this epoch is the best."""
     loss = {k: v / state["loss"]["rows"] for k, v in state["loss"].items() if k != "rows"}
     line = {"epoch": state["epoch"], "step": state["step"], "learning_rate": state["learning_rate"], "train": loss,
-            "valid": valid}
+            "valid": valid, "skipped_batches": state["skipped_batches"]}
     with open(os.path.join(out, "metrics.jsonl"), "a", encoding="utf-8") as f:
-        f.write(json.dumps(line) + "\n")
+        f.write(json.dumps(line, allow_nan=False) + "\n")
         state["metrics_bytes"] = f.tell()
+        os.fsync(f.fileno())  # before a checkpoint that counts on it
     say(f"epoch {state['epoch']:2d}  " + " ".join(f"{k} {v:.4f}" for k, v in loss.items())
-        + (f"  valid {format_metrics(valid)}" if valid else "") + f"  {speed:,.0f} samples/s")
-    scalars.add(state["step"], {**{f"train/{k}": v for k, v in loss.items()}, "train/samples_per_second": speed,
-                                "train/learning_rate": state["learning_rate"],
-                                **{f"valid/{k}": v for k, v in (valid or {}).items() if v is not None}})
+        + (f"  valid {format_metrics(valid)}" if valid else "")
+        + (f"  {state['skipped_batches']} batches skipped so far" if state["skipped_batches"] else "")
+        + f"  {speed:,.0f} samples/s")
+    scalars.add(line, speed)
     state["loss"] = {}
     _plateau(state["plateau"], valid, config["hyper_parameters"]["plateau"])
     value = _monitored(valid, config["runner"]["monitor"], state["epoch"])
@@ -202,8 +230,10 @@ def _learning_rate(config, state, batches):
 
 def _evaluate(model, net, reader):
     score = predict(model, net, reader)
-    if not np.isfinite(score).all():
-        raise InputError("the model's scores are not finite; try a smaller learning rate or clip_norm")
+    bad = np.flatnonzero(~np.isfinite(score))
+    if len(bad):
+        raise InputError(f"the model's scores are not finite for {bad_numbers.rows_in_words(reader, bad)}; try a smaller "
+                         "learning rate or clip_norm")
     return model.create_metrics()(reader.user, reader.label, score)
 
 
@@ -219,20 +249,15 @@ def _check_free(out, r):
                          "runner.overwrite=true to replace it, or runner.name=NAME for a new one")
 
 
-def _open_directory(out, r):
+def _open_directory(out, r, latest, best):
+    """Make the run's directory: an older run goes, and so do temporary files of one that was killed as it wrote."""
     if os.path.isdir(os.path.join(out, "checkpoints")) and not r["resume"]:
+        if os.path.exists(latest):
+            os.remove(latest)  # first: killed half-way, it must not be gone on with
         shutil.rmtree(out)
     os.makedirs(out, exist_ok=True)
-
-
-def _saved_state(path, new):
-    """The state in the checkpoint of a run to go on with; `new` is that of one that starts."""
-    saved = checkpoint.read(path)["state"]
-    if saved.keys() != new.keys():
-        raise InputError(f"{path} is not a checkpoint to go on from: it holds no state of a training")
-    if saved["optimizer"] != new["optimizer"]:
-        raise InputError(f"{path} was written by optimizer {saved['optimizer']}, not {new['optimizer']}; go on with the same")
-    return saved
+    for path in (latest, best):
+        remove_stale(path)
 
 
 def _readers(config, data, model):
@@ -247,7 +272,7 @@ def _readers(config, data, model):
 
 def _truncate(path, size):
     """Drop the lines that a killed run wrote after its latest checkpoint."""
-    if os.path.exists(path):
+    if os.path.exists(path) and os.path.getsize(path) > size:
         os.truncate(path, size)
 
 
@@ -260,21 +285,38 @@ def _mix(seed, step):
 
 
 class _Scalars:
-    """VisualDL scalars of a run, or nothing where VisualDL is off or not installed."""
+    """VisualDL scalars of a run, or nothing where VisualDL is off or not installed.
+
+    VisualDL shows a folder's newest file alone. So a run that goes on starts a new one with the lines that metrics.jsonl has
+    by then: no point is lost or there twice, but for the speed of earlier epochs.
+    """
 
     def __init__(self, out, wanted):
         self.writer = None
         if wanted:
             try:
                 from visualdl import LogWriter
+                shutil.rmtree(os.path.join(out, "visualdl"), ignore_errors=True)
                 self.writer = LogWriter(logdir=os.path.join(out, "visualdl"), display_name=out)
+                self._repeat(os.path.join(out, "metrics.jsonl"))
             except ImportError:
                 say("visualdl is not installed: no scalars are written (pip install visualdl)")
 
-    def add(self, step, values):
+    def _repeat(self, path):
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as f:
+                for line in f:
+                    self.add(json.loads(line))
+
+    def add(self, line, speed=None):
+        """The points of one line of metrics.jsonl, and the speed in samples a second where it is known."""
         if self.writer:
+            values = {**{f"train/{k}": v for k, v in line["train"].items()}, "train/samples_per_second": speed,
+                      "train/learning_rate": line["learning_rate"],
+                      **{f"valid/{k}": v for k, v in (line["valid"] or {}).items()}}
             for tag, value in values.items():
-                self.writer.add_scalar(tag=tag, step=step, value=value)
+                if value is not None:
+                    self.writer.add_scalar(tag=tag, step=line["step"], value=value)
 
     def __enter__(self):
         return self
