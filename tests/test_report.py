@@ -262,7 +262,7 @@ def test_the_page(place, tmp_path):
         assert f"python tools/report.py --table mine.yaml --out {tmp_path / 'page'}" in text
         assert text.count("<details>") == text.count("</details>") == 4 and "{" not in text
     mean = np.mean([p["test"]["auc"] for d, p in printed.items() if d.startswith("output/din")])
-    assert f"| DIN | 1, 2 |" in english and f"| {mean:.4f} (" in english and "no attention" in english
+    assert "| DIN | 1, 2 |" in english and f"| {mean:.4f} (" in english and "no attention" in english
     assert re.findall(r"\d\.\d{4}", english) == re.findall(r"\d\.\d{4}", chinese)  # equal numbers, other words
     for block in re.findall(r"(?:^\|.*\n)+", english, re.M):
         assert len({line.count("|") for line in block.splitlines()}) == 1, block
@@ -318,7 +318,7 @@ def test_without_result_json(place, tmp_path):
     done = report(place, "--runs", *list(printed)[:-1], copy, "--out", tmp_path / "page")
     assert done.status == 0 and f"{copy} has no result.json" in done.err
     text = (tmp_path / "page" / "README.md").read_text()
-    assert f"No point for runs without a result.json" in text and f"`{copy}`" in text and "debug-cost.svg" in text
+    assert "No point for runs without a result.json" in text and f"`{copy}`" in text and "debug-cost.svg" in text
     done = report(place, "--runs", copy, "--out", tmp_path / "alone")
     assert done.json["pictures"] == [f"debug-{k}.svg" for k in KINDS[:3]]
     assert "none of the runs has a result.json" in (tmp_path / "alone" / "README.md").read_text()

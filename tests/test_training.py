@@ -1,5 +1,6 @@
 """The training loop: it learns, stops and goes on to the same bits, and its optimisers and schedules do what they say."""
 import filecmp
+import json
 import math
 import os
 import pickle

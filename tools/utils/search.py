@@ -26,7 +26,7 @@ from tools.utils import config as settings
 from tools.utils.log import say
 
 PLACE = ("name", "model_save_path", "infer_load_path", "resume", "overwrite", "test", "data_dir")  # where, not what
-MACHINE = ("print_interval", "save_interval", "visualdl", "use_gpu", "threads", "native", "cpu_tuning")
+MACHINE = ("print_interval", "save_interval", "skip_bad_batches", "visualdl", "use_gpu", "threads", "native", "cpu_tuning")
 
 
 class Search:
