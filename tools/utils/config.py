@@ -20,6 +20,11 @@ from datasets.schema import InputError
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DEFAULT = os.path.join(ROOT, "configs", "default.yaml")
 
+# Of runner: what says where a run is and what of it, and what moves the last digits at most, as another machine would.
+PLACE = ("dataset", "data_dir", "name", "model_save_path", "infer_load_path", "resume", "overwrite", "test")
+MACHINE = ("infer_batch_size", "print_interval", "save_interval", "skip_bad_batches", "visualdl", "use_gpu", "threads", "native",
+           "cpu_tuning")
+
 CHOICES = {
     "runner.monitor": ("auc", "gauc", "logloss"),
     "hyper_parameters.optimizer.class": ("adam", "sgd", "adagrad"),

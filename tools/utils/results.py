@@ -15,8 +15,7 @@ from tools.utils.log import say
 
 NAMES = {"base": "base", "wide_deep": "Wide & Deep", "deepfm": "DeepFM", "pnn": "PNN", "din": "DIN", "dien": "DIEN", "bst": "BST"}
 # Of runner: what may differ between two seeds of one model. All else tells models apart.
-BESIDE = {"dataset", "data_dir", "name", "model_save_path", "infer_load_path", "resume", "overwrite", "seed", "infer_batch_size",
-          "print_interval", "save_interval", "visualdl", "use_gpu", "threads", "native", "cpu_tuning", "test"}
+BESIDE = {*settings.PLACE, *settings.MACHINE, "seed"}
 SCORES = "test-scores.npz"
 
 

@@ -8,10 +8,7 @@ from tools.utils import checkpoint
 from tools.utils import config as settings
 
 # What may differ: it changes no number of training, or only the last digits, as another machine would. All else counts.
-FREE = {f"runner.{key}" for key in (
-    "dataset", "data_dir", "name", "model_save_path", "infer_load_path", "resume", "overwrite", "epochs", "early_stop",
-    "infer_batch_size", "print_interval", "save_interval", "skip_bad_batches", "visualdl", "use_gpu", "threads", "native",
-    "cpu_tuning")}
+FREE = {f"runner.{key}" for key in (*settings.PLACE, *settings.MACHINE, "epochs", "early_stop")}
 
 
 def settings_that_count(config, schema):

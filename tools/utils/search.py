@@ -25,8 +25,6 @@ from tools.utils import child, space
 from tools.utils import config as settings
 from tools.utils.log import say
 
-PLACE = ("name", "model_save_path", "infer_load_path", "resume", "overwrite", "test", "data_dir")  # where, not what
-MACHINE = ("print_interval", "save_interval", "skip_bad_batches", "visualdl", "use_gpu", "threads", "native", "cpu_tuning")
 
 
 class Search:
@@ -49,7 +47,7 @@ class Search:
         self.dataset = Schema.load(data).name
         with open(os.path.join(data, "schema.yaml"), "rb") as f:  # it lists every file's hash
             self.facts = {"data": hashlib.sha256(f.read()).hexdigest(), "seed": seed, "space": dimensions,
-                          "settings": _without(self.config, PLACE + ("dataset",))}
+                          "settings": _without(self.config, settings.PLACE)}
 
     def __enter__(self):
         self._check_folder()
@@ -179,7 +177,8 @@ class Search:
 
     def _best_yaml(self, command):
         config = settings.load(self.config_yaml, self._overrides(self.best().user_attrs["settings"]))
-        kept = settings.difference(*(_without(c, PLACE + MACHINE) for c in (config, _default(config["model"]))))
+        beside = [k for k in settings.PLACE + settings.MACHINE if k != "dataset"]
+        kept = settings.difference(*(_without(c, beside) for c in (config, _default(config["model"]))))
         start, best = self.finished()[0], self.best()
         started = "failed" if start.value is None else f"{start.value:.6f}"
         return (f"# Trial {best.user_attrs['number']} of {len(self.finished())} on {self.dataset}: "
@@ -189,7 +188,7 @@ class Search:
     def _train_command(self):
         """What trains with the best trial's settings: best.yaml, and what it leaves out of the place and of the machine."""
         ours, default = self.config["runner"], _default(self.config["model"])["runner"]
-        names = [k for k in ("data_dir", "model_save_path", *MACHINE) if ours[k] != default[k]]
+        names = [k for k in ("data_dir", "model_save_path", *settings.MACHINE) if ours[k] != default[k]]
         left_out = [f"runner.{k}={space.text(ours[k])}" for k in names]
         name = f"runner.name={os.path.basename(os.path.normpath(self.out))}-tuned"
         return shlex.join(["python", "tools/trainer.py", "-m", self._path("best.yaml"), "-o", *left_out, name])
