@@ -382,7 +382,7 @@ def test_for_real_killed_and_gone_on_with_without_reading_test(tmp_path):
     with open(tmp_path / "err", "w") as f:
         search = subprocess.Popen([sys.executable, os.path.join(ROOT, "tools", "tune.py"), *arguments, "--trials", "3"],
                                   cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=f)
-    until = time.time() + 120
+    until = time.time() + 240
     folder = tmp_path / "output" / "tune" / "bst" / "clicks"
     while not (folder / "bst" / "trial-0001.err").exists():
         assert time.time() < until and search.poll() is None, (tmp_path / "err").read_text()
