@@ -26,7 +26,6 @@ from tools.utils import config as settings
 from tools.utils.log import say
 
 
-
 class Search:
     """One search in the folder `out`. Use it as a context: meanwhile no other process may search there.
 
