@@ -57,7 +57,9 @@ def load(path, net, model, optimizer=None):
     for name, tensor in own.items():
         tensor.set_value(weights[name])
     if optimizer is not None:
-        _set_moments(net, optimizer, {k[10:]: v for k, v in arrays.items() if k.startswith("optimizer/")})
+        moments = {k[10:]: v for k, v in arrays.items() if k.startswith("optimizer/")}
+        if moments:  # Paddle 2.6 has none before the first step; those that the optimiser starts with stay
+            _set_moments(net, optimizer, moments)
     return state
 
 
