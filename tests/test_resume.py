@@ -4,6 +4,7 @@ Kills are real SIGKILLs of real trainer processes: forks of one process that has
 import alone takes seconds. tests/test_training.py has the settings one by one, with a run broken off in the test's process.
 """
 import glob
+import json
 import os
 import random
 import shutil
@@ -263,6 +264,19 @@ def test_a_best_checkpoint_ahead_of_the_run_is_not_reported_as_its_own(tmp_path,
         ran(tiny, tmp_path / "cut", "runner.epochs=1", "runner.resume=true")
     again, _, _ = ran(tiny, tmp_path / "cut", "runner.epochs=2", "runner.resume=true")
     assert again["test"] == result["test"]
+
+
+def test_a_kill_before_the_result_is_written_leaves_no_older_one(tmp_path, tiny):
+    """One of fewer epochs, which the run had ended with before."""
+    _, out, _ = ran(tiny, tmp_path, "runner.epochs=1")
+    path = os.path.join(out, "result.json")
+    shutil.copy(path, tmp_path)
+    ran(tiny, tmp_path, "runner.epochs=2", "runner.resume=true")
+    shutil.copy(tmp_path / "result.json", path)  # as if it had not come to that
+    ran(tiny, tmp_path, "runner.epochs=2", "runner.resume=true")
+    with open(path, encoding="utf-8") as f:
+        result = json.load(f)
+    assert result["epochs"] == 2 and result["samples_per_second"] > 0
 
 
 # ---------------------------------------------------------------------------------------------------- other settings

@@ -39,16 +39,16 @@ def run(parser, work):
         if isinstance(e, MemoryError):
             _stop("error: out of memory; try a smaller batch, a shorter history_cap or fewer rows", 1)
         raise
-    result = _plain({**result, "seconds": round(time.time() - started, 2)})
+    result = plain({**result, "seconds": round(time.time() - started, 2)})
     print(json.dumps(result, allow_nan=False), file=stdout, flush=True)
 
 
-def _plain(value):
+def plain(value):
     """The result with None for numbers that are none: JSON knows neither NaN nor infinity."""
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from datasets.atomic import remove_stale, whole_file
 from datasets.reader import Reader
 from datasets.schema import InputError, Schema
-from tools.utils import bad_numbers, checkpoint, environment, resume, run
+from tools.utils import bad_numbers, checkpoint, cli, environment, resume, run
 from tools.utils import config as settings
 from tools.utils.log import log_to, say
 from tools.utils.metrics import auc
@@ -74,15 +74,20 @@ def train(config, data):
               "rows": {k: n.rows for k, n in readers.items()}, **result, "skipped_batches": state["skipped_batches"],
               "samples_per_second": round(float(np.median(later))) if later else None, "threads": environment.threads(),
               **({"best_possible": schema.best} if schema.best else {}), **({"note": schema.note} if schema.note else {})}
-    _keep(os.path.join(out, "result.json"), result, trained=bool(speeds))
+    _keep(os.path.join(out, "result.json"), result)
     return result
 
 
-def _keep(path, result, trained):
-    """Write the result into the run; one that is there keeps its speed where nothing was left to train."""
-    if trained or not os.path.exists(path):
-        with whole_file(path) as made, open(made, "w", encoding="utf-8") as f:
-            json.dump(result, f, indent=1)
+def _keep(path, result):
+    """Write the result into the run, with the speed of the one that is there if nothing was left to train.
+
+    It is always written: the one that is there may be of fewer epochs, from before a kill.
+    """
+    if result["samples_per_second"] is None and os.path.exists(path):
+        with open(path, encoding="utf-8") as f:
+            result = {**result, "samples_per_second": json.load(f)["samples_per_second"]}
+    with whole_file(path) as made, open(made, "w", encoding="utf-8") as f:
+        json.dump(cli.plain(result), f, indent=1, allow_nan=False)
 
 
 def _finished(state, r):
