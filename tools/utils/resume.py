@@ -11,7 +11,7 @@ from tools.utils import config as settings
 FREE = {f"runner.{key}" for key in (
     "dataset", "data_dir", "name", "model_save_path", "infer_load_path", "resume", "overwrite", "epochs", "early_stop",
     "infer_batch_size", "print_interval", "save_interval", "skip_bad_batches", "visualdl", "use_gpu", "threads", "native",
-    "cpu_tuning")}
+    "shard_tables", "cpu_tuning")}
 
 
 def settings_that_count(config, schema):
