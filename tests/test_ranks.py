@@ -25,6 +25,7 @@ import hashlib, json, os, sys
 sys.path[:0] = [sys.argv[1], os.path.join(sys.argv[1], "tests")]
 import numpy as np, paddle
 from helpers import settings_of
+from datasets.schema import InputError
 import tools.utils.training as training
 from tools.utils import checkpoint, run
 jobs, ports = json.load(open(sys.argv[2])), sys.argv[3].split(",")
@@ -46,7 +47,10 @@ status = 1
 try:
     for job in jobs:
         config = settings_of(job["model"], *job["overrides"])
-        result = training.train(config, config["runner"]["data_dir"])
+        try:
+            result = training.train(config, config["runner"]["data_dir"])
+        except InputError as e:
+            result = {"error": str(e)}
         digest = hashlib.sha256(b"".join(v.numpy().tobytes() for v in nets[-1].state_dict().values())).hexdigest()
         json.dump([result, digest], open(f"{sys.argv[2]}.{job['name']}.{rank}", "w"))
     status = 0
@@ -152,6 +156,9 @@ def together(data, tmp_path_factory):
     more = overrides_of(data, where / "spread on", "din", "runner.epochs=1", "hyper_parameters.item_bias=true")
     train(settings_of("din", *more), data)
     jobs += [("spread on", "din", [*more, "runner.epochs=2", "runner.resume=true", "runner.shard_tables=10"])]
+    bad = ["hyper_parameters.optimizer.learning_rate=1e30", "runner.shard_tables=10"]  # the second step reads weights of 1e30
+    jobs += [("bad", "din", overrides_of(data, where / "bad", "din", *bad)),
+             ("skipped", "din", overrides_of(data, where / "skipped", "din", *bad, "runner.skip_bad_batches=99"))]
     jobs += [("handed on", "din", [*handed, "runner.epochs=2", "runner.resume=true"])]
     return train_together(2, jobs, where), where
 
@@ -232,6 +239,16 @@ def test_two_processes_go_on_to_the_same_bits(together):
     (a_lines, a), (b_lines, b) = files(results["whole"][0][0]), files(results["resumed"][0][0])
     assert a_lines == b_lines and len(a_lines) == 3
     assert all(np.array_equal(a[k], b[k]) for k in a if k != "state")
+
+
+def test_bad_numbers_end_or_skip_a_batch_in_all_processes(together):
+    """And leave them in step: the jobs after these two are the same processes'."""
+    results, where = together
+    (first, _), (second, _) = results["bad"]
+    assert first == second and first["error"].startswith("the loss is nan at step 2 (epoch 1, batch 2), ")
+    (first, _), (second, _) = results["skipped"]
+    assert first == second and "the model's scores are not finite" in first["error"]
+    assert _text(str(where / "skipped" / "din" / "tiny" / "log.txt")).count("skipped a batch: the loss is nan at step ") == 7
 
 
 def test_masks_of_dropout_differ_between_processes(monkeypatch):

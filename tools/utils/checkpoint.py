@@ -52,7 +52,7 @@ def _arrays(net, state, optimizer):
 def _write(path, arrays):
     first = next(arrays)  # nothing is touched where a weight is not finite
     with whole_file(path) as made, zipfile.ZipFile(made, "w") as z:
-        for name, array in itertools.chain([first], arrays):  # as np.savez does, which on NumPy 1 leaves a mess when the disk is full
+        for name, array in itertools.chain([first], arrays):  # as np.savez, which on NumPy 1 leaves a mess on a full disk
             with z.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as f:
                 np.lib.format.write_array(f, np.asanyarray(array), allow_pickle=False)
 
