@@ -108,7 +108,8 @@ class Reader:
         shuffle: a new order every epoch, from `seed` and the epoch's number alone; else file order.
         bucket_batches: sort windows of this many batches by history length before they are cut into batches (then
             shuffle the batches), so that little is padded; 0 = do not. No row is dropped or repeated.
-        rank, ranks: this process takes rows rank, rank + ranks, … of every batch.
+        rank, ranks: this process takes rows rank, rank + ranks, … of every batch, padded like the whole batch and with the
+            negatives that the whole batch gives them. A last batch of fewer rows than there are ranks goes to each whole.
         times: also give history_time and target_time.
         negatives: uniform or popularity: also give negatives (datasets/negatives.py), drawn from `seed`, the epoch's
             and the batch's number alone.
@@ -206,23 +207,26 @@ class Reader:
         """Yield the batches of one epoch, from `start_batch` on."""
         order = self.order(epoch)
         for b in range(start_batch, self.batches):
-            rng = np.random.default_rng([self.seed, epoch, b, self.rank]) if self.negatives else None
-            yield self.batch(order[b * self.batch_size:(b + 1) * self.batch_size][self.rank::self.ranks], rng)
+            rows = order[b * self.batch_size:(b + 1) * self.batch_size]
+            rng = np.random.default_rng([self.seed, epoch, b, 0]) if self.negatives else None
+            yield self.batch(rows, rng, slice(self.rank, None, self.ranks) if len(rows) >= self.ranks else slice(None))
 
-    def batch(self, rows, rng=None):
-        """The padded batch of the given rows of the split; no Python loop over them. With `rng` also its negatives."""
+    def batch(self, rows, rng=None, part=slice(None)):
+        """The padded batch of the given rows of the split; no Python loop over them. With `rng` also its negatives. Of the
+        whole, `part` is given."""
         length = self.length[rows].astype(np.int64)
         width = max(1, int(length.max(initial=0)))
-        first = self.offsets[self.sequence[rows]] + self.end[rows] - length          # [B]
         step = np.arange(width)
         real = step < length[:, None]                                                # [B, T]
+        negative = self.negatives(self.sequence[rows], real, rng)[part] if rng is not None else None
+        rows, length, real = rows[part], length[part], real[part]
+        first = self.offsets[self.sequence[rows]] + self.end[rows] - length          # [B]
         at = np.where(real, first[:, None] + step, 0)
         if len(self.event_item):
             history = np.where(real, self.event_item[at], 0)
         else:
             history = np.zeros(real.shape, np.int32)
         target, user = self.item[rows], self.user[rows]
-        negative = self.negatives(self.sequence[rows], real, rng) if rng is not None else None
         out = {}
         for f in self.schema.item_fields:
             column = self.items.fields[f.name]

@@ -7,7 +7,9 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 
+from datasets.schema import InputError
 from models.layers import MiniBatchAwareRegularization
+from tools.utils import ranks
 from tools.utils.metrics import click_metrics
 
 
@@ -43,6 +45,9 @@ class ClickModel:
     def create_optimizer(self, net, config):
         """Adam (lazy where tables are sparse: moments of rows that do not occur stay), SGD or Adagrad."""
         h, o = config["hyper_parameters"], config["hyper_parameters"]["optimizer"]
+        if o["clip_norm"] and config["runner"]["shard_tables"] and ranks.ranks() > 1:
+            raise InputError("clip_norm needs the norm of the whole gradient, which no process has with runner.shard_tables; "
+                             "leave out one of them")
         clip = paddle.nn.ClipGradByGlobalNorm(o["clip_norm"]) if o["clip_norm"] else None
         common = dict(learning_rate=o["learning_rate"], parameters=net.parameters(), grad_clip=clip)
         if o["class"] == "adam":
@@ -57,13 +62,20 @@ class ClickModel:
         return {k: paddle.to_tensor(v) for k, v in batch.items() if k != "user"}
 
     def train_forward(self, net, feeds, regularization=None):
-        """Returns the loss to minimise, the logits [B], and the loss's parts by name (scalars, for the log)."""
+        """Returns the loss to minimise, the logits [B], and the loss's parts by name (scalars, for the log).
+
+        Of several processes each has its part of these, and their sum is that of the whole batch.
+        """
         logit = net(feeds)
-        target = F.binary_cross_entropy_with_logits(logit, feeds["label"])
+        target = self.click_loss(logit, feeds["label"])
         if regularization is None:
             return target, logit, {"loss": target}
         penalty = regularization(net.embeddings, feeds)
         return target + penalty, logit, {"loss": target, "regularization": penalty}
+
+    def click_loss(self, logit, label):
+        """Mean log loss of the batch; this process's part of it."""
+        return ranks.part(F.binary_cross_entropy_with_logits(logit, label), len(label))
 
     def infer_forward(self, net, feeds):
         """Click probabilities, [B]."""

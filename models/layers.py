@@ -8,8 +8,15 @@ import paddle.nn.functional as F
 
 from models import native
 from models.native import positions
+from models.sharded import ShardedEmbedding
+from tools.utils import ranks
 
 PADDING = 0
+
+
+def table(rows, width, **kw):
+    """An `nn.Embedding`; spread over the processes where `runner.shard_tables` asks for it."""
+    return (ShardedEmbedding if ranks.sharded(rows) else nn.Embedding)(rows, width, **kw)
 
 
 class FieldEmbeddings(nn.Layer):
@@ -35,8 +42,7 @@ class FieldEmbeddings(nn.Layer):
         super().__init__()
         self.names = {of: [f.name for f in fields if f.of == of] for of in ("item", "user", "context")}
         self.tables = nn.LayerDict({
-            f.name: nn.Embedding(f.size, width, padding_idx=PADDING, sparse=sparse,
-                                 weight_attr=nn.initializer.Normal(0.0, std))
+            f.name: table(f.size, width, padding_idx=PADDING, sparse=sparse, weight_attr=nn.initializer.Normal(0.0, std))
             for f in fields})
         self.item_width = width * len(self.names["item"])
         self.side_width = width * (len(self.names["user"]) + len(self.names["context"]))
@@ -100,7 +106,8 @@ def masked_softmax(score, mask):
 class Dice(nn.Layer):
     """f(s) = p·s + (1 − p)·α·s with p = σ((s − E[s]) / √(Var[s] + ε)), one channel at a time (DIN, section 5.3).
 
-    In training E and Var are those of the batch, over the real positions only; evaluation uses their running means.
+    In training E and Var are those of the batch, of all processes together, over the real positions only; evaluation uses
+    their running means.
 
     Args:
         channels: size of the last axis.  momentum: weight of the old running value.  epsilon: ε.
@@ -128,13 +135,13 @@ class Dice(nn.Layer):
         flat = s.reshape([-1, s.shape[-1]])                                # [N, C]
         step = 1 - self.momentum
         if mask is None:
-            weight = paddle.full([1, flat.shape[0]], 1.0 / flat.shape[0])  # [1, N]
+            weight = paddle.full([1, flat.shape[0]], ranks.part(1.0 / flat.shape[0], flat.shape[0]))  # [1, N]
         else:
-            real = mask.sum()
+            real = ranks.total(mask.sum())
             weight = mask.reshape([1, -1]) / paddle.clip(real, min=1.0)
             step = step * paddle.clip(real, max=1.0)                       # 0 where no position is real
-        mean = paddle.matmul(weight, flat)                                 # [1, C]
-        variance = paddle.matmul(weight, paddle.square(flat - mean))       # [1, C]
+        mean = ranks.total(paddle.matmul(weight, flat))                    # [1, C]
+        variance = ranks.total(paddle.matmul(weight, paddle.square(flat - mean)))  # [1, C]
         mean, variance = mean.squeeze(0), variance.squeeze(0)
         with paddle.no_grad():
             self.mean.set_value(self.mean + step * (mean - self.mean))
@@ -201,8 +208,7 @@ class Tower(nn.Layer):
     def __init__(self, in_features, hidden, activation, dropout=0.0, items=0, sparse=True):
         super().__init__()
         self.mlp = MLP(in_features, hidden, activation, dropout)
-        self.item_bias = (nn.Embedding(items, 1, sparse=sparse, weight_attr=nn.initializer.Constant(0.0))
-                          if items else None)
+        self.item_bias = table(items, 1, sparse=sparse, weight_attr=nn.initializer.Constant(0.0)) if items else None
 
     def forward(self, parts, target_item):
         """parts: list of [B, *] or None; target_item: [B]. Returns logits [B]."""
@@ -215,7 +221,8 @@ class Tower(nn.Layer):
 class MiniBatchAwareRegularization(nn.Layer):
     """λ/2 · Σ_j ‖w_j‖² / n_j over the table rows j that occur in the batch (DIN, section 5.2).
 
-    Its gradient decays each such row by λ·w_j/n_j; rows that do not occur, and the padding row, stay untouched.
+    Its gradient decays each such row by λ·w_j/n_j; rows that do not occur, and the padding row, stay untouched. A row that
+    several processes meet counts at the first of them.
 
     Args:
         counts: {field: [rows] occurrences in train}; 0 counts as 1.  strength: λ.
@@ -235,5 +242,8 @@ class MiniBatchAwareRegularization(nn.Layer):
             rows = paddle.unique(ids)
             rows = rows[rows != PADDING]
             w = embeddings.tables[name](rows)                              # [R, width]
-            total = total + (paddle.square(w).sum(-1) * paddle.gather(inverse, rows)).sum()
+            decay = paddle.gather(inverse, rows)                           # [R]
+            if ranks.ranks() > 1:
+                decay = decay * ranks.first(rows)
+            total = total + (paddle.square(w).sum(-1) * decay).sum()
         return 0.5 * self.strength * total

@@ -11,7 +11,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from tools.utils import cli, environment, run
+from tools.utils import cli, environment, ranks, run
 from tools.utils.log import say
 
 
@@ -25,7 +25,8 @@ def work(args):
     model, reader, score, state = score_checkpoint(config, data, path, args.split)
     metrics = model.create_metrics()(reader.user, reader.label, score)
     out = args.out or os.path.join(run.directory(config), "predictions.parquet")
-    write_predictions(out, reader, data, score)
+    if not ranks.rank():
+        write_predictions(out, reader, data, score)
     say(f"{args.split} {format_metrics(metrics)}")
     if reader.schema.note:
         say(reader.schema.note)

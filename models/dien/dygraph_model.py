@@ -1,6 +1,4 @@
 """Binds the DIEN net to the tools: the loss is L_target + α·L_aux (DIEN, "Interest Extractor Layer")."""
-import paddle.nn.functional as F
-
 from models.dien.net import DIEN
 from models.dygraph import ClickModel
 
@@ -17,7 +15,7 @@ class DygraphModel(ClickModel):
 
     def train_forward(self, net, feeds, regularization=None):
         logit, auxiliary = net.forward_train(feeds)
-        target = F.binary_cross_entropy_with_logits(logit, feeds["label"])
+        target = self.click_loss(logit, feeds["label"])
         total, parts = target, {"loss": target}
         if auxiliary is not None:
             total, parts["auxiliary"] = total + self.alpha * auxiliary, auxiliary

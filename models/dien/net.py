@@ -16,6 +16,7 @@ from models.din.net import LocalActivationUnit
 from models.layers import FieldEmbeddings, Tower, bias_rows, history_length, history_mask, masked_softmax, sum_pooling
 from models.native import positions
 from models.native.recurrence import recurrence
+from tools.utils import ranks
 
 EVOLUTIONS = ("augru", "agru", "aigru", "gru_attention")
 ATTENTIONS, AUXILIARIES = ("bilinear", "mlp"), ("none", "inner", "mlp")
@@ -81,15 +82,16 @@ class AuxiliaryLoss(nn.Layer):
             self.of_state = nn.Linear(hidden, width, bias_attr=False) if hidden != width else nn.Identity()
 
     def forward(self, states, history, negative, mask):
-        """states [B, T, H], history and negative [B, T, D], mask [B, T]: 0 where e_t or ê_t is missing. Returns a scalar."""
+        """states [B, T, H], history and negative [B, T, D], mask [B, T]: 0 where e_t or ê_t is missing. Returns a scalar;
+        of several processes each its part of the mean over all their positions."""
         if history.shape[1] < 2:
             return paddle.zeros([], history.dtype)
         if self.kind == "inner" and native.available("positions", states):
             total = positions.auxiliary_loss(self.of_state(states), history, negative, mask)
-            return total / paddle.clip(mask[:, 1:].sum(), min=1.0)
+            return total / paddle.clip(ranks.total(mask[:, 1:].sum()), min=1.0)
         h, valid = self.of_state(states[:, :-1]), mask[:, 1:]
         loss = F.softplus(-self.score(h, history[:, 1:])) + F.softplus(self.score(h, negative[:, 1:]))  # [B, T − 1]
-        return (loss * valid).sum() / paddle.clip(valid.sum(), min=1.0)
+        return (loss * valid).sum() / paddle.clip(ranks.total(valid.sum()), min=1.0)
 
     def score(self, h, e):
         """[B, T, D] and [B, T, D] → logits [B, T]."""

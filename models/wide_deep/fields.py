@@ -5,7 +5,7 @@ Shapes: B rows, T history positions, F fields of the interaction, E columns of a
 import paddle
 import paddle.nn as nn
 
-from models.layers import PADDING, FieldEmbeddings, history_mask, sum_pooling
+from models.layers import PADDING, FieldEmbeddings, history_mask, sum_pooling, table
 
 
 class PooledFields(FieldEmbeddings):
@@ -80,4 +80,4 @@ class LinearTerms(nn.Layer):
 
 def scalars(rows, sparse):
     """A table of one weight a row, all 0 at the start."""
-    return nn.Embedding(rows, 1, padding_idx=PADDING, sparse=sparse, weight_attr=nn.initializer.Constant(0.0))
+    return table(rows, 1, padding_idx=PADDING, sparse=sparse, weight_attr=nn.initializer.Constant(0.0))

@@ -7,6 +7,7 @@ import paddle
 
 from datasets.reader import read_parquet
 from datasets.schema import InputError
+from tools.utils import ranks
 
 SHOWN = 3  # rows, or parameters, that a message names
 
@@ -25,16 +26,18 @@ def check_loss(parts):
 def check_gradients(net, parameters):
     """Raise BadNumbers unless every gradient is finite. `parameters`: those of `net`, as a list.
 
-    One sum over all of them: what is not finite stays so in a sum. Sparse gradients are the rows that occur.
+    One sum over all of them: what is not finite stays so in a sum. Sparse gradients are the rows that occur. Several processes
+    come to one answer, though each may hold other rows of a table.
     """
     with paddle.no_grad():
         gradients = [(p, _values(p.grad)) for p in parameters if p.grad is not None]
-        if math.isfinite(paddle.add_n([paddle.sum(g) for _, g in gradients]).item()):
+        if math.isfinite(ranks.totals({"sum": paddle.add_n([paddle.sum(g) for _, g in gradients]).item()})["sum"]):
             return
     names = {id(p): name for name, p in net.named_parameters()}
     bad = [names[id(p)] for p, g in gradients if not np.isfinite(g.numpy()).all()]
-    if bad:  # else all are finite, and it was their sum that overflowed
-        raise BadNumbers(f"the loss is finite, but not the gradient of {_list(bad, 'parameters')}")
+    if ranks.totals({"bad": len(bad)})["bad"]:  # else all are finite, and it was their sum that overflowed
+        raise BadNumbers("the loss is finite, but not the gradient of "
+                         + (_list(bad, "parameters") if bad else "another process's part of a table"))
 
 
 def _values(gradient):

@@ -3,6 +3,7 @@
 Arrays `weights/<parameter>`, `optimizer/<parameter>/<moment>` and `state`, a JSON text as bytes. NumPy reads
 it with pickling forbidden, so a stranger's checkpoint can hold wrong numbers but no code.
 """
+import itertools
 import json
 import os
 import zipfile
@@ -13,25 +14,52 @@ import paddle
 
 from datasets.atomic import whole_file
 from datasets.schema import InputError
+from models.sharded import ShardedEmbedding
+from tools.utils import ranks
 
 
 def save(path, net, state, optimizer=None):
     """Write the weights (buffers too), `state` (JSON-able) and, if given, the optimiser's moments.
 
+    Of several processes the first one writes, and the others wait for it; tables that are spread over them come out whole.
+
     Raises:
         InputError: a weight is not finite; the checkpoint written before stays.
     """
-    arrays = {f"weights/{k}": v.numpy() for k, v in net.state_dict().items()}
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
+    arrays = _arrays(net, state, optimizer)
+    if ranks.rank():
+        for _ in arrays:
+            pass
+    else:
+        _write(path, arrays)
+    ranks.wait()
+
+
+def _arrays(net, state, optimizer):
+    """Name and array, one after the other: of a spread table only one is whole at a time, and at rank 0 alone."""
+    spread = _spread(net)
+    for name, tensor in net.state_dict().items():
+        if not np.isfinite(tensor.numpy()).all():
             raise InputError(f"{name} is not finite after the last step; try a smaller learning rate or clip_norm")
-    if optimizer is not None:
-        arrays.update({f"optimizer/{k}": v.numpy() for k, v in _moments(net, optimizer).items()})
-    arrays["state"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
+    for name, tensor in net.state_dict().items():
+        yield f"weights/{name}", ranks.whole(tensor.numpy(), spread[name]) if name in spread else tensor.numpy()
+    for name, tensor in (_moments(net, optimizer) if optimizer is not None else {}).items():
+        rows = spread.get(name.rpartition("/")[0])
+        yield f"optimizer/{name}", ranks.whole(tensor.numpy(), rows) if rows and tensor.ndim == 2 else tensor.numpy()
+    yield "state", np.frombuffer(json.dumps(state).encode(), np.uint8)
+
+
+def _write(path, arrays):
+    first = next(arrays)  # nothing is touched where a weight is not finite
     with whole_file(path) as made, zipfile.ZipFile(made, "w") as z:
-        for name, array in arrays.items():  # as np.savez does, which on NumPy 1 leaves a mess when the disk is full
+        for name, array in itertools.chain([first], arrays):  # as np.savez, which on NumPy 1 leaves a mess on a full disk
             with z.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as f:
                 np.lib.format.write_array(f, np.asanyarray(array), allow_pickle=False)
+
+
+def _spread(net):
+    """{name: rows of the whole table} of the tables that the processes share out."""
+    return {f"{name}.weight": layer.rows for name, layer in net.named_sublayers() if isinstance(layer, ShardedEmbedding)}
 
 
 def load(path, net, model, optimizer=None):
@@ -40,7 +68,13 @@ def load(path, net, model, optimizer=None):
     Raises:
         InputError: no such file, not a checkpoint, one of another model, or of other sizes.
     """
-    arrays = read(path)
+    spread = _spread(net)
+
+    def part(name, array):
+        rows = spread.get(name.removeprefix("weights/"), spread.get(name.removeprefix("optimizer/").rpartition("/")[0]))
+        return ranks.own(array) if rows and array.shape[:1] == (rows,) else array
+
+    arrays = read(path, part)
     state = arrays.pop("state")
     if state.get("model") != model:
         raise InputError(f"{path} is a checkpoint of model {state.get('model')}, not of {model}")
@@ -63,15 +97,15 @@ def load(path, net, model, optimizer=None):
     return state
 
 
-def read(path):
-    """All arrays of a checkpoint file, {name: array}, and its `state` as a dict."""
+def read(path, part=lambda name, array: array):
+    """All arrays of a checkpoint file, {name: part(name, array)}, and its `state` as a dict."""
     if not os.path.isfile(path):
         raise InputError(f"no checkpoint at {path}; train first with tools/trainer.py")
     try:
         with zipfile.ZipFile(path):  # np.load alone would take a lone array, too
             pass
         with np.load(path, allow_pickle=False) as f:
-            arrays = {k: f[k] for k in f.files}
+            arrays = {k: part(k, f[k]) for k in f.files}
         arrays["state"] = json.loads(bytes(arrays["state"]).decode())
         if not isinstance(arrays["state"], dict) or "epoch" not in arrays["state"]:
             raise ValueError("its state names no epoch")

@@ -7,6 +7,7 @@ import sys
 import time
 
 from datasets.schema import InputError
+from tools.utils import ranks
 from tools.utils.log import say
 
 
@@ -40,7 +41,8 @@ def run(parser, work):
             _stop("error: out of memory; try a smaller batch, a shorter history_cap or fewer rows", 1)
         raise
     result = plain({**result, "seconds": round(time.time() - started, 2)})
-    print(json.dumps(result, allow_nan=False), file=stdout, flush=True)
+    if not ranks.rank():
+        print(json.dumps(result, allow_nan=False), file=stdout, flush=True)
 
 
 def plain(value):
@@ -61,5 +63,7 @@ def _reserve_stdout():
 
 
 def _stop(message, status):
+    if ranks.rank():  # what rank 0 says is on the terminal, this is in the process's own log
+        print(f"rank {ranks.rank()}: {message}", file=sys.stderr)
     say(message)
     sys.exit(status)

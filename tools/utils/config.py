@@ -23,7 +23,7 @@ DEFAULT = os.path.join(ROOT, "configs", "default.yaml")
 # Of runner: what says where a run is and what of it, and what moves the last digits at most, as another machine would.
 PLACE = ("dataset", "data_dir", "name", "model_save_path", "infer_load_path", "resume", "overwrite", "test")
 MACHINE = ("infer_batch_size", "print_interval", "save_interval", "skip_bad_batches", "visualdl", "use_gpu", "threads", "native",
-           "cpu_tuning")
+           "shard_tables", "cpu_tuning")
 
 CHOICES = {
     "runner.monitor": ("auc", "gauc", "logloss"),
@@ -41,6 +41,7 @@ LEAST = {  # smallest value allowed, for lists of each element
     "runner.epochs": 1, "runner.train_batch_size": 1, "runner.infer_batch_size": 1, "runner.print_interval": 1,
     "runner.history_cap": 1, "runner.bucket_batches": 0, "runner.save_interval": 0, "runner.early_stop": 0,
     "runner.skip_bad_batches": 0, "runner.threads": 0, "runner.seed": 0,
+    "runner.shard_tables": 0,
     "hyper_parameters.embedding_size": 1, "hyper_parameters.tower": 1, "hyper_parameters.attention_units": 1,
     "hyper_parameters.optimizer.clip_norm": 0, "hyper_parameters.schedule.warmup_steps": 0,
     "hyper_parameters.schedule.gamma": 0, "hyper_parameters.plateau.patience": 0,

@@ -13,6 +13,7 @@ import signal
 import sys
 import warnings
 
+from tools.utils import ranks
 from tools.utils.log import say
 
 
@@ -21,8 +22,8 @@ def set_up(config):
     runner = config["runner"]
     if "paddle" in sys.modules:
         return  # in a test or a notebook: too late to change anything
-    threads = runner["threads"] or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity")
-                                       else range(os.cpu_count() or 1))
+    cores = len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+    threads = runner["threads"] or max(1, cores // ranks.on_this_machine())
     wanted = {"OMP_NUM_THREADS": str(threads), "FLAGS_use_stride_kernel": "0"}
     if _amd():
         wanted["MKL_DEBUG_CPU_TYPE"] = "5"

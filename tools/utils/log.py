@@ -5,11 +5,16 @@ import time
 
 from tqdm import tqdm
 
+from tools.utils import ranks
+
 _files = []
 
 
 def say(text):
-    """Print a line on standard error without tearing a progress bar; copy it to the open log files."""
+    """Print a line on standard error without tearing a progress bar; copy it to the open log files. Of several processes
+    the first one speaks."""
+    if ranks.rank():
+        return
     tqdm.write(text, file=sys.stderr)
     for f in _files:
         f.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from datasets.atomic import whole_file
 from datasets.reader import Reader, read_parquet
 from datasets.schema import Schema
-from tools.utils import checkpoint, run
+from tools.utils import checkpoint, ranks, run
 
 
 def score_checkpoint(config, data, path, split):
@@ -25,17 +25,21 @@ def score_checkpoint(config, data, path, split):
 def predict(model, net, reader, what="evaluating"):
     """Click probabilities of every row of the reader's split, float32 [rows], in file order.
 
-    Rows are scored in order of history length, so that little is padded; no score depends on its batch mates.
+    Rows are scored in order of history length, so that little is padded; no score depends on its batch mates. Several
+    processes share the rows, and each gets all scores.
     """
-    score = np.empty(reader.rows, np.float32)
+    score = np.zeros(reader.rows, np.float32)
     order = np.argsort(reader.length, kind="stable")
     net.eval()
-    with paddle.no_grad(), tqdm(total=reader.rows, desc=what, unit=" samples", unit_scale=True, leave=False) as bar:
-        for lo in range(0, reader.rows, reader.batch_size):
-            rows = order[lo:lo + reader.batch_size]
-            score[rows] = model.infer_forward(net, model.create_feeds(reader.batch(rows))).numpy()
-            bar.update(len(rows))
-    return score
+    with paddle.no_grad(), tqdm(total=reader.rows, desc=what, unit=" samples", unit_scale=True, leave=False,
+                                disable=ranks.rank() > 0) as bar:
+        together = reader.batch_size * ranks.ranks()
+        for lo in range(0, reader.rows, together):
+            rows = order[lo:lo + together][ranks.rank()::ranks.ranks()]
+            some = rows if len(rows) else order[lo:lo + 1]  # the others may look up this one's rows of a table
+            score[rows] = model.infer_forward(net, model.create_feeds(reader.batch(some))).numpy()[:len(rows)]
+            bar.update(min(together, reader.rows - lo))
+    return ranks.merge(score)
 
 
 def write_predictions(path, reader, directory, score):

@@ -8,6 +8,7 @@ import os
 from datasets.atomic import remove_stale
 from datasets.schema import InputError
 from tools.utils import config as settings
+from tools.utils import ranks
 from tools.utils.log import say
 
 
@@ -49,13 +50,16 @@ def data_directory(config):
 
 
 def dataset(config):
-    """The prepared dataset's directory; the recipe's is prepared first where it is not there."""
+    """The prepared dataset's directory; the recipe's is prepared first where it is not there, by rank 0 alone."""
     runner, out = config["runner"], data_directory(config)
     if runner["data_dir"]:
         return out
     from tools.prepare import check_same, prepare
     recipe = _from_root(runner["dataset"])
-    remove_stale(os.path.realpath(out))  # of a preparation that was killed
+    if ranks.rank():
+        ranks.wait_for(out)
+    else:
+        remove_stale(os.path.realpath(out))  # of a preparation that was killed
     if os.path.isdir(out):
         check_same(out, recipe)
     else:
@@ -70,7 +74,9 @@ def bind(config):
     import paddle
     if config["runner"]["use_gpu"] and not paddle.device.is_compiled_with_cuda():
         raise InputError("runner.use_gpu=true needs paddlepaddle-gpu (requirements-gpu.txt); this Paddle has no CUDA")
-    paddle.set_device("gpu:0" if config["runner"]["use_gpu"] else "cpu")
+    paddle.set_device(f"gpu:{ranks.device()}" if config["runner"]["use_gpu"] else "cpu")
+    ranks.start(config["runner"]["use_gpu"])
+    ranks.shard_from(config["runner"]["shard_tables"])
     from models import native
     native.use(config["runner"]["native"])
     return model

@@ -12,7 +12,8 @@ from tqdm import tqdm
 from datasets.atomic import remove_stale, whole_file
 from datasets.reader import Reader
 from datasets.schema import InputError, Schema
-from tools.utils import bad_numbers, checkpoint, cli, environment, resume, run
+from models.sharded import ShardedEmbedding
+from tools.utils import bad_numbers, checkpoint, cli, environment, ranks, resume, run
 from tools.utils import config as settings
 from tools.utils.log import log_to, say
 from tools.utils.metrics import auc
@@ -20,7 +21,10 @@ from tools.utils.predict import predict
 
 
 def train(config, data):
-    """Train as `config` says on the prepared dataset `data`; returns the result as a dict."""
+    """Train as `config` says on the prepared dataset `data`; returns the result as a dict.
+
+    Of several processes (tools/utils/ranks.py) all come here; rank 0 writes the run.
+    """
     out, r = run.directory(config), config["runner"]
     _check_free(out, r)
     model = run.bind(config)
@@ -40,11 +44,13 @@ def train(config, data):
             + (": it is finished" if _finished(state, r) else ""))
     elif r["resume"]:
         say(f"{out} holds no run to go on with: it starts from the beginning")
-    _open_directory(out, r, latest, best)  # only now, so that wrong input leaves no trace and harms no older run
-    _truncate(os.path.join(out, "metrics.jsonl"), state["metrics_bytes"])
-    with whole_file(os.path.join(out, "config.yaml")) as made:
-        settings.save(config, made)
-    with log_to(os.path.join(out, "log.txt")), _Scalars(out, r["visualdl"]) as scalars:
+    if not ranks.rank():  # only now, so that wrong input leaves no trace and harms no older run
+        _open_directory(out, r, latest, best)
+        _truncate(os.path.join(out, "metrics.jsonl"), state["metrics_bytes"])
+        with whole_file(os.path.join(out, "config.yaml")) as made:
+            settings.save(config, made)
+    with log_to(os.devnull if ranks.rank() else os.path.join(out, "log.txt")), \
+            _Scalars(out, r["visualdl"] and not ranks.rank()) as scalars:
         say(f"{config['model']} on {schema.name} ({schema.protocol}): " + ", ".join(
             f"{k} {n.rows:,}" for k, n in readers.items()) + f" samples; {_parameters(net):,} parameters")
         if schema.note:
@@ -52,6 +58,9 @@ def train(config, data):
         if readers["train"].batches < 10:
             say(f"only {readers['train'].batches} steps an epoch: so small a log learns more with a smaller runner.train_batch_size "
                 f"(now {r['train_batch_size']})")
+        if ranks.ranks() > 1:
+            say(f"{ranks.ranks()} processes share every batch{_tables(net)}")
+        ranks.wait()  # reading the data takes one longer than another
         speeds = []
         while not _finished(state, r):
             speeds.append(_train_epoch(model, net, optimizer, regularization, readers["train"], config, state,
@@ -83,6 +92,8 @@ def _keep(path, result):
 
     It is always written: the one that is there may be of fewer epochs, from before a kill.
     """
+    if ranks.rank():
+        return
     if result["samples_per_second"] is None and os.path.exists(path):
         with open(path, encoding="utf-8") as f:
             result = {**result, "samples_per_second": json.load(f)["samples_per_second"]}
@@ -100,18 +111,20 @@ def _train_epoch(model, net, optimizer, regularization, reader, config, state, s
     net.train()
     started, rows, label, logit = time.perf_counter(), 0, [], []
     left = reader.rows - state["batch"] * r["train_batch_size"]
-    with tqdm(total=left, desc=f"epoch {state['epoch'] + 1}", unit=" samples", unit_scale=True, leave=False) as bar:
+    with tqdm(total=left, desc=f"epoch {state['epoch'] + 1}", unit=" samples", unit_scale=True, leave=False,
+              disable=ranks.rank() > 0) as bar:
         for batch in reader.epoch(state["epoch"], state["batch"]):
             state["learning_rate"] = _learning_rate(config, state, reader.batches)
             made = _step_or_skip(model, net, optimizer, regularization, reader, batch, config, state)
+            of_batch = min(r["train_batch_size"], left - rows)  # of which this process may have a part
             if made:
-                _add(state["loss"], made[1], len(batch["label"]))
+                _add(state["loss"], made[1], of_batch)
                 label.append(batch["label"])
                 logit.append(made[0])
             state["step"] += 1
             state["batch"] += 1
-            rows += len(batch["label"])
-            bar.update(len(batch["label"]))
+            rows += of_batch
+            bar.update(of_batch)
             if state["batch"] % r["print_interval"] == 0 and label:
                 _refresh(bar, state, label, logit)
             if r["save_interval"] and state["step"] % r["save_interval"] == 0:
@@ -132,9 +145,12 @@ def _step_or_skip(model, net, optimizer, regularization, reader, batch, config, 
         return train_step(model, net, optimizer, regularization, batch, state["learning_rate"], r["seed"], step)
     except bad_numbers.BadNumbers as e:
         optimizer.clear_grad()
-        bad = bad_numbers.culprits(model, net, regularization, batch, lambda: paddle.seed(_mix(r["seed"], step)))
-        what = (f"{e} at step {step + 1} (epoch {state['epoch'] + 1}, batch {state['batch'] + 1}), "
-                + bad_numbers.origin(reader, state["epoch"], state["batch"], bad))
+        what = f"{e} at step {step + 1} (epoch {state['epoch'] + 1}, batch {state['batch'] + 1}), "
+        if ranks.ranks() == 1:
+            bad = bad_numbers.culprits(model, net, regularization, batch, lambda: paddle.seed(_mix(r["seed"], step)))
+            what += bad_numbers.origin(reader, state["epoch"], state["batch"], bad)
+        else:  # the search would have each process compute what the others do not
+            what += "from rows that only a single process looks for: go on without paddle.distributed.launch to find them"
         if not may_skip:
             raise InputError(f"{what}; try a smaller learning rate or clip_norm, or, where the data are to blame, "
                              f"runner.skip_bad_batches (now {r['skip_bad_batches']})") from None
@@ -150,12 +166,13 @@ def train_step(model, net, optimizer, regularization, batch, learning_rate, seed
     Raises:
         BadNumbers: a part of the loss, or a gradient, is no number; nothing was updated.
     """
-    paddle.seed(_mix(seed, step))  # dropout of a step depends on its number alone, so that a resumed run draws the same
+    paddle.seed(_mix(seed, step))  # dropout depends on the number of step and rank alone: a resumed run draws the same
     optimizer.set_lr(learning_rate)
     loss, scores, parts = model.train_forward(net, model.create_feeds(batch), regularization)
-    parts = {name: float(value) for name, value in parts.items()}
+    parts = ranks.totals({name: float(value) for name, value in parts.items()})
     bad_numbers.check_loss(parts)
     loss.backward()
+    ranks.sync_gradients(net)
     bad_numbers.check_gradients(net, optimizer._parameter_list)
     optimizer.step()
     optimizer.clear_grad()
@@ -181,10 +198,11 @@ def _record(out, state, valid, config, speed, scalars):
     loss = {k: v / state["loss"]["rows"] for k, v in state["loss"].items() if k != "rows"}
     line = {"epoch": state["epoch"], "step": state["step"], "learning_rate": state["learning_rate"], "train": loss,
             "valid": valid, "skipped_batches": state["skipped_batches"]}
-    with open(os.path.join(out, "metrics.jsonl"), "a", encoding="utf-8") as f:
-        f.write(json.dumps(line, allow_nan=False) + "\n")
-        state["metrics_bytes"] = f.tell()
-        os.fsync(f.fileno())  # before a checkpoint that counts on it
+    if not ranks.rank():
+        with open(os.path.join(out, "metrics.jsonl"), "a", encoding="utf-8") as f:
+            f.write(json.dumps(line, allow_nan=False) + "\n")
+            state["metrics_bytes"] = f.tell()
+            os.fsync(f.fileno())  # before a checkpoint that counts on it
     say(f"epoch {state['epoch']:2d}  " + " ".join(f"{k} {v:.4f}" for k, v in loss.items())
         + (f"  valid {format_metrics(valid)}" if valid else "")
         + (f"  {state['skipped_batches']} batches skipped so far" if state["skipped_batches"] else "")
@@ -267,10 +285,13 @@ def _open_directory(out, r, latest, best):
 
 def _readers(config, data, model):
     r = config["runner"]
+    if r["train_batch_size"] < ranks.ranks():
+        raise InputError(f"runner.train_batch_size is {r['train_batch_size']}, for {ranks.ranks()} processes; "
+                         "it counts the rows of all of them together")
     times = model.needs_times(config, Schema.load(data))
     common = dict(history_cap=r["history_cap"], seed=r["seed"], times=times)
     train_reader = Reader(data, "train", r["train_batch_size"], shuffle=True, bucket_batches=r["bucket_batches"],
-                          negatives=model.needs_negatives(config), **common)
+                          negatives=model.needs_negatives(config), rank=ranks.rank(), ranks=ranks.ranks(), **common)
     others = [k for k in ("valid", "test") if k in train_reader.schema.rows and (k != "test" or r["test"])]
     return {"train": train_reader, **{k: Reader(data, k, r["infer_batch_size"], **common) for k in others}}
 
@@ -281,12 +302,22 @@ def _truncate(path, size):
         os.truncate(path, size)
 
 
+def _tables(net):
+    """How much of the tables this process holds, where they are spread."""
+    tables = [k for k in net.sublayers() if isinstance(k, paddle.nn.Embedding)]
+    if not any(isinstance(k, ShardedEmbedding) for k in tables):
+        return ""
+    own = sum(4 * k.weight.shape[0] * k.weight.shape[1] for k in tables)
+    whole = sum(4 * getattr(k, "rows", k.weight.shape[0]) * k.weight.shape[1] for k in tables)
+    return f"; each holds about {own:,} of {whole:,} bytes of tables, moments aside"
+
+
 def _parameters(net):
     return sum(int(np.prod(p.shape)) for p in net.parameters())
 
 
 def _mix(seed, step):
-    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+    return int(np.random.SeedSequence([seed, step] + [ranks.rank()] * (ranks.rank() > 0)).generate_state(1)[0])
 
 
 class _Scalars:
