@@ -8,6 +8,7 @@ import paddle
 import paddle.nn.functional as F
 
 from models.layers import MiniBatchAwareRegularization
+from tools.utils import memory
 from tools.utils.metrics import click_metrics
 
 
@@ -43,6 +44,8 @@ class ClickModel:
     def create_optimizer(self, net, config):
         """Adam (lazy where tables are sparse: moments of rows that do not occur stay), SGD or Adagrad."""
         h, o = config["hyper_parameters"], config["hyper_parameters"]["optimizer"]
+        moments = {"adam": 2, "adagrad": 1, "sgd": 0}[o["class"]]
+        memory.check(4 * moments * sum(p.size for p in net.parameters()), f"{o['class']}'s moments")
         clip = paddle.nn.ClipGradByGlobalNorm(o["clip_norm"]) if o["clip_norm"] else None
         common = dict(learning_rate=o["learning_rate"], parameters=net.parameters(), grad_clip=clip)
         if o["class"] == "adam":

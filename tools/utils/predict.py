@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from datasets.atomic import whole_file
 from datasets.reader import Reader, read_parquet
-from datasets.schema import Schema
+from datasets.schema import InputError, Schema
 from tools.utils import checkpoint, run
 
 
@@ -35,7 +35,15 @@ def predict(model, net, reader, what="evaluating"):
             rows = order[lo:lo + reader.batch_size]
             score[rows] = model.infer_forward(net, model.create_feeds(reader.batch(rows))).numpy()
             bar.update(len(rows))
+    check_finite(score)
     return score
+
+
+def check_finite(score):
+    """InputError where a score is no number: a figure or a ranking made of such would look like any other."""
+    if not np.isfinite(score).all():
+        raise InputError(f"{int((~np.isfinite(score)).sum()):,} of {len(score):,} scores are not finite; was training too fast "
+                         "(a smaller learning rate, or clip_norm), or is a dense value far outside what training saw?")
 
 
 def write_predictions(path, reader, directory, score):
