@@ -48,14 +48,14 @@ def read(table):
         if not (all(isinstance(row.get(k, ""), str) for k in ("label", "model", "tool")) and isinstance(row.get("set", []), list)):
             raise InputError(f"{path}: a row's label, model and tool are texts, `set` is a list, not {row}")
     labels = [row["label"] for row in content["rows"]]
-    if not labels:
-        raise InputError(f"{path}: it has no rows")
+    if not any("model" in row for row in content["rows"]):
+        raise InputError(f"{path}: it has no row with a model")
     if len(set(labels)) < len(labels):
         raise InputError(f"{path}: two rows have the same label")
     if content["baseline"] and content["baseline"] not in labels:
         raise InputError(f"{path}: baseline {content['baseline']} is not the label of a row")
     for pair in content["pairs"]:
-        if not isinstance(pair, list) or len(pair) != 2 or not set(pair) <= set(labels):
+        if not isinstance(pair, list) or len(pair) != 2 or not all(label in labels for label in pair):
             raise InputError(f"{path}: a pair is two labels of rows, not {pair}")
     return {"name": dataset_name(path), **content}
 
