@@ -397,6 +397,7 @@ def spoil_table(rng, path):
     """One or two columns of a Parquet or Arrow file: other values, another type, gaps, gone, double, renamed; or other rows."""
     arrow = path.endswith(".arrow")
     table = pa.ipc.open_file(path).read_all() if arrow else pq.read_table(path, partitioning=None)
+    table.validate(full=True)  # spoilt before, it could take this process down
     for _ in range(rng.randint(1, 2)):
         at = rng.randint(0, table.num_columns - 1)
         name, values, kind, way = table.column_names[at], table.column(at).to_pylist(), table.column(at).type, rng.randint(0, 9)
