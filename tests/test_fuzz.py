@@ -348,9 +348,9 @@ def npy(array):
 def test_checkpoints_that_would_fill_the_memory_are_refused(place, tmp_path):
     """A header that claims four terabytes; sixty megabytes of zeros in a few kilobytes; members that share their bytes."""
     weight = "weights/tower.mlp.out.weight"
-    for shape in ((2 ** 40,), (2 ** 62, 4), (2 ** 31, 2 ** 31)):
+    for shape in ((2 ** 20,), (2 ** 40,), (2 ** 62, 4), (2 ** 31, 2 ** 31)):
         path = made(place, tmp_path / "c.npz", **{weight: targets._header(shape) + b"\0" * 64})
-        refused("not as long as its header says|not a whole checkpoint", checkpoint.read, path)
+        refused("not as long as its header says", checkpoint.read, path)
     zeros = npy(np.zeros(15_000_000, np.float32))
     path = made(place, tmp_path / "z.npz", zipfile.ZIP_DEFLATED, **{weight: zeros})
     assert os.path.getsize(path) < len(zeros) // 20
