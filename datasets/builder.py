@@ -6,7 +6,6 @@ Example:
     >>> from datasets.builder import build                                     # doctest: +SKIP
     >>> build(log, "data/mine", protocol="every_prefix", name="mine")          # doctest: +SKIP
 """
-import hashlib
 import os
 
 import numpy as np
@@ -18,7 +17,7 @@ from tqdm import tqdm
 from datasets.atomic import remove_stale, whole_directory
 from datasets.protocols import LABELLED, PROTOCOLS, Events, Samples
 from datasets.reader import FARTHEST
-from datasets.schema import FIRST_ID, PADDING, SPLITS, UNKNOWN, Field, InputError, Schema
+from datasets.schema import FIRST_ID, LATEST, PADDING, SPLITS, UNKNOWN, Field, InputError, Schema, checksum
 from tools.utils.log import say
 from tools.utils.metrics import auc, group_auc
 
@@ -141,6 +140,8 @@ def _check(log):
         raise InputError("the log holds no events")
     if log.events.time.dtype.kind not in "iu":
         raise InputError(f"events.time holds {log.events.time.dtype} values, must be integers")
+    if not (-LATEST < log.events.time.min() and log.events.time.max() < LATEST):
+        raise InputError("events.time has values beyond ±2**62")
     for name, column, allowed in (("events", "label", [0, 1]), ("samples", "label", [0, 1]),
                                   ("samples", "split", list(SPLITS))):
         if frames[name] is not None and column in frames[name]:
@@ -156,7 +157,7 @@ def _check(log):
             raise InputError(f"a column may not be called {n!r}: the name is taken; rename it")
         if names.count(n) > 1:
             raise InputError(f"column {n!r} occurs in two of items, users and context; rename one")
-        if not isinstance(n, str) or not n or n.startswith(".") or "/" in n or "\\" in n:
+        if not isinstance(n, str) or not n or n.startswith(".") or "/" in n or "\\" in n or not n.isprintable():
             raise InputError(f"a column may not be called {n!r}: its vocabulary is a file of that name; rename it")
     unknown = [n for n in log.dense if n not in names]
     if unknown:
@@ -358,8 +359,4 @@ def hashes(made):
     for folder, _, names in sorted(os.walk(made)):
         for name in sorted(names):
             path = os.path.join(folder, name)
-            with open(path, "rb") as f:
-                digest = hashlib.sha256()
-                while block := f.read(1 << 20):
-                    digest.update(block)
-            yield os.path.relpath(path, made), {"bytes": os.path.getsize(path), "sha256": digest.hexdigest()}
+            yield os.path.relpath(path, made), {"bytes": os.path.getsize(path), "sha256": checksum(path)}

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datasets.negatives import HistoryNegatives
-from datasets.schema import UNKNOWN, InputError, Schema
+from datasets.schema import LATEST, UNKNOWN, InputError, Schema
 
 
 def read_parquet(path):
@@ -79,22 +79,37 @@ def _entity(table, schema, of):
             _check_range(column, f.size, f"{of}s.parquet, column {f.name}")
             fields[f.name] = column.astype(np.int64)
     dense = np.stack(dense, 1) if dense else np.zeros((table.num_rows, 0), np.float32)
-    return fields, dense, _column(table, "count", f"{of}s.parquet")
+    count = _column(table, "count", f"{of}s.parquet")
+    if (count < 0).any():
+        raise InputError(f"{of}s.parquet, column count has a negative number")
+    return fields, dense, count
 
 
-def _column(table, name, where, gaps=False):
-    """A column as a NumPy array; InputError where the file lacks it, or it has missing values without `gaps`."""
-    if name not in table.column_names:
-        raise InputError(f"{where} has no column {name}; it has {', '.join(table.column_names)}")
-    if table[name].null_count and not gaps:
-        raise InputError(f"{where}, column {name} has {table[name].null_count:,} missing values")
-    return table[name].to_numpy()
+def _column(table, name, where, dense=False):
+    """A column as a NumPy array: of integers, or of numbers with gaps where `dense`; InputError where it is none."""
+    if table.column_names.count(name) != 1:
+        raise InputError(f"{where} has {'two columns' if name in table.column_names else 'no column'} {name}; "
+                         f"it has {', '.join(table.column_names)}")
+    column = table[name]
+    if not (pa.types.is_integer(column.type) or dense and pa.types.is_floating(column.type)):
+        raise InputError(f"{where}, column {name} holds {column.type}, must be {'numbers' if dense else 'integers'}")
+    if column.null_count and not dense:
+        raise InputError(f"{where}, column {name} has {column.null_count:,} missing values")
+    values = column.to_numpy()
+    return values.astype(np.int64) if values.dtype.kind == "u" else values  # of uint64 and int64 NumPy makes floats
 
 
 def _check_range(index, size, where):
+    """InputError unless all of `index`, an array of integers, are in [0, size)."""
     if len(index) and not (0 <= index.min() and index.max() < size):
         bad = int(np.flatnonzero((index < 0) | (index >= size))[0])
         raise InputError(f"{where}, row {bad}: index {int(index[bad])} is outside 0…{size - 1}")
+
+
+def _check_times(times, where):
+    """InputError unless the difference of any two fits int64."""
+    if len(times) and not (-LATEST < times.min() and times.max() < LATEST):
+        raise InputError(f"{where} has times beyond ±2**62")
 
 
 class Reader:
@@ -124,6 +139,7 @@ class Reader:
                  rank=0, ranks=1, times=False, negatives=""):
         self.schema = schema = Schema.load(directory)
         self.directory, self.split = directory, split
+        schema.verify(directory, "items.parquet", "users.parquet", "sequences.arrow", f"{split}/")
         self.batch_size, self.cap, self.shuffle = batch_size, history_cap, shuffle
         self.bucket_batches, self.seed, self.rank, self.ranks, self.times = bucket_batches, seed, rank, ranks, times
         self.items, self.users = ItemTable(directory, schema), UserTable(directory, schema)
@@ -138,32 +154,54 @@ class Reader:
     def _map_sequences(self, path):
         try:
             table = pa.ipc.open_file(pa.memory_map(path)).read_all()
+            table.validate(full=True)  # lists within their values, above all
         except (pa.ArrowException, OSError) as e:
             raise InputError(f"{path} is not a readable Arrow file: {' '.join(str(e).split())[:160]}") from None
-        for name in ("item", "time"):
-            if name not in table.column_names:
-                raise InputError(f"{path} has no column {name}; it has {', '.join(table.column_names)}")
-        item, time = table["item"].combine_chunks(), table["time"].combine_chunks()
+        item, time = (self._lists(table, name, path) for name in ("item", "time"))
         self.offsets = item.offsets.to_numpy().astype(np.int64)
         self.event_item, self.event_time = item.values.to_numpy(), time.values.to_numpy()
         if not np.array_equal(self.offsets, time.offsets.to_numpy()):
             raise InputError(f"{path}: the lists of item and time differ in length; prepare the dataset again")
         _check_range(self.event_item, self.items.rows, f"{path}, column item")
+        _check_times(self.event_time, f"{path}, column time")
+
+    @staticmethod
+    def _lists(table, name, path):
+        """A column of lists of integers, in one piece."""
+        if table.column_names.count(name) != 1:
+            raise InputError(f"{path} has {'two columns' if name in table.column_names else 'no column'} {name}; "
+                             f"it has {', '.join(table.column_names)}")
+        kind = table[name].type
+        if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not pa.types.is_signed_integer(kind.value_type):
+            raise InputError(f"{path}, column {name} holds {kind}, must be lists of integers")
+        lists = table[name].combine_chunks()
+        if isinstance(lists, pa.ChunkedArray):  # of no rows
+            lists = pa.array([], kind)
+        if lists.null_count or lists.values.null_count:
+            raise InputError(f"{path}, column {name} has missing values")
+        return lists
 
     def _read_samples(self, directory, split):
         paths = sorted(glob.glob(os.path.join(glob.escape(directory), split, "part-*.parquet")))
         if not paths:
             raise InputError(f"{directory} has no {split} split; it has {', '.join(self.schema.rows)}")
-        table = pa.concat_tables([read_parquet(p) for p in paths])
+        try:
+            table = pa.concat_tables([read_parquet(p) for p in paths])
+        except pa.ArrowException as e:
+            raise InputError(f"the files of {directory}, {split} differ in their columns: {' '.join(str(e).split())[:160]}") from None
         if not table.num_rows:
             raise InputError(f"the {split} split of {directory} is empty")
         self.sequence, self.end, self.user, self.item, self.label, self.time = (
             _column(table, c, split) for c in ("sequence", "end", "user", "item", "label", "time"))
+        if split in self.schema.rows and table.num_rows != self.schema.rows[split]:
+            raise InputError(f"{directory}, {split} has {table.num_rows:,} rows where schema.yaml says {self.schema.rows[split]:,}; "
+                             "prepare the dataset again")
         lengths = np.diff(self.offsets)
         _check_range(self.sequence, len(lengths), f"{split}, column sequence")
         _check_range(self.user, self.users.rows, f"{split}, column user")
         _check_range(self.item, self.items.rows, f"{split}, column item")
         _check_range(self.label, 2, f"{split}, column label")
+        _check_times(self.time, f"{split}, column time")
         if (self.end < 0).any() or (self.end > lengths[self.sequence]).any():
             raise InputError(f"{split}: a history ends beyond its sequence; prepare the dataset again")
         self.context = {}

@@ -9,18 +9,35 @@ A prepared dataset is a directory (README.md, "The prepared dataset"):
     train/ valid/ test/              part-*.parquet: sequence, end, user, item, label, time, context columns
 """
 import dataclasses
+import functools
+import hashlib
+import math
 import os
 from dataclasses import dataclass, field
 
 import yaml
 
+from datasets import yaml_text
+
 PADDING, UNKNOWN, FIRST_ID = 0, 1, 2  # index 0 pads, 1 is out of vocabulary, real ids start at 2
 SPLITS = ("train", "valid", "test")
 VERSION = 1
+LATEST = 2 ** 62  # times, in either direction: the difference of two fits int64
 
 
 class InputError(Exception):
     """The user's input is wrong. The tools print its one line and end with exit status 1."""
+
+    def __init__(self, message):
+        super().__init__(one_line(message))
+
+
+def one_line(text, longest=2000):
+    """`text` for a terminal: line breaks and control characters escaped, the middle of what is too long left out."""
+    text = str(text)
+    if len(text) > longest:
+        text = f"{text[:longest * 3 // 4]} … {text[-longest // 5:]}"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 @dataclass
@@ -71,6 +88,17 @@ class Field:
     mean: float = 0.0
     std: float = 1.0
 
+    def check(self):
+        """Raise ValueError where a value is none that preparation could have written."""
+        _expect(isinstance(self.name, str) and self.name.isprintable() and self.name and "/" not in self.name
+                and not self.name.startswith("."), f"a field is called {self.name!r}")
+        _expect(self.of in ("item", "user", "context"), f"field {self.name} is of {self.of!r}")
+        _expect(self.kind in ("category", "dense"), f"field {self.name} is of kind {self.kind!r}")
+        _expect(type(self.size) is int and (FIRST_ID <= self.size < 2 ** 31 if self.kind == "category" else self.size == 0),
+                f"field {self.name} has size {self.size!r}")
+        _expect(_is_number(self.mean) and _is_number(self.std) and self.std > 0,
+                f"field {self.name} has mean {self.mean!r} and std {self.std!r}")
+
 
 @dataclass
 class Schema:
@@ -85,7 +113,7 @@ class Schema:
         recipe: the options of source and protocol that were in force, to tell one preparation from another.
         best: AUC and gAUC of the true probabilities a split, where the truth is known.
         note: one sentence to print beside every figure.
-        files: relative path → {bytes, sha256}.
+        files: relative path → {bytes, sha256}; empty where another program wrote the dataset and lists none.
 
     Example:
         >>> schema = Schema.load("data/complete_journey_quick")      # doctest: +SKIP
@@ -105,6 +133,7 @@ class Schema:
     note: str = ""
     files: dict = field(default_factory=dict)
     version: int = VERSION
+    sealed = False  # no field: whether the file read ended in its own checksum
 
     def categories(self, of):
         """Category fields of items, users or context, in file order."""
@@ -120,13 +149,14 @@ class Schema:
         return [f for f in self.fields if f.kind == "dense"]
 
     def save(self, directory):
-        text = yaml.safe_dump(dataclasses.asdict(self), sort_keys=False, allow_unicode=True, width=120)
-        with open(os.path.join(directory, "schema.yaml"), "w", encoding="utf-8") as f:
-            f.write(text)
+        """Write ``directory/schema.yaml``; its last line is the checksum of those above."""
+        text = yaml.safe_dump(dataclasses.asdict(self), sort_keys=False, allow_unicode=True, width=120).encode()
+        with open(os.path.join(directory, "schema.yaml"), "wb") as f:
+            f.write(text + b"sha256: " + hashlib.sha256(text).hexdigest().encode() + b"\n")
 
     @classmethod
     def load(cls, directory):
-        """Read and check ``directory/schema.yaml`` and the sizes of the files it lists.
+        """Read and check ``directory/schema.yaml`` and the sizes of the files it lists; `verify` checks their contents.
 
         Raises:
             InputError: no dataset there, an unreadable schema, or a file that is missing or cut short.
@@ -136,18 +166,66 @@ class Schema:
             raise InputError(f"no prepared dataset at {directory}: {path} does not exist; "
                              "make one with tools/prepare.py")
         try:
-            with open(path, encoding="utf-8") as f:
-                raw = yaml.safe_load(f)
+            raw = yaml_text.read(path)
+            digest = raw.pop("sha256", None)
             raw["fields"] = [Field(**x) for x in raw["fields"]]
             schema = cls(**raw)
-            sizes = {name: facts["bytes"] for name, facts in schema.files.items()}
-        except (yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError) as e:  # ValueError: not UTF-8
+            schema._check()
+        except (yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError) as e:
             raise InputError(f"{path} is not a schema that this version reads: {' '.join(str(e).split())}") from None
         if schema.version != VERSION:
             raise InputError(f"{path} has version {schema.version}, this code reads {VERSION}; prepare the data again")
-        for name, size in sizes.items():
-            check_size(os.path.join(directory, name), size)
+        if digest is not None and digest != _digest_above(path):
+            raise InputError(f"{path} was changed after it was written: its last line is not the checksum of the lines above; "
+                             "make it again")
+        schema.sealed = digest is not None
+        for name, facts in schema.files.items():
+            check_size(os.path.join(directory, name), facts["bytes"])
         return schema
+
+    def verify(self, directory, *starts):
+        """Raise InputError where a listed file (or only those whose names start so) is not the one that was written."""
+        for name, facts in self.files.items():
+            if not starts or name.startswith(starts):
+                check_sha256(os.path.join(directory, name), facts["sha256"])
+
+    def _check(self):
+        """Raise ValueError where a value is none that `save` could have written."""
+        _expect(all(isinstance(t, str) for t in (self.name, self.source, self.protocol, self.note)), "its texts are no texts")
+        _expect(self.time in ("seconds", "order"), f"time is {self.time!r}")
+        _expect(type(self.version) is int and type(self.seed) is int, "version or seed is no integer")
+        for f in self.fields:
+            f.check()
+        names = [f.name for f in self.fields]
+        _expect(len(set(names)) == len(names), "two fields have the same name")
+        _expect(names[:1] == ["item"] and self.fields[0].of == "item" and self.fields[0].kind == "category",
+                "its first field is not the item")
+        _expect(isinstance(self.rows, dict) and set(self.rows) <= set(SPLITS), f"rows must be of {', '.join(SPLITS)}")
+        _expect(all(type(n) is int and n >= 0 for n in self.rows.values()), "rows are no counts")
+        _expect(all(isinstance(d, dict) for d in (self.counts, self.recipe, self.best, self.files)),
+                "counts, recipe, best or files is no mapping")
+        for split, figures in self.best.items():
+            _expect(split in SPLITS and {"auc", "gauc"} <= figures.keys() and all(_is_number(v) for v in figures.values()),
+                    f"best is {self.best!r}")
+        for name, facts in self.files.items():
+            _expect(isinstance(name, str) and not os.path.isabs(name) and ".." not in name.split("/"), f"files lists {name!r}")
+            _expect(type(facts["bytes"]) is int and isinstance(facts["sha256"], str), f"files says {facts!r} of {name}")
+
+
+def _expect(fine, message):
+    if not fine:
+        raise ValueError(message)
+
+
+def _is_number(value):
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _digest_above(path):
+    """The sha256 of all of a file but its last line, in hex."""
+    with open(path, "rb") as f:
+        text = f.read()
+    return hashlib.sha256(text[:text.rstrip(b"\n").rfind(b"\n") + 1]).hexdigest()
 
 
 def check_size(path, size):
@@ -158,3 +236,26 @@ def check_size(path, size):
     if found != size:
         raise InputError(f"{path} has {found:,} bytes where schema.yaml says {size:,}: it was cut short or "
                          "changed; prepare the dataset again")
+
+
+def check_sha256(path, digest):
+    """Raise InputError unless the contents of the file at `path` have that sha256."""
+    facts = os.stat(path)
+    if _sha256(path, facts.st_ino, facts.st_size, facts.st_mtime_ns) != digest:
+        raise InputError(f"{path} is not the file that schema.yaml was written with: its sha256 is another; it was damaged, "
+                         "exchanged or edited; make the folder again")
+
+
+@functools.lru_cache(256)
+def _sha256(path, *_):
+    """Asked again for a file that has not changed since, it does not read it again."""
+    return checksum(path)
+
+
+def checksum(path):
+    """The sha256 of a file, in hex."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as f:
+        while block := f.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -9,7 +9,7 @@ import paddle.nn.functional as F
 
 from datasets.schema import InputError
 from models.layers import MiniBatchAwareRegularization
-from tools.utils import ranks
+from tools.utils import memory, ranks
 from tools.utils.metrics import click_metrics
 
 
@@ -48,6 +48,8 @@ class ClickModel:
         if o["clip_norm"] and config["runner"]["shard_tables"] and ranks.ranks() > 1:
             raise InputError("clip_norm needs the norm of the whole gradient, which no process has with runner.shard_tables; "
                              "leave out one of them")
+        moments = {"adam": 2, "adagrad": 1, "sgd": 0}[o["class"]]
+        memory.check(4 * moments * sum(p.size for p in net.parameters()), f"{o['class']}'s moments")
         clip = paddle.nn.ClipGradByGlobalNorm(o["clip_norm"]) if o["clip_norm"] else None
         common = dict(learning_rate=o["learning_rate"], parameters=net.parameters(), grad_clip=clip)
         if o["class"] == "adam":

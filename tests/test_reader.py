@@ -1,4 +1,5 @@
 """The reader against a plain Python loop over the files of a prepared dataset."""
+import hashlib
 import math
 import shutil
 from collections import Counter
@@ -11,7 +12,7 @@ import yaml
 
 from datasets.builder import build
 from datasets.reader import Reader
-from datasets.schema import InputError
+from datasets.schema import InputError, Schema
 from tests.random_log import random_log
 
 PROTOCOLS = ("every_prefix", "last_event", "impressions")
@@ -252,8 +253,11 @@ def refused(directory, words, split="train"):
 def resize(directory, name):
     """Let schema.yaml agree with a file that a test has changed, so that the reader itself must find the fault."""
     schema = yaml.safe_load((directory / "schema.yaml").read_text())
-    schema["files"][name]["bytes"] = (directory / name).stat().st_size
+    data = (directory / name).read_bytes()
+    schema["files"][name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    del schema["sha256"]  # of the text that was
     (directory / "schema.yaml").write_text(yaml.safe_dump(schema))
+    Schema.load(str(directory)).save(directory)
 
 
 def change(directory, name, column, value, row=3):
@@ -391,6 +395,9 @@ def test_what_is_no_dataset_is_refused(copy, tmp_path):
 
 def test_a_split_without_rows_is_refused(copy):
     table = pq.read_table(copy / TRAIN, partitioning=None)
+    pq.write_table(table.slice(0, 5), copy / TRAIN)
+    resize(copy, TRAIN)
+    refused(copy, "train has 5 rows where schema.yaml says")
     pq.write_table(table.slice(0, 0), copy / TRAIN)
     resize(copy, TRAIN)
     refused(copy, "train split of")

@@ -332,4 +332,4 @@ def write_unlisted(data, path, table):
     with open(schema_path) as f:
         text = f.read()
     with open(schema_path, "w") as f:
-        f.write(text.replace(text[text.index("files:"):text.index("version:")], "files: {}\n"))
+        f.write(text.replace(text[text.index("files:"):], "files: {}\nversion: 1\n"))

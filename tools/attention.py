@@ -45,6 +45,7 @@ def request_of_user(bundle, data, user, candidates):
     """The request that the log's last event would have been, with five more candidates where none are named."""
     import numpy as np
     from datasets.reader import Reader, read_parquet
+    bundle.check_data(data)
     ids = read_parquet(os.path.join(data, "items.parquet"))["item"]
     reader = Reader(data, "test" if "test" in bundle.schema.rows else "train", 1)
     users = bundle.encoder.user_row

@@ -1,5 +1,4 @@
 """Download one file over HTTP: resumed where a cut left it, checked, and in place only when whole."""
-import hashlib
 import http.client
 import os
 import re
@@ -8,7 +7,7 @@ import urllib.request
 
 from tqdm import tqdm
 
-from datasets.schema import InputError
+from datasets.schema import InputError, checksum
 
 TIMEOUT = 60  # seconds without a byte before the connection counts as dead
 
@@ -74,12 +73,3 @@ def stream(url, part):
                 f.write(chunk)
                 bar.update(len(chunk))
     return total
-
-
-def checksum(path):
-    """The sha256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as f:
-        while chunk := f.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -114,7 +114,7 @@ def check_name(name, where):
     if name in RESERVED:
         raise InputError(f"{where} has an attribute named {name!r}, which has a meaning of its own here; rename it "
                          f"(reserved: {', '.join(RESERVED)})")
-    if not name or "/" in name or "\\" in name or name.startswith("."):
+    if not name or "/" in name or "\\" in name or name.startswith(".") or not name.isprintable():
         raise InputError(f"{where} has a column named {name!r}: attributes need a name that can be a file name "
                          "(pandas writes its index as a column without a name: use index=False)")
 

@@ -1,9 +1,11 @@
 """Operators in C++ for training on a CPU, built once by the machine's own compiler; without one, Paddle's forms run.
 
 `library(name)` compiles <name>.cc of this folder at its first use, into ~/.cache/paddleinterest (or $XDG_CACHE_HOME), and
-loads it with ctypes: no header of Paddle's is needed, so a build takes two seconds and outlives an upgrade of Paddle.
+loads it with ctypes: no header of Paddle's is needed, so a build takes two seconds and outlives an upgrade of Paddle. The folder
+is this user's alone, and a library that another user could have written is built again, not loaded.
 Exported programs never need these operators. `runner.native=false` turns them off.
 """
+import contextlib
 import ctypes
 import functools
 import glob
@@ -11,6 +13,7 @@ import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -72,7 +75,7 @@ def library(name):
         return None
     try:
         path = os.path.join(_cache(), f"{name}-{_fingerprint(name, compiler)}.so")
-        if not os.path.exists(path):
+        if not _ours(path):
             _build(compiler, os.path.join(HERE, f"{name}.cc"), path)
         return ctypes.CDLL(path)
     except (OSError, subprocess.SubprocessError):
@@ -80,9 +83,25 @@ def library(name):
 
 
 def _cache():
-    path = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "paddleinterest")
-    os.makedirs(path, exist_ok=True)
+    """The folder of the libraries: code that runs as this user, so that nobody else may write there."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    path = os.path.join(base if os.path.isabs(base) else os.path.expanduser("~/.cache"), "paddleinterest")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    if os.path.islink(path) or os.stat(path).st_uid != os.geteuid():
+        raise OSError(f"{path} belongs to another user")
+    os.chmod(path, 0o700)
     return path
+
+
+def _ours(path):
+    """Whether a library is there that this user wrote and no other could have changed; any other one is built again."""
+    try:
+        facts = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid() and not facts.st_mode & 0o022
 
 
 def _fingerprint(name, compiler):
@@ -110,5 +129,6 @@ def _build(compiler, source, path):
         made, linked = os.path.join(folder, "made.o"), os.path.join(folder, "made.so")
         for command in ([compiler, *FLAGS, "-c", source, "-o", made], [compiler, "-shared", made, "-o", linked, *_openmp()]):
             subprocess.run(command, check=True, capture_output=True, timeout=120)
+        os.chmod(linked, 0o700)  # whatever the umask
         os.replace(linked, path)
     say(f"built the operators of {os.path.basename(source)} for this machine: {path}")

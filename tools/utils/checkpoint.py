@@ -5,7 +5,9 @@ it with pickling forbidden, so a stranger's checkpoint can hold wrong numbers bu
 """
 import itertools
 import json
+import math
 import os
+import struct
 import zipfile
 import zlib
 
@@ -88,12 +90,14 @@ def load(path, net, model, optimizer=None):
                              "were hyper_parameters or the dataset changed?")
         if weights[name].dtype != np.float32:
             raise InputError(f"{path} is no checkpoint of this program: {name} is {weights[name].dtype}, not float32")
+        if not np.isfinite(weights[name]).all():
+            raise InputError(f"{path}: {name} is not finite; it was damaged, or training went astray")
     for name, tensor in own.items():
         tensor.set_value(weights[name])
     if optimizer is not None:
         moments = {k[10:]: v for k, v in arrays.items() if k.startswith("optimizer/")}
         if moments:  # Paddle 2.6 has none before the first step; those that the optimiser starts with stay
-            _set_moments(net, optimizer, moments)
+            _set_moments(path, net, optimizer, moments)
     return state
 
 
@@ -102,17 +106,30 @@ def read(path, part=lambda name, array: array):
     if not os.path.isfile(path):
         raise InputError(f"no checkpoint at {path}; train first with tools/trainer.py")
     try:
-        with zipfile.ZipFile(path):  # np.load alone would take a lone array, too
-            pass
-        with np.load(path, allow_pickle=False) as f:
-            arrays = {k: part(k, f[k]) for k in f.files}
+        with zipfile.ZipFile(path) as z:
+            members = z.infolist()
+            if sum(m.file_size for m in members) > os.path.getsize(path) or len({m.filename for m in members}) < len(members):
+                raise ValueError("its members say that they are larger than the file, or have the same name")
+            arrays = {m.filename.removesuffix(".npy"): part(m.filename.removesuffix(".npy"), _array(z, m)) for m in members}
         arrays["state"] = json.loads(bytes(arrays["state"]).decode())
         if not isinstance(arrays["state"], dict) or "epoch" not in arrays["state"]:
             raise ValueError("its state names no epoch")
         return arrays
-    except (ValueError, KeyError, EOFError, OSError, RecursionError, NotImplementedError, zipfile.BadZipFile,
-            zlib.error) as e:
+    except (ValueError, KeyError, EOFError, OSError, RecursionError, NotImplementedError, RuntimeError, SyntaxError,
+            TypeError, OverflowError, MemoryError, struct.error, zipfile.BadZipFile, zlib.error) as e:
         raise InputError(f"{path} is not a whole checkpoint: {' '.join(str(e).split())[:120]}") from None
+
+
+def _array(z, member):
+    """One array. Its header is believed only where the bytes that it asks for are there: memory is taken by what it says."""
+    with z.open(member) as f:
+        version = np.lib.format.read_magic(f)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, _, dtype = read_header(f)
+        if not dtype.hasobject and f.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
+            raise ValueError(f"{member.filename} is not as long as its header says")
+    with z.open(member) as f:
+        return np.lib.format.read_array(f, allow_pickle=False)  # of Python objects nothing is read
 
 
 def _moments(net, optimizer):
@@ -127,10 +144,14 @@ def _moments(net, optimizer):
     return moments
 
 
-def _set_moments(net, optimizer, arrays):
-    paddle_names = {k: p.name for k, p in net.named_parameters()}
+def _set_moments(path, net, optimizer, arrays):
+    parameters = dict(net.named_parameters())
     state = {}
     for key, value in arrays.items():
         name, _, moment = key.rpartition("/")
-        state[f"{paddle_names[name]}_{moment}"] = paddle.to_tensor(value)
+        if name not in parameters or list(value.shape) not in (list(parameters[name].shape), [1]):
+            raise InputError(f"{path} does not fit this net: the optimizer's {key} is {list(value.shape)} there")
+        if value.dtype != np.float32 or not np.isfinite(value).all():
+            raise InputError(f"{path}: the optimizer's {key} is not finite, or not float32")
+        state[f"{parameters[name].name}_{moment}"] = paddle.to_tensor(value)
     optimizer.set_state_dict(state)

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 
-from datasets.schema import InputError
+from datasets.schema import InputError, one_line
 from tools.utils import ranks
 from tools.utils.log import say
 
@@ -27,6 +27,7 @@ def run(parser, work):
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
+        _check_encoding(sys.argv[1:])
         args = parser.parse_args()  # that of prepare also reads a file
         stdout = _reserve_stdout()
         result = work(args)
@@ -36,7 +37,7 @@ def run(parser, work):
         if isinstance(e, InputError):
             _stop(f"error: {e}", 1)
         if isinstance(e, OSError):  # no such file, permission, no space left on device: say it in one line
-            _stop(f"error: {' '.join(str(e).split())}", 1)
+            _stop(f"error: {one_line(e)}", 1)
         if isinstance(e, MemoryError):
             _stop("error: out of memory; try a smaller batch, a shorter history_cap or fewer rows", 1)
         raise
@@ -52,6 +53,15 @@ def plain(value):
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _check_encoding(argv):
+    """An argument that is no UTF-8 could be read, but not be written into any file of ours."""
+    for argument in argv:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"the argument {argument!r} is not UTF-8") from None
 
 
 def _reserve_stdout():

@@ -15,7 +15,8 @@ import os
 
 import yaml
 
-from datasets.schema import InputError
+from datasets import yaml_text
+from datasets.schema import InputError, one_line
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DEFAULT = os.path.join(ROOT, "configs", "default.yaml")
@@ -54,7 +55,9 @@ LEAST = {  # smallest value allowed, for lists of each element
 }
 ABOVE = {"hyper_parameters.optimizer.learning_rate": 0, "hyper_parameters.plateau.factor": 0}  # not even equal
 MOST = {"hyper_parameters.plateau.factor": 1, "hyper_parameters.schedule.gamma": 1, "hyper_parameters.dropout": 0.99,
-        "hyper_parameters.block_dropout": 0.99}
+        "hyper_parameters.block_dropout": 0.99, "hyper_parameters.blocks": 1000, "runner.threads": 1024}
+LARGEST = 2 ** 31 - 1  # of any other integer: Paddle's sizes and seeds have 32 bits
+LONGEST = 100  # of a list: layers of an MLP
 
 
 def load(path, overrides=()):
@@ -69,22 +72,24 @@ def load(path, overrides=()):
     """
     own = read_yaml(path)
     model = own.get("model")
-    folder = os.path.join(ROOT, "models", str(model))
-    if not isinstance(model, str) or not os.path.isfile(os.path.join(folder, "config.yaml")):
+    if model not in models():  # not only a path that exists: its code is imported
         raise InputError(f"{path}: model is {model!r}; it must be one of {', '.join(models())}")
     config = read_yaml(DEFAULT)
-    model_file = os.path.join(folder, "config.yaml")
+    model_file = os.path.join(ROOT, "models", model, "config.yaml")
     config = _extend(config, read_yaml(model_file))
     if not os.path.samefile(path, model_file):
         _merge(config, own, "", path, config)
     for text in overrides:
         key, eq, value = text.partition("=")
+        text = one_line(text, 600)  # for messages
         if not eq:
             raise InputError(f"-o {text}: write key=value, for example runner.epochs=3")
         key = key.strip()
         nested = value = _parse(value, text, flatten(config).get(key))
         if key == "model" and value != model:
             raise InputError(f"-o {text}: the model is chosen with -m, whose settings differ from model to model")
+        if key.count(".") > 10:  # no section lies so deep; thousands would exhaust the stack
+            raise InputError(f"-o {text}: unknown key {one_line(key, 100)}{nearest(key, flatten(config))}")
         for part in reversed(key.split(".")):
             nested = {part: nested}
         _merge(config, nested, "", f"-o {text}", config)
@@ -109,11 +114,10 @@ def _nearest_file(path):
 def read_yaml(path):
     """A YAML mapping from `path`, or InputError in one line."""
     try:
-        with open(path, encoding="utf-8") as f:
-            data = yaml.safe_load(f)
+        data = yaml_text.read(path)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist{_nearest_file(path)}") from None
-    except (yaml.YAMLError, ValueError) as e:  # ValueError: not UTF-8, or a date such as 2024-13-01
+    except yaml.YAMLError as e:
         raise InputError(f"{path} is not YAML: {' '.join(str(e).split())}") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder; name the YAML file in it") from None
@@ -150,6 +154,7 @@ def nearest(name, known, section=None):
         return sum(difflib.SequenceMatcher(None, a, b).ratio()
                    for a, b in ((name, key), (name.split(".")[-1], key.split(".")[-1])))
 
+    name = name[:100]  # the likeness of two texts takes time with the product of their lengths
     best = max(known, key=likeness)
     return f"; nearest is {best}" if likeness(best) > 1 else f"; known here: {', '.join(section or known)}"
 
@@ -157,8 +162,8 @@ def nearest(name, known, section=None):
 def _parse(value, text, default):
     """The value of an override. Where text is asked for, 007, 1e3 and 2024-01-05 are what they look like."""
     try:
-        parsed = yaml.safe_load(value) if value.strip() else ""
-    except (yaml.YAMLError, ValueError):
+        parsed = yaml_text.parse(value) if value.strip() else ""
+    except yaml.YAMLError:
         if isinstance(default, str):
             return value.strip()
         raise InputError(f"-o {text}: {value!r} is not a YAML value") from None
@@ -177,7 +182,7 @@ def _merge(config, new, prefix, where, root):
         name = f"{prefix}{k}"
         if k not in config:
             name = next(iter(flatten({k: v}, prefix)), name)
-            raise InputError(f"{where}: unknown key {name}{nearest(name, flatten(root), config)}")
+            raise InputError(f"{where}: unknown key {one_line(name, 300)}{nearest(name, flatten(root), config)}")
         if isinstance(config[k], dict):
             if not isinstance(v, dict):
                 raise InputError(f"{where}: {name} is a section; set one of its keys: {', '.join(config[k])}")
@@ -200,6 +205,8 @@ def _typed(name, value, default, where):
         value = str(value)
     if kind is list and isinstance(value, list) and default:
         value = [_typed(f"{name}[{i}]", v, default[0], where) for i, v in enumerate(value)]
+    if kind is str and isinstance(value, str) and not value.isprintable():
+        raise InputError(f"{where}: {name} is {value!r}, must be text without control characters")
     if kind is float and isinstance(value, float) and value - value != 0:
         raise InputError(f"{where}: {name} is {value}, must be a finite number")
     if type(value) is not kind:
@@ -221,3 +228,9 @@ def _check_ranges(config):
             values = flat.get(name, [])
             if any(broken(v, bound) for v in (values if isinstance(values, list) else [values])):
                 raise InputError(f"{name} is {values}, must be {words} {bound}")
+    for name, value in flat.items():
+        values = value if isinstance(value, list) else [value]
+        if len(values) > LONGEST:
+            raise InputError(f"{name} has {len(values):,} elements, must have at most {LONGEST}")
+        if any(isinstance(v, int) and v > LARGEST for v in values):
+            raise InputError(f"{name} is {value}, must be at most {LARGEST}")

@@ -13,6 +13,7 @@ import signal
 import sys
 import warnings
 
+from datasets.schema import InputError
 from tools.utils import ranks
 from tools.utils.log import say
 
@@ -20,6 +21,8 @@ from tools.utils.log import say
 def set_up(config):
     """Set threads and, on AMD, MKL's code path from `config["runner"]`; say once what was set."""
     runner = config["runner"]
+    if not 0 <= runner["threads"] <= 1024:
+        raise InputError(f"{runner['threads']} threads: must be from 0, all cores, to 1024")
     if "paddle" in sys.modules:
         return  # in a test or a notebook: too late to change anything
     cores = len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))

@@ -2,7 +2,7 @@
 
     model.json (Paddle 3) or model.pdmodel (Paddle 2)   model.pdiparams   scores rows, each with its own history
     rank.json or rank.pdmodel                            scores many candidates of one user, with the same weights
-    schema.yaml  items.parquet  users.parquet  vocab/    from the prepared dataset
+    schema.yaml  items.parquet  users.parquet  vocab/    from the prepared dataset; schema.yaml with every file's checksum
     signature.yaml                                       the programs' inputs and outputs, history_cap, origin
     request.example.json                                 a request that `paddle_infer.py --request` can score
 """
@@ -54,6 +54,7 @@ def export(config, data, out):
     if os.path.lexists(out) and not os.path.isfile(os.path.join(out, "signature.yaml")):
         raise InputError(f"{out} exists and is no export bundle, so it is not replaced; choose another --out")
     schema = Schema.load(data)
+    schema.verify(data, "items.parquet", "users.parquet", "vocab/")  # the bundle takes them over
     model = run.bind(config)
     net = run.create_net(model, config, schema)
     path = run.checkpoint_path(config)
@@ -71,7 +72,7 @@ def export(config, data, out):
         for name in ("items.parquet", "users.parquet"):
             shutil.copyfile(os.path.join(data, name), os.path.join(made, name))
         os.mkdir(os.path.join(made, "vocab"))
-        for name in os.listdir(os.path.join(data, "vocab")):
+        for name in (f"{f.name}.parquet" for f in schema.fields if f.kind == "category" and f.name != "item"):
             shutil.copyfile(os.path.join(data, "vocab", name), os.path.join(made, "vocab", name))
         _write_signature(made, config, spec, state, path, data)
         schema.files = dict(hashes(made))

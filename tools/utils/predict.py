@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from datasets.atomic import whole_file
 from datasets.reader import Reader, read_parquet
-from datasets.schema import Schema
+from datasets.schema import InputError, Schema
 from tools.utils import checkpoint, ranks, run
 
 
@@ -19,7 +19,9 @@ def score_checkpoint(config, data, path, split):
     reader = Reader(data, split, r["infer_batch_size"], r["history_cap"], times=model.needs_times(config, Schema.load(data)))
     net = run.create_net(model, config, reader.schema)
     state = checkpoint.load(path, net, config["model"])
-    return model, reader, predict(model, net, reader, split), state
+    score = predict(model, net, reader, split)
+    check_finite(score)
+    return model, reader, score, state
 
 
 def predict(model, net, reader, what="evaluating"):
@@ -40,6 +42,13 @@ def predict(model, net, reader, what="evaluating"):
             score[rows] = model.infer_forward(net, model.create_feeds(reader.batch(some))).numpy()[:len(rows)]
             bar.update(min(together, reader.rows - lo))
     return ranks.merge(score)
+
+
+def check_finite(score):
+    """InputError where a score is no number: a figure or a ranking made of such would look like any other."""
+    if not np.isfinite(score).all():
+        raise InputError(f"{int((~np.isfinite(score)).sum()):,} of {len(score):,} scores are not finite; was training too fast "
+                         "(a smaller learning rate, or clip_norm), or is a dense value far outside what training saw?")
 
 
 def write_predictions(path, reader, directory, score):

@@ -10,6 +10,7 @@ A request:
      "context": {"hour": "12"}}                     optional
 """
 import json
+import math
 import os
 import sys
 from dataclasses import dataclass
@@ -46,11 +47,8 @@ class RequestEncoder:
         self.items, self.users = ItemTable(bundle, schema), UserTable(bundle, schema)
         self.item_row = _index(os.path.join(bundle, "items.parquet"), "item")
         self.user_row = _index(os.path.join(bundle, "users.parquet"), "user")
-        self.values = {}
-        for f in schema.fields:
-            if f.kind == "category" and f.name != "item":
-                table = read_parquet(os.path.join(bundle, "vocab", f"{f.name}.parquet"))
-                self.values[f.name] = dict(zip(table["value"].to_pylist(), table["index"].to_pylist()))
+        self.values = {f.name: _vocabulary(os.path.join(bundle, "vocab", f"{f.name}.parquet"), f)
+                       for f in schema.fields if f.kind == "category" and f.name != "item"}
 
     def encode(self, request):
         """Check one request; returns `Encoded`."""
@@ -151,8 +149,12 @@ class RequestEncoder:
             value = float(standardise([np.nan if raw is None else raw], field)[0])
             _check(abs(value) < FARTHEST, f"{field.name} is {raw!r}, too far outside what training saw")
             return value
-        _check(raw is None or isinstance(raw, (str, int, float)), f"{field.name} is {raw!r}, must be text or a number")
-        return self.values[field.name].get(str(raw), UNKNOWN)
+        fine = raw is None or isinstance(raw, (str, int)) and not isinstance(raw, bool) or isinstance(raw, float) and math.isfinite(raw)
+        _check(fine, f"{field.name} is {raw!r}, must be text or a number")
+        known = self.values[field.name]
+        if isinstance(raw, (int, float)) and str(raw) not in known and abs(raw) < 2 ** 53 and raw == int(raw):
+            raw = f"{int(raw)}.0" if isinstance(raw, int) else int(raw)  # 7 and 7.0 are one value, as in preparation
+        return known.get(str(raw), UNKNOWN) if raw is not None else UNKNOWN
 
     @staticmethod
     def _rows(index, ids):
@@ -162,7 +164,26 @@ class RequestEncoder:
 
 def _index(path, column):
     """Raw ids as text in row order, without the two special rows."""
-    return pd.Index(read_parquet(path)[column].slice(2).to_pandas().astype(str), dtype=object)
+    table = read_parquet(path)
+    if column not in table.column_names or table[column].slice(2).null_count:
+        raise InputError(f"{path} must have a column {column} without missing values")
+    ids = pd.Index(table[column].slice(2).to_pandas().astype(str), dtype=object)
+    if not ids.is_unique:
+        raise InputError(f"{path} lists {column} {ids[ids.duplicated()][0]!r} more than once")
+    return ids
+
+
+def _vocabulary(path, field):
+    """{raw value as text: index} of a category field."""
+    table = read_parquet(path)
+    if not {"value", "index"} <= set(table.column_names):
+        raise InputError(f"{path} has no columns value and index; it has {', '.join(table.column_names)}")
+    value, index = table["value"].to_pylist(), table["index"].to_pylist()
+    if not all(isinstance(v, str) for v in value) or len(set(value)) < len(value):
+        raise InputError(f"{path}: its values must be texts, each once")
+    if not all(type(k) is int and UNKNOWN <= k < field.size for k in index):
+        raise InputError(f"{path}: its indices must lie in {UNKNOWN}…{field.size - 1}")
+    return dict(zip(value, index))
 
 
 def _check(fine, message):
@@ -181,11 +202,20 @@ def _time(raw, where):
     return raw
 
 
+def _object(pairs):
+    """A JSON object; one that names a key twice leaves open which is meant."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise InputError(f"request: the key {next(n for n in names if names.count(n) > 1)!r} occurs twice in one object")
+    return made
+
+
 def read_requests(path):
     """A request, or a list of them, from a JSON file; - reads standard input."""
     try:
         with (sys.stdin if path == "-" else open(path, encoding="utf-8")) as f:
-            return json.load(f)
+            return json.load(f, object_pairs_hook=_object)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except (ValueError, RecursionError) as e:

@@ -8,7 +8,7 @@ import os
 from datasets.atomic import remove_stale
 from datasets.schema import InputError
 from tools.utils import config as settings
-from tools.utils import ranks
+from tools.utils import memory, ranks
 from tools.utils.log import say
 
 
@@ -30,7 +30,7 @@ def dataset_name(config):
     runner = config["runner"]
     if runner["data_dir"]:
         return os.path.basename(os.path.normpath(runner["data_dir"]))
-    return settings.read_yaml(_from_root(runner["dataset"])).get("name", "dataset")
+    return str(settings.read_yaml(_from_root(runner["dataset"])).get("name", "dataset"))
 
 
 def open_run(args):
@@ -87,8 +87,9 @@ def create_net(model, config, schema):
     import paddle
     paddle.seed(config["runner"]["seed"])
     try:
-        return model.create_model(config, schema)
-    except (ValueError, TypeError) as e:
+        with memory.checked_parameters():
+            return model.create_model(config, schema)
+    except (ValueError, TypeError, IndexError, OverflowError) as e:
         raise InputError(f"hyper_parameters: {e}") from None
 
 

@@ -1,6 +1,4 @@
 """A whole split through an export bundle."""
-import dataclasses
-
 import numpy as np
 from tqdm import tqdm
 
@@ -8,18 +6,16 @@ from datasets.reader import Reader
 from datasets.schema import InputError
 from tools.utils.log import say
 from tools.utils.metrics import click_metrics
-from tools.utils.predict import write_predictions
+from tools.utils.predict import check_finite, write_predictions
 
 
 def score_split(bundle, data, split, batch_size, out=None):
     """Metrics of one split of dataset `data`; with `out` the predictions are written as well."""
     if batch_size < 1:
         raise InputError("--batch-size must be at least 1")
+    bundle.check_data(data)
     reader = Reader(data, split, batch_size, bundle.signature["history_cap"],
                     times="history_time" in bundle.programs["model"].inputs)
-    ours, theirs = ([dataclasses.asdict(f) for f in s.fields] for s in (reader.schema, bundle.schema))
-    if ours != theirs or reader.items.rows != bundle.encoder.items.rows:
-        raise InputError(f"{data} is not the dataset that the bundle was trained on: fields or vocabularies differ")
     score = np.empty(reader.rows, np.float32)
     order = np.argsort(reader.length, kind="stable")
     with tqdm(total=reader.rows, desc=split, unit=" samples", unit_scale=True, leave=False) as bar:
@@ -27,6 +23,7 @@ def score_split(bundle, data, split, batch_size, out=None):
             rows = order[lo:lo + batch_size]
             score[rows] = bundle.score(reader.batch(rows))
             bar.update(len(rows))
+    check_finite(score)
     metrics = click_metrics(reader.user, reader.label, score)
     say(f"{split} " + " ".join(f"{k} {'undefined' if v is None else format(v, '.4f')}" for k, v in metrics.items()))
     if out:

@@ -1,14 +1,18 @@
 """An export bundle, opened: Paddle Inference behind raw ids. Needs no model code, only the bundle's directory."""
+import dataclasses
 import os
 
 import numpy as np
 import paddle.inference as paddle_infer
 import yaml
 
+from datasets import yaml_text
+from datasets.reader import read_parquet
 from datasets.schema import InputError, Schema
 from tools.utils.request import RequestEncoder
 
 SUFFIXES = (".json", ".pdmodel")  # Paddle 3 writes the first, Paddle 2 the second
+CANDIDATES = 4096  # scored at once
 
 
 class Bundle:
@@ -26,16 +30,28 @@ class Bundle:
         if not os.path.isfile(os.path.join(directory, "schema.yaml")):
             raise InputError(f"{directory} is not an export bundle (schema.yaml does not exist there); tools/to_static.py writes "
                              "one, by default to output/<model>/<name>/export")
-        self.schema = Schema.load(directory)
+        self.directory, self.schema = directory, Schema.load(directory)
+        _check_whole(directory, self.schema)
         try:
-            with open(os.path.join(directory, "signature.yaml"), encoding="utf-8") as f:
-                self.signature = yaml.safe_load(f)
+            self.signature = yaml_text.read(os.path.join(directory, "signature.yaml"))
+            _check_signature(self.signature)
             self.encoder = RequestEncoder(directory, self.schema, self.signature["history_cap"])
-            self.programs = {name: Program(directory, name, facts["inputs"], threads, onednn, use_gpu)
+            self.programs = {name: Program(directory, name, self.schema.files, facts["inputs"], threads, onednn, use_gpu)
                              for name, facts in self.signature["programs"].items()}
-        except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as e:
+        except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as e:
             raise InputError(f"{directory} is not an export bundle: {' '.join(str(e).split())}; "
                              "make one with tools/to_static.py") from None
+
+    def check_data(self, directory):
+        """InputError unless a prepared dataset has this bundle's fields and vocabularies: index 7 must mean the same in both."""
+        theirs = Schema.load(directory)
+        same = [dataclasses.asdict(f) for f in theirs.fields] == [dataclasses.asdict(f) for f in self.schema.fields]
+        for name, facts in self.schema.files.items():
+            if same and name.startswith(("items.", "users.", "vocab/")) and theirs.files.get(name) != facts:
+                a, b = (read_parquet(os.path.join(d, name)).to_pandas() for d in (directory, self.directory))
+                same = a.equals(b)  # another version of pyarrow may have written the same with other bytes
+        if not same:
+            raise InputError(f"{directory} is not the dataset that the bundle was trained on: fields or vocabularies differ")
 
     def score(self, arrays):
         """Click probabilities, float32 [B], of a batch as the reader gives it; columns it does not read are ignored."""
@@ -56,23 +72,53 @@ class Bundle:
 
     def _ranked(self, request):
         encoded = self.encoder.encode(request)
-        score, weight = self.programs["rank"](encoded.arrays)
+        parts = [self.programs["rank"](arrays) for arrays in self._cut(encoded)]
+        score = np.concatenate([score.reshape(-1) for score, _ in parts])
         if not np.isfinite(score).all():
             raise InputError("request: the scores are not finite; a number in it is far outside what training saw")
-        return encoded, score.reshape(-1), weight
+        return encoded, score, np.concatenate([weight for _, weight in parts])
+
+    @staticmethod
+    def _cut(encoded):
+        """The arrays of a request, at most CANDIDATES of its candidates at a time: however many there are, memory suffices."""
+        n = len(encoded.candidates)
+        for lo in range(0, n, CANDIDATES):
+            yield {name: a[lo:lo + CANDIDATES] if name.startswith(("target_", "dense")) and name != "target_time" else a
+                   for name, a in encoded.arrays.items()}
+
+
+def _check_whole(directory, schema):
+    """InputError unless the files are those that to_static.py wrote, all of them, before any is opened."""
+    if not schema.sealed or not {"signature.yaml", "items.parquet", "users.parquet", "model.pdiparams"} <= schema.files.keys():
+        raise InputError(f"{directory} is not an export bundle, or one of an older version: its schema.yaml lacks checksums; "
+                         "make it with tools/to_static.py")
+    schema.verify(directory)
+
+
+def _check_signature(signature):
+    """ValueError unless signature.yaml says what to_static.py writes."""
+    fine = (isinstance(signature["model"], str) and type(signature["history_cap"]) is int and signature["history_cap"] >= 1
+            and isinstance(signature["origin"]["data_dir"], str) and signature["programs"].keys() == {"model", "rank"})
+    for program in signature["programs"].values():
+        fine = fine and all(facts["dtype"] in ("int64", "float32") for facts in program["inputs"].values())
+    if not fine:
+        raise ValueError("its signature.yaml is not what to_static.py writes")
 
 
 class Program:
-    """One inference program of a bundle: a dict of arrays in, a list of arrays out."""
+    """One inference program of a bundle: a dict of arrays in, a list of arrays out.
 
-    def __init__(self, directory, name, inputs, threads, onednn, use_gpu):
-        program = next((f"{name}{s}" for s in SUFFIXES if os.path.isfile(os.path.join(directory, f"{name}{s}"))), None)
+    Args:
+        files: those of the bundle that its schema lists. What else lies in the directory is never opened.
+    """
+
+    def __init__(self, directory, name, files, inputs, threads, onednn, use_gpu):
+        program = next((f"{name}{s}" for s in SUFFIXES if f"{name}{s}" in files), None)
         if program is None:
             raise InputError(f"{directory} holds no program {name} ({' or '.join(name + s for s in SUFFIXES)}); "
                              "make it with tools/to_static.py")
-        own = os.path.join(directory, f"{name}.pdiparams")  # absent where the programs share the model's weights
-        config = paddle_infer.Config(os.path.join(directory, program),
-                                     own if os.path.isfile(own) else os.path.join(directory, "model.pdiparams"))
+        weights = f"{name}.pdiparams" if f"{name}.pdiparams" in files else "model.pdiparams"  # which the programs share
+        config = paddle_infer.Config(os.path.join(directory, program), os.path.join(directory, weights))
         if use_gpu:
             config.enable_use_gpu(256, 0)
         else:

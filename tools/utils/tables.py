@@ -39,16 +39,23 @@ def read(table):
     for key, kind in KEYS.items():
         if not isinstance(content[key], kind):
             raise InputError(f"{path}: {key} must be a {kind.__name__}")
-    labels = [row.get("label") if isinstance(row, dict) else None for row in content["rows"]]
+    for key, kind in (("seeds", int), ("datasets", str)):
+        if not content[key] or not all(type(v) is kind for v in content[key]):
+            raise InputError(f"{path}: {key} must be a list of at least one {kind.__name__}")
     for row in content["rows"]:
         if not isinstance(row, dict) or row.keys() not in ROW_KEYS:
             raise InputError(f"{path}: a row has a label, a model and maybe `set`, or a label and a tool, not {row}")
+        if not (all(isinstance(row.get(k, ""), str) for k in ("label", "model", "tool")) and isinstance(row.get("set", []), list)):
+            raise InputError(f"{path}: a row's label, model and tool are texts, `set` is a list, not {row}")
+    labels = [row["label"] for row in content["rows"]]
+    if not any("model" in row for row in content["rows"]):
+        raise InputError(f"{path}: it has no row with a model")
     if len(set(labels)) < len(labels):
         raise InputError(f"{path}: two rows have the same label")
     if content["baseline"] and content["baseline"] not in labels:
         raise InputError(f"{path}: baseline {content['baseline']} is not the label of a row")
     for pair in content["pairs"]:
-        if not isinstance(pair, list) or len(pair) != 2 or not set(pair) <= set(labels):
+        if not isinstance(pair, list) or len(pair) != 2 or not all(label in labels for label in pair):
             raise InputError(f"{path}: a pair is two labels of rows, not {pair}")
     return {"name": dataset_name(path), **content}
 
