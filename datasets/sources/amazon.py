@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from datasets.schema import InputError, Log
-from datasets.sources.download import fetch
+from datasets.sources.download import AGAIN, at_hand
 from datasets.sources.event_log import unreadable
 from datasets.sources.text_table import opened, pieces
 
@@ -22,7 +22,6 @@ URL = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles/"
 REVIEW = {"reviewerID": str, "asin": str, "unixReviewTime": int}
 KINDS = {str: "a text", int: "a whole number"}
 COLUMNS = pa.schema([("reviewerID", pa.string()), ("asin", pa.string()), ("unixReviewTime", pa.int64())])
-AGAIN = "if it was downloaded, delete it and run again"
 ITEM = re.compile(rb"""\s*\{['"]asin['"]: ?['"](\w+)['"]""")  # how nearly all lines of the metadata start
 
 
@@ -55,18 +54,14 @@ def load(args):
     if not re.fullmatch(r"\w+", args.category_name):
         raise InputError(f"--category-name is {args.category_name!r}; it should be as in the files' names, such as "
                          "Electronics or Movies_and_TV")
-    reviews = args.reviews or find(args.raw, f"reviews_{args.category_name}_5.json.gz")
-    meta = args.meta or find(args.raw, f"meta_{args.category_name}.json.gz")
+    reviews = args.reviews or _at_hand(args.raw, f"reviews_{args.category_name}_5.json.gz")
+    meta = args.meta or _at_hand(args.raw, f"meta_{args.category_name}.json.gz")
     events = read_reviews(reviews).sort_values("time", kind="stable", ignore_index=True)
     return Log(events, read_items(meta, events["item"].unique(), reviews))
 
 
-def find(directory, name):
-    """The path of a file of that name, which is downloaded where it is not there."""
-    path = os.path.join(directory, name)
-    if not os.path.isfile(path):
-        fetch(URL + name, path)
-    return path
+def _at_hand(directory, name):
+    return at_hand(URL + name, os.path.join(directory, name))
 
 
 def read_reviews(path):

@@ -10,6 +10,14 @@ from tqdm import tqdm
 from datasets.schema import InputError, checksum
 
 TIMEOUT = 60  # seconds without a byte before the connection counts as dead
+AGAIN = "if it was downloaded, delete it and run again"  # what to do about a file that cannot be read
+
+
+def at_hand(url, path):
+    """`path`, downloaded from `url` where it is not there."""
+    if not os.path.isfile(path):
+        fetch(url, path)
+    return path
 
 
 def fetch(url, path, sha256=""):

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datasets.schema import InputError, Log
-from datasets.sources.download import fetch
+from datasets.sources.download import AGAIN, at_hand
 from datasets.sources.event_log import bad_row, to_pandas
 from datasets.sources.text_table import NUMBER, TEXT, WHOLE, table
 
@@ -25,7 +25,6 @@ AGES = [1, 18, 25, 35, 45, 50, 56]  # the groups of 1m, by their youngest
 DAT = {"delimiter": "::", "quote": False, "encoding": "latin-1"}
 FORMS = {"100k": "u.data", "1m": "ratings.dat", "10m": "ratings.dat", "20m": "ratings.csv", "25m": "ratings.csv",
          "32m": "ratings.csv", "latest-small": "ratings.csv"}
-AGAIN = "if it was downloaded, delete it and run again"
 
 
 def add_arguments(group):
@@ -54,9 +53,8 @@ def load(args):
     """
     if not 0.5 < args.threshold <= 5:
         raise InputError(f"--threshold is {args.threshold}; ratings go from 0.5 to 5: give a number above 0.5, up to 5")
-    path = args.zip or os.path.join(args.raw, f"ml-{args.version}.zip")
-    if not args.zip and not os.path.isfile(path):
-        fetch(f"{URL}ml-{args.version}.zip", path)
+    name = f"ml-{args.version}.zip"
+    path = args.zip or at_hand(URL + name, os.path.join(args.raw, name))
     release = Release(path, args.version)
     if args.version == "100k":
         events, items, users = release.ratings("\t", False), items_100k(release), users_100k(release)
