@@ -1,20 +1,15 @@
 """The training loop."""
-import json
-import math
 import os
-import shutil
 import time
 
 import numpy as np
 import paddle
 from tqdm import tqdm
 
-from datasets.atomic import remove_stale, whole_file
 from datasets.reader import Reader
 from datasets.schema import InputError, Schema
 from models.sharded import ShardedEmbedding
-from tools.utils import bad_numbers, checkpoint, cli, environment, ranks, resume, run
-from tools.utils import config as settings
+from tools.utils import bad_numbers, checkpoint, environment, ranks, record, resume, run, schedule
 from tools.utils.log import log_to, say
 from tools.utils.metrics import auc
 from tools.utils.predict import predict
@@ -26,79 +21,100 @@ def train(config, data):
     Of several processes (tools/utils/ranks.py) all come here; rank 0 writes the run.
     """
     out, r = run.directory(config), config["runner"]
-    _check_free(out, r)
+    record.check_free(out, r)
     model = run.bind(config)
     readers = _readers(config, data, model)
     schema = readers["train"].schema
     net = run.create_net(model, config, schema)
     optimizer = model.create_optimizer(net, config)
     regularization = model.create_regularization(config, readers["train"].counts())
-    state = {"model": config["model"], "settings": resume.settings_that_count(config, schema), "epoch": 0, "batch": 0,
-             "step": 0, "best": None, "best_epoch": 0, "waited": 0, "loss": {}, "learning_rate": 0.0, "metrics_bytes": 0,
-             "plateau": {"best": None, "waited": 0, "factor": 1.0}, "skipped_batches": 0}
     latest, best = (os.path.join(out, "checkpoints", f) for f in ("latest.npz", "best.npz"))
-    if r["resume"] and os.path.exists(latest):
-        state = resume.saved_state(latest, state)
-        checkpoint.load(latest, net, config["model"], optimizer)
-        say(f"going on with {out} after epoch {state['epoch']}" + (f", step {state['step']}" if state["batch"] else "")
-            + (": it is finished" if _finished(state, r) else ""))
-    elif r["resume"]:
-        say(f"{out} holds no run to go on with: it starts from the beginning")
-    if not ranks.rank():  # only now, so that wrong input leaves no trace and harms no older run
-        _open_directory(out, r, latest, best)
-        _truncate(os.path.join(out, "metrics.jsonl"), state["metrics_bytes"])
-        with whole_file(os.path.join(out, "config.yaml")) as made:
-            settings.save(config, made)
-    with log_to(os.devnull if ranks.rank() else os.path.join(out, "log.txt")), \
-            _Scalars(out, r["visualdl"] and not ranks.rank()) as scalars:
-        say(f"{config['model']} on {schema.name} ({schema.protocol}): " + ", ".join(
-            f"{k} {n.rows:,}" for k, n in readers.items()) + f" samples; {_parameters(net):,} parameters")
-        if schema.note:
-            say(schema.note)
-        if readers["train"].batches < 10:
-            say(f"only {readers['train'].batches} steps an epoch: so small a log learns more with a smaller runner.train_batch_size "
-                f"(now {r['train_batch_size']})")
-        if ranks.ranks() > 1:
-            say(f"{ranks.ranks()} processes share every batch{_tables(net)}")
+    state = _begin(config, schema, out, latest, net, optimizer)
+    record.open_directory(out, config, latest, best, state["metrics_bytes"])  # only now: wrong input harms no older run
+    with log_to(os.devnull if ranks.rank() else os.path.join(out, "log.txt")), record.Scalars(out, r["visualdl"]) as scalars:
+        _introduce(config, readers, net)
         ranks.wait()  # reading the data takes one longer than another
         speeds = []
         while not _finished(state, r):
             speeds.append(_train_epoch(model, net, optimizer, regularization, readers["train"], config, state,
                                        lambda: checkpoint.save(latest, net, state, optimizer)))
             valid = _evaluate(model, net, readers["valid"]) if "valid" in readers else None
-            if _record(out, state, valid, config, speeds[-1], scalars):
+            record.epoch(out, state, valid, speeds[-1], scalars)
+            if _is_best(state, valid, config):
                 checkpoint.save(best, net, {"model": config["model"], "epoch": state["epoch"], "valid": valid})
             checkpoint.save(latest, net, state, optimizer)
-        epoch = checkpoint.load(best, net, config["model"])["epoch"]
-        if epoch != state["best_epoch"]:  # killed between the two files, and started again to stop earlier
-            raise InputError(f"{best} is of epoch {epoch}, which {latest} has not reached; go on with more runner.epochs or a "
-                             "longer runner.early_stop")
-        result = {k: _evaluate(model, net, readers[k]) for k in ("valid", "test") if k in readers}
-        for split, m in result.items():
-            truth = f"  (the true probabilities reach {schema.best[split]['auc']:.4f})" if split in schema.best else ""
-            say(f"{split:5s} at epoch {state['best_epoch']}: {format_metrics(m)}{truth}")
+        metrics = _evaluate_best(best, latest, model, net, readers, state)
     later = speeds[1:] or speeds
     result = {"model": config["model"], "dataset": schema.name, "protocol": schema.protocol, "run_dir": out,
               "checkpoint": best, "best_epoch": state["best_epoch"], "epochs": state["epoch"],
-              "rows": {k: n.rows for k, n in readers.items()}, **result, "skipped_batches": state["skipped_batches"],
+              "rows": {k: n.rows for k, n in readers.items()}, **metrics, "skipped_batches": state["skipped_batches"],
               "samples_per_second": round(float(np.median(later))) if later else None, "threads": environment.threads(),
               **({"best_possible": schema.best} if schema.best else {}), **({"note": schema.note} if schema.note else {})}
-    _keep(os.path.join(out, "result.json"), result)
+    record.keep_result(os.path.join(out, "result.json"), result)
     return result
 
 
-def _keep(path, result):
-    """Write the result into the run, with the speed of the one that is there if nothing was left to train.
+def _begin(config, schema, out, latest, net, optimizer):
+    """The state of a new run, or that of the one to go on with, whose weights and moments go into net and optimizer."""
+    state = {"model": config["model"], "settings": resume.settings_that_count(config, schema), "epoch": 0, "batch": 0,
+             "step": 0, "best": None, "best_epoch": 0, "waited": 0, "loss": {}, "learning_rate": 0.0, "metrics_bytes": 0,
+             "plateau": {"best": None, "waited": 0, "factor": 1.0}, "skipped_batches": 0}
+    if config["runner"]["resume"] and os.path.exists(latest):
+        state = resume.saved_state(latest, state)
+        checkpoint.load(latest, net, config["model"], optimizer)
+        say(f"going on with {out} after epoch {state['epoch']}" + (f", step {state['step']}" if state["batch"] else "")
+            + (": it is finished" if _finished(state, config["runner"]) else ""))
+    elif config["runner"]["resume"]:
+        say(f"{out} holds no run to go on with: it starts from the beginning")
+    return state
 
-    It is always written: the one that is there may be of fewer epochs, from before a kill.
-    """
-    if ranks.rank():
-        return
-    if result["samples_per_second"] is None and os.path.exists(path):
-        with open(path, encoding="utf-8") as f:
-            result = {**result, "samples_per_second": json.load(f)["samples_per_second"]}
-    with whole_file(path) as made, open(made, "w", encoding="utf-8") as f:
-        json.dump(cli.plain(result), f, indent=1, allow_nan=False)
+
+def _introduce(config, readers, net):
+    """The first lines of the log."""
+    schema, size = readers["train"].schema, config["runner"]["train_batch_size"]
+    say(f"{config['model']} on {schema.name} ({schema.protocol}): " + ", ".join(
+        f"{k} {n.rows:,}" for k, n in readers.items()) + f" samples; {_parameters(net):,} parameters")
+    if schema.note:
+        say(schema.note)
+    if readers["train"].batches < 10:
+        say(f"only {readers['train'].batches} steps an epoch: so small a log learns more with a smaller runner.train_batch_size "
+            f"(now {size})")
+    if ranks.ranks() > 1:
+        say(f"{ranks.ranks()} processes share every batch{_tables(net)}")
+
+
+def _is_best(state, valid, config):
+    """Whether the epoch that has ended is the best so far; early stop and plateau count it."""
+    schedule.plateau(state["plateau"], valid, config["hyper_parameters"]["plateau"])
+    value = _monitored(valid, config["runner"]["monitor"], state["epoch"])
+    better = state["best"] is None or value > state["best"]
+    state["waited"] = 0 if better else state["waited"] + 1
+    if better:
+        state["best"], state["best_epoch"] = value, state["epoch"]
+    return better
+
+
+def _monitored(valid, monitor, epoch):
+    """The number to maximise. Without a valid split the last epoch is the best."""
+    if valid is None:
+        return float(epoch)
+    if valid[monitor] is None:
+        say(f"{monitor} is undefined on valid (it needs both classes); the log loss decides instead")
+        monitor = "logloss"
+    return -valid[monitor] if monitor == "logloss" else valid[monitor]
+
+def _evaluate_best(best, latest, model, net, readers, state):
+    """Metrics of the best checkpoint on valid and test, {split: metrics}."""
+    epoch = checkpoint.load(best, net, state["model"])["epoch"]
+    if epoch != state["best_epoch"]:  # killed between the two files, and started again to stop earlier
+        raise InputError(f"{best} is of epoch {epoch}, which {latest} has not reached; go on with more runner.epochs or a "
+                         "longer runner.early_stop")
+    result = {k: _evaluate(model, net, readers[k]) for k in ("valid", "test") if k in readers}
+    known = readers["train"].schema.best
+    for split, m in result.items():
+        truth = f"  (the true probabilities reach {known[split]['auc']:.4f})" if split in known else ""
+        say(f"{split:5s} at epoch {state['best_epoch']}: {record.format_metrics(m)}{truth}")
+    return result
 
 
 def _finished(state, r):
@@ -114,7 +130,7 @@ def _train_epoch(model, net, optimizer, regularization, reader, config, state, s
     with tqdm(total=left, desc=f"epoch {state['epoch'] + 1}", unit=" samples", unit_scale=True, leave=False,
               disable=ranks.rank() > 0) as bar:
         for batch in reader.epoch(state["epoch"], state["batch"]):
-            state["learning_rate"] = _learning_rate(config, state, reader.batches)
+            state["learning_rate"] = schedule.learning_rate(config, state, reader.batches)
             made = _step_or_skip(model, net, optimizer, regularization, reader, batch, config, state)
             of_batch = min(r["train_batch_size"], left - rows)  # of which this process may have a part
             if made:
@@ -193,64 +209,6 @@ def _add(total, parts, rows):
     total["rows"] = total.get("rows", 0) + rows
 
 
-def _record(out, state, valid, config, speed, scalars):
-    """Write the epoch's line, decide about best, early stop and plateau. Returns whether this epoch is the best."""
-    loss = {k: v / state["loss"]["rows"] for k, v in state["loss"].items() if k != "rows"}
-    line = {"epoch": state["epoch"], "step": state["step"], "learning_rate": state["learning_rate"], "train": loss,
-            "valid": valid, "skipped_batches": state["skipped_batches"]}
-    if not ranks.rank():
-        with open(os.path.join(out, "metrics.jsonl"), "a", encoding="utf-8") as f:
-            f.write(json.dumps(line, allow_nan=False) + "\n")
-            state["metrics_bytes"] = f.tell()
-            os.fsync(f.fileno())  # before a checkpoint that counts on it
-    say(f"epoch {state['epoch']:2d}  " + " ".join(f"{k} {v:.4f}" for k, v in loss.items())
-        + (f"  valid {format_metrics(valid)}" if valid else "")
-        + (f"  {state['skipped_batches']} batches skipped so far" if state["skipped_batches"] else "")
-        + f"  {speed:,.0f} samples/s")
-    scalars.add(line, speed)
-    state["loss"] = {}
-    _plateau(state["plateau"], valid, config["hyper_parameters"]["plateau"])
-    value = _monitored(valid, config["runner"]["monitor"], state["epoch"])
-    better = state["best"] is None or value > state["best"]
-    state["waited"] = 0 if better else state["waited"] + 1
-    if better:
-        state["best"], state["best_epoch"] = value, state["epoch"]
-    return better
-
-
-def _monitored(valid, monitor, epoch):
-    """The number to maximise. Without a valid split the last epoch is the best."""
-    if valid is None:
-        return float(epoch)
-    if valid[monitor] is None:
-        say(f"{monitor} is undefined on valid (it needs both classes); the log loss decides instead")
-        monitor = "logloss"
-    return -valid[monitor] if monitor == "logloss" else valid[monitor]
-
-
-def _plateau(p, valid, setting):
-    """Multiply the learning rate by `factor` when gAUC on valid has not risen for more than `patience` epochs."""
-    gauc = valid and valid["gauc"]
-    if setting["factor"] == 1.0 or gauc is None:
-        return
-    p["waited"] = 0 if p["best"] is None or gauc > p["best"] else p["waited"] + 1
-    p["best"] = gauc if p["best"] is None else max(gauc, p["best"])
-    if p["waited"] > setting["patience"]:
-        p["factor"], p["waited"] = p["factor"] * setting["factor"], 0
-
-
-def _learning_rate(config, state, batches):
-    """The rate of the step about to be made: base · schedule · warm-up · plateau factor."""
-    h = config["hyper_parameters"]
-    s, step = h["schedule"], state["step"]
-    rate = h["optimizer"]["learning_rate"] * state["plateau"]["factor"]
-    if s["kind"] == "cosine":
-        rate *= 0.5 * (1 + math.cos(math.pi * step / (batches * config["runner"]["epochs"])))
-    elif s["kind"] == "exponential":
-        rate *= s["gamma"] ** state["epoch"]
-    return rate * min(1.0, (step + 1) / s["warmup_steps"]) if s["warmup_steps"] else rate
-
-
 def _evaluate(model, net, reader):
     score = predict(model, net, reader)
     bad = np.flatnonzero(~np.isfinite(score))
@@ -258,29 +216,6 @@ def _evaluate(model, net, reader):
         raise InputError(f"the model's scores are not finite for {bad_numbers.rows_in_words(reader, bad)}; try a smaller "
                          "learning rate or clip_norm")
     return model.create_metrics()(reader.user, reader.label, score)
-
-
-def format_metrics(m):
-    """AUC, gAUC, log loss and PCOC in one line for a person."""
-    return " ".join(f"{k} {'undefined' if m[k] is None else format(m[k], '.4f')}"
-                    for k in ("auc", "gauc", "logloss", "pcoc"))
-
-
-def _check_free(out, r):
-    if os.path.isdir(os.path.join(out, "checkpoints")) and not r["resume"] and not r["overwrite"]:
-        raise InputError(f"{out} holds a run already; add -o runner.resume=true to go on with it, "
-                         "runner.overwrite=true to replace it, or runner.name=NAME for a new one")
-
-
-def _open_directory(out, r, latest, best):
-    """Make the run's directory: an older run goes, and so do temporary files of one that was killed as it wrote."""
-    if os.path.isdir(os.path.join(out, "checkpoints")) and not r["resume"]:
-        if os.path.exists(latest):
-            os.remove(latest)  # first: killed half-way, it must not be gone on with
-        shutil.rmtree(out)
-    os.makedirs(out, exist_ok=True)
-    for path in (latest, best):
-        remove_stale(path)
 
 
 def _readers(config, data, model):
@@ -294,12 +229,6 @@ def _readers(config, data, model):
                           negatives=model.needs_negatives(config), rank=ranks.rank(), ranks=ranks.ranks(), **common)
     others = [k for k in ("valid", "test") if k in train_reader.schema.rows and (k != "test" or r["test"])]
     return {"train": train_reader, **{k: Reader(data, k, r["infer_batch_size"], **common) for k in others}}
-
-
-def _truncate(path, size):
-    """Drop the lines that a killed run wrote after its latest checkpoint."""
-    if os.path.exists(path) and os.path.getsize(path) > size:
-        os.truncate(path, size)
 
 
 def _tables(net):
@@ -318,45 +247,3 @@ def _parameters(net):
 
 def _mix(seed, step):
     return int(np.random.SeedSequence([seed, step] + [ranks.rank()] * (ranks.rank() > 0)).generate_state(1)[0])
-
-
-class _Scalars:
-    """VisualDL scalars of a run, or nothing where VisualDL is off or not installed.
-
-    VisualDL shows a folder's newest file alone. So a run that goes on starts a new one with the lines that metrics.jsonl has
-    by then: no point is lost or there twice, but for the speed of earlier epochs.
-    """
-
-    def __init__(self, out, wanted):
-        self.writer = None
-        if wanted:
-            try:
-                from visualdl import LogWriter
-                shutil.rmtree(os.path.join(out, "visualdl"), ignore_errors=True)
-                self.writer = LogWriter(logdir=os.path.join(out, "visualdl"), display_name=out)
-                self._repeat(os.path.join(out, "metrics.jsonl"))
-            except ImportError:
-                say("visualdl is not installed: no scalars are written (pip install visualdl)")
-
-    def _repeat(self, path):
-        if os.path.exists(path):
-            with open(path, encoding="utf-8") as f:
-                for line in f:
-                    self.add(json.loads(line))
-
-    def add(self, line, speed=None):
-        """The points of one line of metrics.jsonl, and the speed in samples a second where it is known."""
-        if self.writer:
-            values = {**{f"train/{k}": v for k, v in line["train"].items()}, "train/samples_per_second": speed,
-                      "train/learning_rate": line["learning_rate"],
-                      **{f"valid/{k}": v for k, v in (line["valid"] or {}).items()}}
-            for tag, value in values.items():
-                if value is not None:
-                    self.writer.add_scalar(tag=tag, step=line["step"], value=value)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.writer:
-            self.writer.close()
