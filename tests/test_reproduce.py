@@ -89,6 +89,8 @@ def test_commands_are_what_a_reader_types():
     assert [(c["row"], c["seed"]) for c in cells] == [("base", 1), ("DIN", 1), ("base", 2), ("DIN", 2)]
     assert " ".join(cells[1]["command"]) == ("python tools/trainer.py -m models/din/config.yaml -o runner.dataset=configs/datasets/"
                                              "beauty.yaml runner.seed=1 runner.name=beauty-epochs_1-1 runner.epochs=1")
+    rate = {**TABLE, "rows": [*TABLE["rows"], {"label": "slow", "model": "din", "set": ["hyper_parameters.optimizer.learning_rate=0.01"]}]}
+    assert "runner.name=beauty-learning_rate_0_01-1" in tables.cells(rate, rows=["slow"])[0]["command"]
     assert [c["seed"] for c in tables.cells(TABLE, rows=["DIN"], seeds=[2])] == [2]
     for choice, word in (({"rows": ["x"]}, "no row x"), ({"datasets": ["toys"]}, "no dataset toys"), ({"seeds": [3]}, "no seed 3")):
         with pytest.raises(InputError, match=word):

@@ -89,7 +89,8 @@ def _command(row, dataset, seed):
     if "tool" in row:
         return ["python", f"tools/{row['tool']}.py", "--dataset", dataset]
     own = [str(s) for s in row.get("set", [])]
-    tag = "".join("-" + re.sub(r"[^a-z0-9]+", "_", s.split(".")[-1].lower()) for s in own)
+    words = [key.split(".")[-1] + "_" + value.lower() for key, _, value in (s.partition("=") for s in own)]
+    tag = "".join("-" + re.sub(r"[^a-z0-9]+", "_", word) for word in words)
     return ["python", "tools/trainer.py", "-m", f"models/{row['model']}/config.yaml", "-o", f"runner.dataset={dataset}",
             f"runner.seed={seed}", f"runner.name={dataset_name(dataset)}{tag}-{seed}", *own]
 
