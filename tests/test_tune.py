@@ -18,7 +18,7 @@ import pytest
 import yaml
 from helpers import ROOT, ToolServer, run_tool, settings_of, small_dataset, tree
 
-from datasets.schema import InputError
+from datasets.schema import InputError, Schema
 from tools import tune
 from tools.utils import child, space
 from tools.utils import config as settings
@@ -332,9 +332,9 @@ def test_wrong_arguments(search, override):
 
 def test_a_dataset_without_valid_is_refused(search, tmp_path, clicks):
     shutil.copytree(clicks, tmp_path / "two")
-    schema = yaml.safe_load((tmp_path / "two" / "schema.yaml").read_text())
-    del schema["rows"]["valid"]
-    written(tmp_path / "two" / "schema.yaml", schema)
+    schema = Schema.load(tmp_path / "two")
+    del schema.rows["valid"]
+    schema.save(tmp_path / "two")
     with pytest.raises(InputError, match="has no valid split"):
         search(1, Trainer(), data=str(tmp_path / "two"))
 
@@ -346,14 +346,15 @@ def test_a_training_ends_with_the_search(tmp_path, how):
     tool = written(tmp_path / "tool.py", f"import os, time\nopen('{tmp_path}/pid', 'w').write(str(os.getpid()) + ' ')\n"
                    "time.sleep(60)\n")
     program = (f"import signal, sys; sys.path.insert(0, {ROOT!r}); from tools.utils import child\n"
+               "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job starts with it ignored
                f"signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); child.run({tool!r}, [])")
     parent = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
-    until = time.time() + 30
+    until = time.time() + 120
     while not (tmp_path / "pid").is_file() or not (tmp_path / "pid").read_text().endswith(" "):
         assert time.time() < until
         time.sleep(0.02)
     parent.send_signal(how)
-    parent.wait(10)
+    parent.wait(120)
     pid = int((tmp_path / "pid").read_text())
     while os.path.exists(f"/proc/{pid}") and open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] != "Z":
         assert time.time() < until, "it goes on without its parent"
