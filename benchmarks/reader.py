@@ -18,13 +18,13 @@ from tools.utils import cli
 
 def work(args):
     reader = Reader(args.data, "train", args.batch_size, args.history_cap, shuffle=True, bucket_batches=64)
-    speeds, padding = [], []
+    speeds, padding, events = [], [], Reader(args.data, "train", args.batch_size, args.history_cap, beside=reader).length.sum()
     for epoch in range(args.repeats):
         started, cells = time.perf_counter(), 0
         for batch in reader.epoch(epoch):
             cells += batch["history_item"].size
         speeds.append(reader.rows / (time.perf_counter() - started))
-        padding.append(1 - reader.length.sum() / cells)
+        padding.append(1 - events / cells)
     return {"data": args.data, "rows": reader.rows, "samples_per_second": round(statistics.median(speeds)),
             "slowest": round(min(speeds)), "fastest": round(max(speeds)),
             "padded_share": round(statistics.median(padding), 4)}

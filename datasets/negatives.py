@@ -27,8 +27,7 @@ class HistoryNegatives:
         if kind not in KINDS:
             raise InputError(f"auxiliary_negatives is {kind!r}, must be one of {', '.join(KINDS)}")
         self.width = len(count)
-        sequence = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-        self.touched = np.unique(sequence * self.width + event_item)
+        self.offsets, self.event_item = offsets, event_item
         self.items = FIRST_ID + np.flatnonzero(count[FIRST_ID:] > 0)
         weight = count[self.items] if kind == "popularity" else np.ones(len(self.items), np.int64)
         self.tickets = np.cumsum(weight)  # item k owns the tickets [tickets[k − 1], tickets[k])
@@ -38,13 +37,25 @@ class HistoryNegatives:
         drawn = np.full(real.shape, PADDING, np.int64)
         if not len(self.items):
             return drawn
+        owner, touched = self._touched(sequence)
         todo = np.flatnonzero(real)
-        owner = sequence.astype(np.int64)[todo // real.shape[1]]
+        owner = owner[todo // real.shape[1]]
         for _ in range(ROUNDS):
             item = self.items[np.searchsorted(self.tickets, rng.integers(0, self.tickets[-1], len(todo)), side="right")]
-            again = contains(self.touched, owner * self.width + item)
+            again = contains(touched, owner * self.width + item)
             drawn.flat[todo] = np.where(again, PADDING, item)
             todo, owner = todo[again], owner[again]
             if not len(todo):
                 break
         return drawn
+
+    def _touched(self, sequence):
+        """Number of each row's sequence among the batch's own, [B], and the sorted keys number · width + item of all their events.
+
+        For one batch at a time: of a log larger than memory there is no room for those of all sequences.
+        """
+        distinct, owner = np.unique(sequence, return_inverse=True)
+        first = self.offsets[distinct]
+        n = self.offsets[distinct + 1] - first
+        at = np.repeat(first - (np.cumsum(n) - n), n) + np.arange(n.sum())
+        return owner, np.sort(np.repeat(np.arange(len(distinct)) * self.width, n) + self.event_item[at])

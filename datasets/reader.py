@@ -9,6 +9,7 @@ A batch is a dict of NumPy arrays (B rows, T the longest history among them, at 
     negative_<item field> int64 [B, T]   for DIEN's auxiliary loss (only with negatives; 0 where padded or none was found)
     label                 float32 [B]                              user                  int64 [B], for gAUC
 """
+import contextlib
 import glob
 import os
 
@@ -20,10 +21,23 @@ from datasets.negatives import HistoryNegatives
 from datasets.schema import LATEST, UNKNOWN, InputError, Schema
 
 
-def read_parquet(path):
-    """A Parquet file as an Arrow table, or InputError in one line."""
+def read_parquet(path, columns=None):
+    """A Parquet file, or some of its columns, as an Arrow table, or InputError in one line."""
+    with _readable(path):
+        return pq.read_table(path, columns=columns, memory_map=True, partitioning=None)
+
+
+def _footer(path):
+    """What a Parquet file says of itself: its rows and its Arrow schema."""
+    with _readable(path), pq.ParquetFile(path) as file:
+        return file.metadata.num_rows, file.schema_arrow
+
+
+@contextlib.contextmanager
+def _readable(path):
+    """Within, what pyarrow says against a Parquet file is an InputError."""
     try:
-        return pq.read_table(path, memory_map=True, partitioning=None)
+        yield
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except (pa.ArrowException, OSError) as e:
@@ -99,11 +113,11 @@ def _column(table, name, where, dense=False):
     return values.astype(np.int64) if values.dtype.kind == "u" else values  # of uint64 and int64 NumPy makes floats
 
 
-def _check_range(index, size, where):
-    """InputError unless all of `index`, an array of integers, are in [0, size)."""
+def _check_range(index, size, where, first=0):
+    """InputError unless all of `index`, an array of integers, are in [0, size). `first`: number of its first row, for the message."""
     if len(index) and not (0 <= index.min() and index.max() < size):
         bad = int(np.flatnonzero((index < 0) | (index >= size))[0])
-        raise InputError(f"{where}, row {bad}: index {int(index[bad])} is outside 0…{size - 1}")
+        raise InputError(f"{where}, row {first + bad}: index {int(index[bad])} is outside 0…{size - 1}")
 
 
 def _check_times(times, where):
@@ -112,8 +126,16 @@ def _check_times(times, where):
         raise InputError(f"{where} has times beyond ±2**62")
 
 
+COLUMNS = ("sequence", "end", "user", "item", "label", "time")
+
+
 class Reader:
     """Batches of one split.
+
+    The columns of the samples are read into memory, all of them where the split is one file (of at most `builder.PART_ROWS` rows)
+    or is read in file order. With `shuffle` a split of several files is read part by part: each file is shuffled within itself,
+    the files come in a new order every epoch, a file's last batch may be short, and only one file's columns are in memory. Rows
+    are numbered through all files; `user`, `item` … hold those from row `start` on.
 
     Args:
         directory: a prepared dataset.
@@ -128,6 +150,7 @@ class Reader:
         times: also give history_time and target_time.
         negatives: uniform or popularity: also give negatives (datasets/negatives.py), drawn from `seed`, the epoch's
             and the batch's number alone.
+        beside: a Reader of another split of the same dataset, whose tables and sequences this one shares.
 
     Example:
         >>> reader = Reader("data/beauty", "train", 1024, shuffle=True)          # doctest: +SKIP
@@ -136,20 +159,22 @@ class Reader:
     """
 
     def __init__(self, directory, split, batch_size, history_cap=50, shuffle=False, bucket_batches=0, seed=0,
-                 rank=0, ranks=1, times=False, negatives=""):
+                 rank=0, ranks=1, times=False, negatives="", beside=None):
         self.schema = schema = Schema.load(directory)
         self.directory, self.split = directory, split
         schema.verify(directory, "items.parquet", "users.parquet", "sequences.arrow", f"{split}/")
         self.batch_size, self.cap, self.shuffle = batch_size, history_cap, shuffle
         self.bucket_batches, self.seed, self.rank, self.ranks, self.times = bucket_batches, seed, rank, ranks, times
-        self.items, self.users = ItemTable(directory, schema), UserTable(directory, schema)
-        self._map_sequences(os.path.join(directory, "sequences.arrow"))
-        self._read_samples(directory, split)
+        if beside:
+            self.items, self.users = beside.items, beside.users
+            self.offsets, self.event_item, self.event_time = beside.offsets, beside.event_item, beside.event_time
+        else:
+            self.items, self.users = ItemTable(directory, schema), UserTable(directory, schema)
+            self._map_sequences(os.path.join(directory, "sequences.arrow"))
         self.negatives = (HistoryNegatives(self.offsets, self.event_item, self.items.count, negatives)
                           if negatives else None)
-        self.rows = len(self.label)
-        self.batches = -(-self.rows // batch_size)
-        self.length = np.minimum(self.end, history_cap)  # of each sample's history, [rows]
+        self._find_parts()
+        self.batches = len(self.sizes(0))
 
     def _map_sequences(self, path):
         try:
@@ -158,7 +183,7 @@ class Reader:
         except (pa.ArrowException, OSError) as e:
             raise InputError(f"{path} is not a readable Arrow file: {' '.join(str(e).split())[:160]}") from None
         item, time = (self._lists(table, name, path) for name in ("item", "time"))
-        self.offsets = item.offsets.to_numpy().astype(np.int64)
+        self.offsets = item.offsets.to_numpy().astype(np.int64, copy=False)
         self.event_item, self.event_time = item.values.to_numpy(), time.values.to_numpy()
         if not np.array_equal(self.offsets, time.offsets.to_numpy()):
             raise InputError(f"{path}: the lists of item and time differ in length; prepare the dataset again")
@@ -181,38 +206,66 @@ class Reader:
             raise InputError(f"{path}, column {name} has missing values")
         return lists
 
-    def _read_samples(self, directory, split):
-        paths = sorted(glob.glob(os.path.join(glob.escape(directory), split, "part-*.parquet")))
-        if not paths:
+    def _find_parts(self):
+        """Files, first row and rows of every part; a split of one part is read at once, of others only the footers."""
+        directory, split = self.directory, self.split
+        files = sorted(glob.glob(os.path.join(glob.escape(directory), split, "part-*.parquet")))
+        if not files:
             raise InputError(f"{directory} has no {split} split; it has {', '.join(self.schema.rows)}")
-        try:
-            table = pa.concat_tables([read_parquet(p) for p in paths])
-        except pa.ArrowException as e:
-            raise InputError(f"the files of {directory}, {split} differ in their columns: {' '.join(str(e).split())[:160]}") from None
-        if not table.num_rows:
+        rows, schemas = zip(*(_footer(path) for path in files))
+        other = next((path for path, schema in zip(files, schemas) if not schema.equals(schemas[0])), None)
+        if other:
+            raise InputError(f"the files of {directory}, {split} differ in their columns: {files[0]} and {other}")
+        self.rows = sum(rows)
+        if not self.rows:
             raise InputError(f"the {split} split of {directory} is empty")
-        self.sequence, self.end, self.user, self.item, self.label, self.time = (
-            _column(table, c, split) for c in ("sequence", "end", "user", "item", "label", "time"))
-        if split in self.schema.rows and table.num_rows != self.schema.rows[split]:
-            raise InputError(f"{directory}, {split} has {table.num_rows:,} rows where schema.yaml says {self.schema.rows[split]:,}; "
+        self._empty = schemas[0].empty_table()
+        self._hold(lambda column: self._empty, 0)  # columns that are missing or of the wrong type end it here
+        if split in self.schema.rows and self.rows != self.schema.rows[split]:
+            raise InputError(f"{directory}, {split} has {self.rows:,} rows where schema.yaml says {self.schema.rows[split]:,}; "
                              "prepare the dataset again")
-        lengths = np.diff(self.offsets)
-        _check_range(self.sequence, len(lengths), f"{split}, column sequence")
-        _check_range(self.user, self.users.rows, f"{split}, column user")
-        _check_range(self.item, self.items.rows, f"{split}, column item")
-        _check_range(self.label, 2, f"{split}, column label")
+        one = not self.shuffle or len(files) == 1
+        self.parts = [(files, 0, self.rows)] if one else [
+            ([path], first, n) for path, first, n in zip(files, np.cumsum([0, *rows]).tolist(), rows)]
+        self.loaded = None
+        if one:
+            self._load(0)
+
+    def _load(self, part):
+        """Read the columns of a part, in place of those of the part before."""
+        if part == self.loaded:
+            return
+        files, first, _ = self.parts[part]
+        self.loaded = None
+        self._hold(lambda column: self._empty, 0)  # so that the two are never in memory together
+        self.schema.verify(self.directory, *(f"{self.split}/{os.path.basename(path)}" for path in files))  # may be hours later
+        self._hold(lambda column: self._table(files, column), first)
+        self.loaded = part
+
+    @staticmethod
+    def _table(files, column):
+        """One column of samples, so that not all are in memory twice, as read and as held."""
+        return pa.concat_tables([read_parquet(path, [column]) for path in files])
+
+    def _hold(self, read, first):
+        """Take read(name), a table with that column, for every column of the samples; their rows are those from `first` on."""
+        split, lengths = self.split, np.diff(self.offsets)
+        self.start = first
+        self.sequence, self.end, self.user, self.item, self.label, self.time = (_column(read(c), c, split) for c in COLUMNS)
+        for name, size in (("sequence", len(lengths)), ("user", self.users.rows), ("item", self.items.rows), ("label", 2)):
+            _check_range(getattr(self, name), size, f"{split}, column {name}", first)
         _check_times(self.time, f"{split}, column time")
         if (self.end < 0).any() or (self.end > lengths[self.sequence]).any():
             raise InputError(f"{split}: a history ends beyond its sequence; prepare the dataset again")
-        self.context = {}
-        for f in self.schema.fields:
-            if f.of == "context":
-                column = _column(table, f.name, split, f.kind == "dense")
-                if f.kind == "dense":
-                    self.context[f.name] = standardise(column, f)
-                else:
-                    _check_range(column, f.size, f"{split}, column {f.name}")
-                    self.context[f.name] = column
+        self.context = {f.name: self._context(read(f.name), f, first) for f in self.schema.fields if f.of == "context"}
+        self.length = np.minimum(self.end, self.cap)  # of each sample's history
+
+    def _context(self, table, field, first):
+        column = _column(table, field.name, self.split, field.kind == "dense")
+        if field.kind == "dense":
+            return standardise(column, field)
+        _check_range(column, field.size, f"{self.split}, column {field.name}", first)
+        return column
 
     def counts(self):
         """Occurrences in train of every embedding row, {category field: int64 [size]}; n_j of DIN's regularisation."""
@@ -221,37 +274,61 @@ class Reader:
             for name, index in table.fields.items():
                 size = next(f.size for f in self.schema.fields if f.name == name)
                 counts[name] = np.bincount(index, weights=table.count, minlength=size).astype(np.int64)
-        for f in self.schema.categories("context"):
-            counts[f.name] = np.bincount(self.context[f.name], minlength=f.size)
+        for f in self.schema.categories("context"):  # of all parts, whichever is in memory
+            counts[f.name] = sum(np.bincount(self._context(self._table(files, f.name), f, first), minlength=f.size)
+                                 for files, first, _ in self.parts)
         return counts
 
-    def order(self, epoch):
-        """Row numbers of the split in the order of one epoch, [rows]: a permutation, batch after batch."""
+    def sizes(self, epoch):
+        """Rows of every batch of one epoch, of all ranks together, [batches]."""
+        rows = (self.parts[part][2] for part in self._parts_in_order(epoch))
+        return np.concatenate([np.minimum(self.batch_size, n - np.arange(0, n, self.batch_size)) for n in rows])
+
+    def _parts_in_order(self, epoch):
+        parts = np.arange(len(self.parts))
+        return np.random.default_rng([self.seed, epoch, 0, 1]).permutation(parts) if len(parts) > 1 else parts
+
+    def order(self, epoch, start_batch=0):
+        """Yield the row numbers of one batch of an epoch after another, from `start_batch` on; all together a permutation."""
+        for part in self._parts_in_order(epoch):
+            batches = -(-self.parts[part][2] // self.batch_size)
+            if start_batch < batches:
+                yield from self._order_of_part(epoch, part, start_batch)
+            start_batch = max(0, start_batch - batches)
+
+    def _order_of_part(self, epoch, part, start_batch):
+        self._load(part)
+        _, first, n = self.parts[part]
+        rows, numbers = self._shuffled(n, [self.seed, epoch] if len(self.parts) == 1 else [self.seed, epoch, part, 2])
+        for b in numbers[start_batch:]:
+            self._load(part)  # again, should another epoch have been begun meanwhile
+            yield first + rows[b * self.batch_size:(b + 1) * self.batch_size]
+
+    def _shuffled(self, n, seed):
+        """The n rows of a part in memory as they are cut into batches, and the order of these batches."""
+        whole, batches = n // self.batch_size, -(-n // self.batch_size)
         if not self.shuffle:
-            return np.arange(self.rows)
-        rng = np.random.default_rng([self.seed, epoch])
-        order = rng.permutation(self.rows)
+            return np.arange(n), np.arange(batches)
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(n)
         if not self.bucket_batches:
-            return order
+            return order, np.arange(batches)
         window = self.bucket_batches * self.batch_size
-        for lo in range(0, self.rows, window):
-            part = order[lo:lo + window]
-            order[lo:lo + window] = part[np.argsort(self.length[part], kind="stable")]
-        whole = self.rows // self.batch_size  # the short last batch stays last
-        head = order[:whole * self.batch_size].reshape(whole, self.batch_size)
-        return np.concatenate([head[rng.permutation(whole)].ravel(), order[whole * self.batch_size:]])
+        for lo in range(0, n, window):
+            some = order[lo:lo + window]
+            order[lo:lo + window] = some[np.argsort(self.length[some], kind="stable")]
+        return order, np.append(rng.permutation(whole), np.arange(whole, batches))  # a short last batch stays last
 
     def epoch(self, epoch=0, start_batch=0):
         """Yield the batches of one epoch, from `start_batch` on."""
-        order = self.order(epoch)
-        for b in range(start_batch, self.batches):
-            rows = order[b * self.batch_size:(b + 1) * self.batch_size]
+        for b, rows in enumerate(self.order(epoch, start_batch), start_batch):
             rng = np.random.default_rng([self.seed, epoch, b, 0]) if self.negatives else None
             yield self.batch(rows, rng, slice(self.rank, None, self.ranks) if len(rows) >= self.ranks else slice(None))
 
     def batch(self, rows, rng=None, part=slice(None)):
-        """The padded batch of the given rows of the split; no Python loop over them. With `rng` also its negatives. Of the
+        """The padded batch of the given rows, all in memory; no Python loop over them. With `rng` also its negatives. Of the
         whole, `part` is given."""
+        rows = rows - self.start
         length = self.length[rows].astype(np.int64)
         width = max(1, int(length.max(initial=0)))
         step = np.arange(width)

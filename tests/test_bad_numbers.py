@@ -89,8 +89,9 @@ def poisoned(monkeypatch, users, way):
 def rare_users(data, n):
     """Indices of users with few rows in train, each in other batches of the first epoch, and those batches (from 0)."""
     reader, chosen, batches = Reader(data, "train", 64, 12, shuffle=True, bucket_batches=4, seed=2026), [], []
+    order = list(reader.order(0))
     for user in np.argsort(np.bincount(reader.user, minlength=40), kind="stable"):
-        places = sorted({int(k) // 64 for k in np.flatnonzero(reader.user[reader.order(0)] == user)})
+        places = [k for k, rows in enumerate(order) if user in reader.user[rows]]
         if places and len(chosen) < n and not set(places) & set(batches):
             chosen.append(int(user))
             batches += places

@@ -468,9 +468,8 @@ def test_auxiliary_loss_is_never_negative(rng):
 @pytest.mark.parametrize("kind", ["uniform", "popularity"])
 def test_negatives_are_untouched_items_with_their_own_attributes(data, kind):
     reader = Reader(data, "train", 64, history_cap=12, shuffle=True, bucket_batches=4, negatives=kind)
-    order = reader.order(0)
-    for b, batch in enumerate(reader.epoch(0)):
-        rows, item, real = order[b * 64:(b + 1) * 64], batch["negative_item"], batch["history_item"] > 0
+    for rows, batch in zip(reader.order(0), reader.epoch(0)):
+        item, real = batch["negative_item"], batch["history_item"] > 0
         assert item.dtype == np.int64 and item.shape == real.shape
         assert (item[~real] == 0).all() and (item[real] >= 2).mean() > 0.95  # a user may have touched nearly all
         assert (reader.items.count[item[item > 0]] > 0).all()

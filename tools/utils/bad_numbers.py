@@ -90,7 +90,7 @@ def culprits(model, net, regularization, batch, start):
 
 def origin(reader, epoch, number, bad):
     """Where the bad numbers of an epoch's batch come from, for a person; `bad` as `culprits` gives it."""
-    rows = reader.order(epoch)[number * reader.batch_size:][:reader.batch_size][reader.rank::reader.ranks]
+    rows = next(reader.order(epoch, number))[reader.rank::reader.ranks]
     if len(bad) == len(rows):
         return f"from every row of the batch: {rows_in_words(reader, rows)}"
     if len(bad):
@@ -99,10 +99,10 @@ def origin(reader, epoch, number, bad):
 
 
 def rows_in_words(reader, rows):
-    """Rows of the reader's split for a person: numbers (from 0) in file order, with the raw user and item of the first."""
+    """Rows that the reader has in memory, for a person: numbers (from 0) in file order, with the raw user and item of the first."""
     raw = {of: read_parquet(os.path.join(reader.directory, f"{of}s.parquet"))[of] for of in ("user", "item")}
-    words = [f"{row} (user {raw['user'][int(reader.user[row])].as_py()}, item {raw['item'][int(reader.item[row])].as_py()})"
-             for row in rows[:SHOWN]]
+    words = [f"{row} (user {raw['user'][int(reader.user[row - reader.start])].as_py()}, "
+             f"item {raw['item'][int(reader.item[row - reader.start])].as_py()})" for row in rows[:SHOWN]]
     return f"row{'s' if len(rows) > 1 else ''} {_list(words, 'rows', len(rows))} of {reader.split}"
 
 

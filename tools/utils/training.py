@@ -1,4 +1,5 @@
 """The training loop."""
+import collections
 import os
 import time
 
@@ -125,24 +126,23 @@ def _train_epoch(model, net, optimizer, regularization, reader, config, state, s
     """One pass over train, from state["batch"] on. Returns samples a second."""
     r = config["runner"]
     net.train()
-    started, rows, label, logit = time.perf_counter(), 0, [], []
-    left = reader.rows - state["batch"] * r["train_batch_size"]
-    with tqdm(total=left, desc=f"epoch {state['epoch'] + 1}", unit=" samples", unit_scale=True, leave=False,
+    started, rows, sizes = time.perf_counter(), 0, reader.sizes(state["epoch"]).tolist()
+    recent = collections.deque(maxlen=200)  # the AUC on the bar is of so many batches: neither its cost nor memory grows
+    with tqdm(total=sum(sizes[state["batch"]:]), desc=f"epoch {state['epoch'] + 1}", unit=" samples", unit_scale=True, leave=False,
               disable=ranks.rank() > 0) as bar:
         for batch in reader.epoch(state["epoch"], state["batch"]):
             state["learning_rate"] = schedule.learning_rate(config, state, reader.batches)
             made = _step_or_skip(model, net, optimizer, regularization, reader, batch, config, state)
-            of_batch = min(r["train_batch_size"], left - rows)  # of which this process may have a part
+            of_batch = sizes[state["batch"]]  # of which this process may have a part
             if made:
                 _add(state["loss"], made[1], of_batch)
-                label.append(batch["label"])
-                logit.append(made[0])
+                recent.append((batch["label"], made[0]))
             state["step"] += 1
             state["batch"] += 1
             rows += of_batch
             bar.update(of_batch)
-            if state["batch"] % r["print_interval"] == 0 and label:
-                _refresh(bar, state, label, logit)
+            if state["batch"] % r["print_interval"] == 0 and recent:
+                _refresh(bar, state, recent)
             if r["save_interval"] and state["step"] % r["save_interval"] == 0:
                 save()
     state["epoch"], state["batch"] = state["epoch"] + 1, 0
@@ -195,11 +195,10 @@ def train_step(model, net, optimizer, regularization, batch, learning_rate, seed
     return scores.numpy(), parts
 
 
-def _refresh(bar, state, label, logit):
-    """Loss and AUC so far on the bar."""
-    mean = state["loss"]["loss"] / state["loss"]["rows"]
-    recent = slice(-200, None)  # AUC over at most 200 batches, so that its cost does not grow
-    bar.set_postfix(loss=f"{mean:.4f}", auc=f"{auc(np.concatenate(label[recent]), np.concatenate(logit[recent])):.4f}")
+def _refresh(bar, state, recent):
+    """Loss so far, and AUC of the recent batches, on the bar."""
+    mean, (label, logit) = state["loss"]["loss"] / state["loss"]["rows"], zip(*recent)
+    bar.set_postfix(loss=f"{mean:.4f}", auc=f"{auc(np.concatenate(label), np.concatenate(logit)):.4f}")
 
 
 def _add(total, parts, rows):
@@ -228,7 +227,7 @@ def _readers(config, data, model):
     train_reader = Reader(data, "train", r["train_batch_size"], shuffle=True, bucket_batches=r["bucket_batches"],
                           negatives=model.needs_negatives(config), rank=ranks.rank(), ranks=ranks.ranks(), **common)
     others = [k for k in ("valid", "test") if k in train_reader.schema.rows and (k != "test" or r["test"])]
-    return {"train": train_reader, **{k: Reader(data, k, r["infer_batch_size"], **common) for k in others}}
+    return {"train": train_reader, **{k: Reader(data, k, r["infer_batch_size"], beside=train_reader, **common) for k in others}}
 
 
 def _tables(net):
