@@ -50,7 +50,7 @@ class HistoryNegatives:
         return drawn
 
     def _touched(self, sequence):
-        """Number of each row's sequence among the batch's own, [B], and the sorted keys number · width + item of all their events.
+        """Number of each row's sequence among the batch's, [B], and the sorted keys number · width + item of all their events.
 
         For one batch at a time: of a log larger than memory there is no room for those of all sequences.
         """

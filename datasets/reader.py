@@ -114,7 +114,7 @@ def _column(table, name, where, dense=False):
 
 
 def _check_range(index, size, where, first=0):
-    """InputError unless all of `index`, an array of integers, are in [0, size). `first`: number of its first row, for the message."""
+    """InputError unless all of `index`, an array of integers, are in [0, size). The message counts rows from `first`."""
     if len(index) and not (0 <= index.min() and index.max() < size):
         bad = int(np.flatnonzero((index < 0) | (index >= size))[0])
         raise InputError(f"{where}, row {first + bad}: index {int(index[bad])} is outside 0…{size - 1}")
@@ -227,7 +227,7 @@ class Reader:
         one = not self.shuffle or len(files) == 1
         self.parts = [(files, 0, self.rows)] if one else [
             ([path], first, n) for path, first, n in zip(files, np.cumsum([0, *rows]).tolist(), rows)]
-        self.loaded = None
+        self.loaded = None  # number of the part that is in memory
         if one:
             self._load(0)
 

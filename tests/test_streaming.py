@@ -132,8 +132,9 @@ def test_seed_and_epoch_alone_decide_the_order_of_parts_and_of_their_rows(parts)
     reader = Reader(parts, "train", 16, **SHUFFLED)
     list(reader.epoch(0)), list(reader.epoch(5))
     assert [rows.tolist() for rows in reader.order(2)] == order(parts, 2)
-    within = [sorted(tuple(r % PART for r in rows) for rows in numbers[0] if rows[0] // PART == k) for k in range(3)]
-    assert within[0] != within[1] != within[2]  # parts of one size are not shuffled alike
+    plain = np.concatenate(order(parts, 0, bucket_batches=0))
+    within = [(plain[plain // PART == k] % PART).tolist() for k in range(3)]
+    assert within[0] != within[1] != within[2] != within[0]  # parts of one size are not shuffled alike
 
 
 def test_without_shuffling_the_parts_are_read_as_one_file(parts, one):
@@ -285,11 +286,14 @@ def test_a_part_that_is_exchanged_while_it_trains_is_seen(copy):
 
 
 def test_rows_of_a_later_part_are_named_by_their_number_in_the_split(parts):
-    reader, single = Reader(parts, "train", 16, **SHUFFLED), Reader(parts, "train", 16)
+    reader = Reader(parts, "train", 16, **SHUFFLED)
+    table = pa.concat_tables([pq.read_table(path, partitioning=None) for path in files(parts)])
+    ids = {of: pq.read_table(os.path.join(parts, f"{of}s.parquet"))[of] for of in ("user", "item")}
     for number in (0, 12, 25):
         rows = next(Reader(parts, "train", 16, **SHUFFLED).order(1, number))
         said = bad_numbers.origin(reader, 1, number, np.array([1]))
-        assert said == f"from {bad_numbers.rows_in_words(single, rows[[1]])}" and f"row {rows[1]} (user " in said
+        user, item = (ids[of][table[of][int(rows[1])].as_py()].as_py() for of in ("user", "item"))
+        assert said == f"from row {rows[1]} (user {user}, item {item}) of train"
 
 
 # ---- training -------------------------------------------------------------------------------------------------------
@@ -299,7 +303,8 @@ SMALL_BATCHES = ["runner.train_batch_size=30", "runner.epochs=2"]  # five batche
 
 def test_training_on_parts_counts_every_row(tmp_path, parts):
     """With a learning rate of next to nothing the epoch's loss is the log loss of the start weights on all rows."""
-    still = ["hyper_parameters.activation=relu", "hyper_parameters.embedding_std=0.5", "hyper_parameters.optimizer.learning_rate=1e-12"]
+    still = ["hyper_parameters.activation=relu", "hyper_parameters.embedding_std=0.5",
+             "hyper_parameters.optimizer.learning_rate=1e-12"]
     result, out, state = ran(parts, tmp_path, *SMALL_BATCHES, *still)
     assert [line["step"] for line in lines(out)] == [18, 36] and result["rows"]["train"] == 480
     config = settings_for(parts, tmp_path, *still)
@@ -332,6 +337,20 @@ def test_a_run_broken_off_in_a_later_part_ends_in_the_same_bits(tmp_path, parts,
     assert begun == [(0, 0), (0, 7)]
     same(got, expected)
     assert lines(cut) == lines(whole)
+
+
+def test_an_epoch_keeps_no_more_batches_than_the_bar_shows(tmp_path, parts, monkeypatch):
+    original, alive, most = Reader.epoch, [], []
+
+    def epoch(self, *which):
+        for batch in original(self, *which):
+            alive.append(weakref.ref(batch["label"]))
+            yield batch
+            most.append(sum(label() is not None for label in alive))
+
+    monkeypatch.setattr(Reader, "epoch", epoch)
+    ran(parts, tmp_path, "runner.train_batch_size=2", "runner.epochs=1", "runner.test=false", model="base")
+    assert len(most) == 240 and max(most) <= 202  # 200, and those of the step at hand
 
 
 def test_a_bad_row_ends_a_training_in_one_line(copy, tmp_path):

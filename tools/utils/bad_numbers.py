@@ -99,7 +99,7 @@ def origin(reader, epoch, number, bad):
 
 
 def rows_in_words(reader, rows):
-    """Rows that the reader has in memory, for a person: numbers (from 0) in file order, with the raw user and item of the first."""
+    """Rows that the reader has in memory for a person: numbers (from 0) in file order, raw user and item of the first."""
     raw = {of: read_parquet(os.path.join(reader.directory, f"{of}s.parquet"))[of] for of in ("user", "item")}
     words = [f"{row} (user {raw['user'][int(reader.user[row - reader.start])].as_py()}, "
              f"item {raw['item'][int(reader.item[row - reader.start])].as_py()})" for row in rows[:SHOWN]]

@@ -128,8 +128,8 @@ def _train_epoch(model, net, optimizer, regularization, reader, config, state, s
     net.train()
     started, rows, sizes = time.perf_counter(), 0, reader.sizes(state["epoch"]).tolist()
     recent = collections.deque(maxlen=200)  # the AUC on the bar is of so many batches: neither its cost nor memory grows
-    with tqdm(total=sum(sizes[state["batch"]:]), desc=f"epoch {state['epoch'] + 1}", unit=" samples", unit_scale=True, leave=False,
-              disable=ranks.rank() > 0) as bar:
+    with tqdm(total=sum(sizes[state["batch"]:]), desc=f"epoch {state['epoch'] + 1}", unit=" samples", unit_scale=True,
+              leave=False, disable=ranks.rank() > 0) as bar:
         for batch in reader.epoch(state["epoch"], state["batch"]):
             state["learning_rate"] = schedule.learning_rate(config, state, reader.batches)
             made = _step_or_skip(model, net, optimizer, regularization, reader, batch, config, state)
