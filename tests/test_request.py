@@ -239,6 +239,7 @@ MALFORMED = [
     *(({**FINE, "history": ["i1", bad]}, r"history\[1\]") for bad in (None, 1.5, True, ["i1"], {}, {"time": 3},
                                                                     {"item": "i1", "when": 3}, {"item": None})),
     ({**FINE, "history": [{"item": "i1", "time": 5}, {"item": "i2", "time": 4}]}, "oldest first, but its times fall"),
+    ({**FINE, "time": 4, "history": [{"item": "i1", "time": 5}]}, "time is 4, before the last event of its history, at 5"),
     *(({**FINE, "history": [{"item": "i1", "time": bad}]}, r"history\[0\].time is .* must be an integer")
       for bad in (None, "5", 1.5, True, 2 ** 62, -10 ** 30)),
     *(({**FINE, "time": bad}, "time is .* must be an integer") for bad in (None, "now", 0.5, False, 10 ** 30)),

@@ -204,7 +204,7 @@ def test_wrong_events(tmp_path, text, flags, words):
 
 
 @pytest.mark.parametrize("text, flags, words", [
-    ("item,kind\n5,a\n6,b\n5,c\n6,d\n5,e\n", [], ["i.csv: item 5 occurs 3 times", "2 ids occur more than once"]),
+    ("item,kind\n5,a\n6,b\n5,c\n6,d\n5,e\n", [], ["i.csv: item 5 occurs 3 times", "ids with more than one row: 2"]),
     ("item,kind\n5,a\n,b\n", [], ["i.csv: item is missing in row 2"]),
     ("item,kind\n8,a\n", [], ["none of the 2 items of the log is in", "such as 5", "the file 8"]),
     ("id,kind\n5,a\n", [], ["i.csv has no column 'item'", "It has: id, kind"]),
@@ -223,7 +223,7 @@ def test_wrong_items(tmp_path, text, flags, words):
 
 def test_wrong_users(tmp_path):
     events, users = write(tmp_path / "e.csv", GOOD), write(tmp_path / "u.csv", "user,kind\n1,a\n1,b\n")
-    refuses(["u.csv: user 1 occurs 2 times", "1 ids"], "event_log", "--events", events, "--users", users)
+    refuses(["u.csv: user 1 occurs 2 times", "more than one row: 1"], "event_log", "--events", events, "--users", users)
     write(users, "user,kind\n1,a\n")
     items = write(tmp_path / "i.csv", "item,kind\n5,a\n")
     refuses(["--items and --users both have an attribute 'kind'"], "event_log", "--events", events, "--users", users,

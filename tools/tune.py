@@ -32,8 +32,9 @@ def work(args):
     for text in args.override:
         if text.partition("=")[0].strip() in OURS:
             raise InputError(f"-o {text}: a search sets this itself; leave it out")
-    if args.trials < 1 or args.seed < 0:
-        raise InputError("--trials must be at least 1, --seed must not be negative")
+    for name, least in (("trials", 1), ("seed", 0)):
+        if getattr(args, name) < least:
+            raise InputError(f"--{name} is {getattr(args, name)}, must be at least {least}")
     dimensions = space.read(args.space or _shipped(config["model"]), args.config_yaml, args.override)
     data = run.dataset(config)
     if "valid" not in Schema.load(data).rows:

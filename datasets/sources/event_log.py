@@ -138,8 +138,8 @@ def attributes(path, id_column, dense, separator):
     double = pc.greater(counts[1], 1)
     if pc.any(double).as_py():
         values, times = (part.filter(double) for part in counts)
-        raise InputError(f"{path}: {id_column} {values[0].as_py()!r} occurs {times[0].as_py()} times, {len(values):,} "
-                         "ids occur more than once; keep one row an id")
+        raise InputError(f"{path}: {id_column} {values[0].as_py()!r} occurs {times[0].as_py()} times (ids with "
+                         f"more than one row: {len(values):,}); keep one row an id")
     numbers = [name for name in others if name in dense]
     columns = [number_values(table[n], n, path) if n in numbers else category_values(table[n], n, path) for n in others]
     return pa.table([ids, *columns], names=[id_column, *others]), numbers
@@ -256,7 +256,7 @@ def require(name, names, path):
     """Raise InputError unless the file has exactly one column of that name."""
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
-        raise InputError(f"{path} has no column {name!r}" + (f", did you mean {near[0]!r}?" if near else "")
+        raise InputError(f"{path} has no column {name!r}" + (f", did you mean {near[0]!r}?" if near else ".")
                          + f" It has: {', '.join(names)}")
     if names.count(name) > 1:
         raise InputError(f"{path} has {names.count(name)} columns named {name!r}; rename them")

@@ -17,23 +17,24 @@ def run(parser, work):
     Exit status: 0 done; 1 wrong input, a full disk or an unreadable file (one line says which); 2 a wrong flag;
     130 Ctrl-C; 143 SIGTERM. An error of ours, a bug, keeps its traceback.
     """
-    started, interrupted = time.time(), []
+    started, stopped = time.time(), []
 
-    def interrupt(*_):
-        interrupted.append(True)
+    def stop(number, _):
+        stopped.append(number)
         sys.unraisablehook = lambda *_: None  # objects caught half-made would complain as they go
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(143)
 
-    signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     try:
         _check_encoding(sys.argv[1:])
         args = parser.parse_args()  # that of prepare also reads a file
         stdout = _reserve_stdout()
         result = work(args)
-    except (Exception, KeyboardInterrupt) as e:
-        if interrupted:  # whatever an import or a library made of it
-            _stop("interrupted; what was not finished has been removed, finished checkpoints stay", 130)
+    except (Exception, KeyboardInterrupt, SystemExit) as e:
+        if stopped:  # whatever an import or a library made of it
+            what, status = ("interrupted", 130) if stopped[0] == signal.SIGINT else ("terminated", 143)
+            _stop(f"{what}; what was not finished has been removed, finished checkpoints stay", status)
         if isinstance(e, InputError):
             _stop(f"error: {e}", 1)
         if isinstance(e, OSError):  # no such file, permission, no space left on device: say it in one line

@@ -67,7 +67,10 @@ class RequestEncoder:
             arrays[f"target_{f.name}"] = given.get(f.name, column[target]).astype(np.int64)
         self._side(request, arrays, target, given, len(ids))
         arrays["history_time"] = (times if len(times) else np.array([0]))[None, :]
-        arrays["target_time"] = np.array([_time(request.get("time", int(times[-1]) if len(times) else 0), "time")])
+        latest = int(times[-1]) if len(times) else 0
+        arrays["target_time"] = np.array([_time(request.get("time", latest), "time")])
+        _check(not latest or arrays["target_time"][0] >= latest, f"time is {request.get('time')}, before the last event of its history, "
+               f"at {latest}")
         return Encoded(arrays, ids, target > UNKNOWN, int((history == UNKNOWN).sum()))
 
     def _history(self, events):

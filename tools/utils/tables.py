@@ -102,9 +102,11 @@ def markdown(table, done):
         parts.append(_of_pairs(table, done))
     example = next(cell["command"] for cell in cells(table) if "-m" in cell["command"])
     found = sorted({v for result in done.values() for v in result.get("versions", [])})
-    foot = (f"{table['title']}. Mean ± standard deviation over seeds {', '.join(map(str, table['seeds']))}, or over those in brackets. "
-            f"{'; '.join(found)}.\n\n`{' '.join(example)}` is the first training; `python tools/reproduce.py --table {table['name']} "
-            "--dry-run` prints all.")
+    seeds = ", ".join(map(str, table["seeds"]))
+    over = f"Mean ± standard deviation over seeds {seeds}, or over as many as brackets say" if len(table["seeds"]) > 1 else f"Seed {seeds}"
+    made = f" {'; '.join(found)}." if found else ""
+    foot = (f"{table['title']}. {over}.{made}\n\n`{' '.join(example)}` is the first training; "
+            f"`python tools/reproduce.py --table {table['name']} --dry-run` prints all.")
     return "\n\n".join([*parts, foot]) + "\n"
 
 
