@@ -196,7 +196,7 @@ def existing(shop):
     (None, ["--events", "none.csv"], ["none.csv", "does not exist"]),
     (drop_column, [], ["events.csv has no column 'item'"]),
     (spoil_label, [], ["events.csv: clicked is 2 in row 4", "labels are 0 or 1"]),
-    (double_item, [], ["items.csv", "more than once"]),
+    (double_item, [], ["items.csv", "more than one row"]),
     (cut_parquet, ["--events", "events.parquet"], ["events.parquet"]),
     (cut_gzip, [], ["users.csv.gz"]),
     (one_moment, [], ["the valid split is empty"]),

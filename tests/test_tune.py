@@ -325,7 +325,7 @@ def test_another_search_in_the_folder_is_refused(search, tmp_path):
 def test_wrong_arguments(search, override):
     with pytest.raises(InputError, match="a search sets this itself"):
         search(1, Trainer(), override)
-    with pytest.raises(InputError, match="--trials must be at least 1"):
+    with pytest.raises(InputError, match="--trials is 0, must be at least 1"):
         search(0, Trainer())
     assert not os.path.exists("s")
 
