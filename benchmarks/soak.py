@@ -41,8 +41,7 @@ def work(args):
         curve, status = watch(command, log)
     if status:
         raise InputError(f"the training ended with exit status {status}; see {log.name}")
-    training = [p for p in curve if p["seconds"] >= curve[-1]["seconds"] * 0.1]  # before that it starts and reads
-    early, late = (statistics.median(p["anonymous_mb"] for p in part) for part in tenths(training))
+    early, late = (statistics.median(p["anonymous_mb"] for p in part) for part in tenths(curve))
     write(curve, args.out)
     return {"data": data, "rows": Schema.load(data).rows["train"], "out": args.out, "peak_mb": curve[-1]["peak_mb"],
             "anonymous_mb": {"second_tenth": early, "last_tenth": late}, "growth_mb": late - early,
@@ -77,7 +76,7 @@ def watch(command, log):
 
 
 def tenths(curve):
-    """The second and the last tenth of a curve, in time."""
+    """The second and the last tenth of a curve, in time; in the first one the training starts and reads."""
     last = curve[-1]["seconds"]
     return [p for p in curve if 0.1 <= p["seconds"] / last <= 0.2], [p for p in curve if p["seconds"] >= 0.9 * last]
 

@@ -101,16 +101,21 @@ def _entity(table, schema, of):
 
 def _column(table, name, where, dense=False):
     """A column as a NumPy array: of integers, or of numbers with gaps where `dense`; InputError where it is none."""
-    if table.column_names.count(name) != 1:
-        raise InputError(f"{where} has {'two columns' if name in table.column_names else 'no column'} {name}; "
-                         f"it has {', '.join(table.column_names)}")
-    column = table[name]
+    column = _one_column(table, name, where)
     if not (pa.types.is_integer(column.type) or dense and pa.types.is_floating(column.type)):
         raise InputError(f"{where}, column {name} holds {column.type}, must be {'numbers' if dense else 'integers'}")
     if column.null_count and not dense:
         raise InputError(f"{where}, column {name} has {column.null_count:,} missing values")
     values = column.to_numpy()
     return values.astype(np.int64) if values.dtype.kind == "u" else values  # of uint64 and int64 NumPy makes floats
+
+
+def _one_column(table, name, where):
+    """The Arrow column of that name; InputError where there is none, or more than one."""
+    if table.column_names.count(name) != 1:
+        raise InputError(f"{where} has {'two columns' if name in table.column_names else 'no column'} {name}; "
+                         f"it has {', '.join(table.column_names)}")
+    return table[name]
 
 
 def _check_range(index, size, where, first=0):
@@ -193,13 +198,11 @@ class Reader:
     @staticmethod
     def _lists(table, name, path):
         """A column of lists of integers, in one piece."""
-        if table.column_names.count(name) != 1:
-            raise InputError(f"{path} has {'two columns' if name in table.column_names else 'no column'} {name}; "
-                             f"it has {', '.join(table.column_names)}")
-        kind = table[name].type
+        column = _one_column(table, name, path)
+        kind = column.type
         if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not pa.types.is_signed_integer(kind.value_type):
             raise InputError(f"{path}, column {name} holds {kind}, must be lists of integers")
-        lists = table[name].combine_chunks()
+        lists = column.combine_chunks()
         if isinstance(lists, pa.ChunkedArray):  # of no rows
             lists = pa.array([], kind)
         if lists.null_count or lists.values.null_count:

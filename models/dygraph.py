@@ -36,11 +36,14 @@ class ClickModel:
         return ""
 
     def create_regularization(self, config, counts):
-        """Regularisation of the rows in the batch, or None where λ is 0. counts: {field: occurrences in train, [rows]}."""
+        """Regularisation of the rows in the batch, or None where λ is 0. counts() → {field: occurrences in train, [rows]}."""
         h = config["hyper_parameters"]
+        if not h["regularization"]:
+            return None
+        found = counts()
         if h["regularization_kind"] == "l2":
-            counts = {name: np.ones_like(c) for name, c in counts.items()}
-        return MiniBatchAwareRegularization(counts, h["regularization"]) if h["regularization"] else None
+            found = {name: np.ones_like(c) for name, c in found.items()}
+        return MiniBatchAwareRegularization(found, h["regularization"])
 
     def create_optimizer(self, net, config):
         """Adam (lazy where tables are sparse: moments of rows that do not occur stay), SGD or Adagrad."""

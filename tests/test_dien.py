@@ -184,8 +184,8 @@ def test_attention_of_one_is_paddles_gru(rng, double):
     evolution, x, ones = InterestEvolution(carried_over(gru, 5, 4)), tensor(rng.normal(size=(6, 9, 5))), paddle.ones([6, 9])
     states, last = gru(x)
     close(evolution.plain(x, ones), last[0], 1e-14)
-    for training in (True, False):
-        evolution.training = training
+    for mode in (True, False):
+        evolution.training = mode
         close(evolution(x, ones), last[0], 1e-14)
     assert np.abs(last.numpy()).std() > 0.1
     close(evolution.cell(x[:, 3], states[:, 2], paddle.ones([6, 1])), states[:, 3], 1e-14)
@@ -232,8 +232,8 @@ def test_recurrence(rng, double, cell):
     evolution, (states, a, _) = InterestEvolution(random_weights(cell(5, 4), rng)), some_states(rng)
     expected = numpy_run(part(reference.weights_of(evolution), "cell"), states, a)
     close(evolution.plain(tensor(states), tensor(a)), expected, 1e-12)
-    for training in (True, False):
-        evolution.training = training
+    for mode in (True, False):
+        evolution.training = mode
         close(evolution(tensor(states), tensor(a)), expected, 1e-12)
     one = evolution(tensor(states[2:3]), tensor(a), shared=True)
     close(one, numpy_run(part(reference.weights_of(evolution), "cell"), np.repeat(states[2:3], 6, 0), a), 1e-12)
@@ -646,7 +646,7 @@ def test_loss_and_its_parts(data):
                              f"hyper_parameters.auxiliary={auxiliary}", "hyper_parameters.regularization=0.5")
         model = DygraphModel()
         net = run.create_net(model, config, SCHEMA)
-        penalty = model.create_regularization(config, {f.name: np.ones(f.size) for f in FIELDS})
+        penalty = model.create_regularization(config, lambda: {f.name: np.ones(f.size) for f in FIELDS})
         net.train()
         total, logit, parts = model.train_forward(net, batch, penalty)
         target = F.binary_cross_entropy_with_logits(logit, batch["label"]).item()

@@ -6,6 +6,7 @@ import paddle
 import paddle.nn.functional as F
 import pytest
 import reference
+from toy import tensor
 
 from models.dygraph import ClickModel
 from models.layers import (MLP, Activation, Dice, FieldEmbeddings, MiniBatchAwareRegularization, Tower, history_mask,
@@ -20,18 +21,6 @@ BATCH = {"history_item": [[3, 2, 3], [8, 0, 0], [0, 0, 0]], "history_category": 
 @pytest.fixture
 def rng():
     return np.random.default_rng(7)
-
-
-@pytest.fixture
-def double():
-    """Layers made meanwhile compute in float64."""
-    paddle.set_default_dtype("float64")
-    yield
-    paddle.set_default_dtype("float32")
-
-
-def tensor(x, **kw):
-    return paddle.to_tensor(x, **kw)
 
 
 def tensors(batch):
@@ -337,7 +326,7 @@ def test_sparse_and_dense_lookups_give_the_same_gradient(rng):
 def test_kinds_of_regularization(kind, decay):
     """Rows 2 (5 times in train) and 3 (twice) in the batch, row 1 not: their gradients are λ·w/n and λ·w."""
     config = {"hyper_parameters": {"regularization": 0.3, "regularization_kind": kind}}
-    regularize = ClickModel().create_regularization(config, {"item": np.array([0, 7, 5, 2])})
+    regularize = ClickModel().create_regularization(config, lambda: {"item": np.array([0, 7, 5, 2])})
     e = FieldEmbeddings([SimpleNamespace(name="item", of="item", size=4)], 3, sparse=False)
     regularize(e, {"target_item": paddle.to_tensor([2, 3, 2])}).backward()
     weight = e.tables["item"].weight

@@ -40,9 +40,9 @@ def parts(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory):
+def one(tiny):
     """The same in one file."""
-    return prepared(tmp_path_factory.mktemp("one") / "d", 10 ** 6)
+    return tiny
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ def work(args):
     environment.set_up(config)  # before Paddle is imported
     data = run.dataset(config)
     from tools.utils.predict import score_checkpoint, write_predictions
-    from tools.utils.record import format_metrics
+    from tools.utils.metrics import format_metrics
     path = run.checkpoint_path(config)
     model, reader, score, state = score_checkpoint(config, data, path, args.split)
     metrics = model.create_metrics()(reader.user, reader.label, score)

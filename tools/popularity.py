@@ -15,7 +15,7 @@ from datasets.reader import Reader
 from datasets.schema import Schema
 from tools.utils import cli, run
 from tools.utils.log import say
-from tools.utils.metrics import click_metrics
+from tools.utils.metrics import click_metrics, format_metrics
 
 
 def work(args):
@@ -25,7 +25,7 @@ def work(args):
         reader = Reader(data, split, batch_size=1)
         metrics = click_metrics(reader.user, reader.label, reader.items.count[reader.item])
         result[split] = {k: metrics[k] for k in ("auc", "gauc")}
-        say(f"{split:5s} " + " ".join(f"{k} {'undefined' if v is None else format(v, '.4f')}" for k, v in result[split].items()))
+        say(f"{split:5s} {format_metrics(result[split])}")
     return {"model": "item popularity", "dataset": schema.name, "protocol": schema.protocol, "rows": schema.rows, **result}
 
 

@@ -81,3 +81,8 @@ def click_metrics(user, label, probability):
     values = {"auc": auc(label, probability), "gauc": group_auc(user, label, probability),
               "logloss": log_loss(label, probability), "pcoc": pcoc(label, probability)}
     return {k: None if np.isnan(v) else v for k, v in values.items()}
+
+
+def format_metrics(metrics):
+    """`click_metrics`, or some of them, in one line for a person."""
+    return " ".join(f"{k} {'undefined' if v is None else format(v, '.4f')}" for k, v in metrics.items())

@@ -11,6 +11,7 @@ from datasets.schema import InputError
 from tools.utils import cli, ranks
 from tools.utils import config as settings
 from tools.utils.log import say
+from tools.utils.metrics import format_metrics
 
 
 def check_free(out, r):
@@ -71,12 +72,6 @@ def keep_result(path, result):
             result = {**result, "samples_per_second": json.load(f)["samples_per_second"]}
     with whole_file(path) as made, open(made, "w", encoding="utf-8") as f:
         json.dump(cli.plain(result), f, indent=1, allow_nan=False)
-
-
-def format_metrics(m):
-    """AUC, gAUC, log loss and PCOC in one line for a person."""
-    return " ".join(f"{k} {'undefined' if m[k] is None else format(m[k], '.4f')}"
-                    for k in ("auc", "gauc", "logloss", "pcoc"))
 
 
 class Scalars:

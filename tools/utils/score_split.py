@@ -5,7 +5,7 @@ from tqdm import tqdm
 from datasets.reader import Reader
 from datasets.schema import InputError
 from tools.utils.log import say
-from tools.utils.metrics import click_metrics
+from tools.utils.metrics import click_metrics, format_metrics
 from tools.utils.predict import check_finite, write_predictions
 
 
@@ -25,7 +25,7 @@ def score_split(bundle, data, split, batch_size, out=None):
             bar.update(len(rows))
     check_finite(score)
     metrics = click_metrics(reader.user, reader.label, score)
-    say(f"{split} " + " ".join(f"{k} {'undefined' if v is None else format(v, '.4f')}" for k, v in metrics.items()))
+    say(f"{split} {format_metrics(metrics)}")
     if out:
         write_predictions(out, reader, data, score)
     return {"data": data, "split": split, "rows": reader.rows, **metrics, **({"predictions": out} if out else {})}

@@ -7,7 +7,6 @@ those that were interrupted.
 import contextlib
 import csv
 import fcntl
-import hashlib
 import os
 import shlex
 import shutil
@@ -20,7 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from datasets.atomic import whole_file
-from datasets.schema import InputError, Schema
+from datasets.schema import InputError, Schema, checksum
 from tools.utils import child, space
 from tools.utils import config as settings
 from tools.utils.log import say
@@ -44,9 +43,8 @@ class Search:
         self.monitor = self.config["runner"]["monitor"]
         self.sign = -1 if self.monitor == "logloss" else 1
         self.dataset = Schema.load(data).name
-        with open(os.path.join(data, "schema.yaml"), "rb") as f:  # it lists every file's hash
-            self.facts = {"data": hashlib.sha256(f.read()).hexdigest(), "seed": seed, "space": dimensions,
-                          "settings": _without(self.config, settings.PLACE)}
+        self.facts = {"data": checksum(os.path.join(data, "schema.yaml")),  # it lists every file's hash
+                      "seed": seed, "space": dimensions, "settings": _without(self.config, settings.PLACE)}
 
     def __enter__(self):
         self._check_folder()
@@ -101,7 +99,7 @@ class Search:
         if number == 0 and not self.study.get_trials(states=(TrialState.WAITING,)):
             self.study.enqueue_trial(space.start(self.space, self.base))
         seed = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
-        self.study.sampler = optuna.samplers.TPESampler(seed=int(seed))
+        self.study.sampler = optuna.samplers.TPESampler(n_startup_trials=5, seed=int(seed))
         trial = self.study.ask()
         drawn = space.draw(self.space, trial, self.base)
         started = time.time()

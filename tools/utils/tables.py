@@ -119,9 +119,9 @@ def _of_dataset(table, dataset, done):
         head += f", `{some['protocol']}`, {some['rows']['train']:,} / {some['rows']['valid']:,} / {some['rows']['test']:,} samples"
     columns = ["", *METRICS.values(), *(["RelaImpr"] if table["baseline"] else []), "best epoch"]
     lines = [head, "", "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for label, found in results.items():
-        wanted = len(_seeds(table, next(row for row in table["rows"] if row["label"] == label)))
-        lines.append("| " + " | ".join([label, *_cells_of(table, results, found, wanted)]) + " |")
+    for row in table["rows"]:
+        cells_of_row = _cells_of(table, results, results[row["label"]], len(_seeds(table, row)))
+        lines.append("| " + " | ".join([row["label"], *cells_of_row]) + " |")
     if some and "best_possible" in some:
         best = some["best_possible"]["test"]
         rest = [""] * (len(columns) - 3)

@@ -12,7 +12,7 @@ from datasets.schema import InputError, Schema
 from models.sharded import ShardedEmbedding
 from tools.utils import bad_numbers, checkpoint, environment, ranks, record, resume, run, schedule
 from tools.utils.log import log_to, say
-from tools.utils.metrics import auc
+from tools.utils.metrics import auc, format_metrics
 from tools.utils.predict import predict
 
 
@@ -28,7 +28,7 @@ def train(config, data):
     schema = readers["train"].schema
     net = run.create_net(model, config, schema)
     optimizer = model.create_optimizer(net, config)
-    regularization = model.create_regularization(config, readers["train"].counts())
+    regularization = model.create_regularization(config, readers["train"].counts)
     latest, best = (os.path.join(out, "checkpoints", f) for f in ("latest.npz", "best.npz"))
     state = _begin(config, schema, out, latest, net, optimizer)
     record.open_directory(out, config, latest, best, state["metrics_bytes"])  # only now: wrong input harms no older run
@@ -114,7 +114,7 @@ def _evaluate_best(best, latest, model, net, readers, state):
     known = readers["train"].schema.best
     for split, m in result.items():
         truth = f"  (the true probabilities reach {known[split]['auc']:.4f})" if split in known else ""
-        say(f"{split:5s} at epoch {state['best_epoch']}: {record.format_metrics(m)}{truth}")
+        say(f"{split:5s} at epoch {state['best_epoch']}: {format_metrics(m)}{truth}")
     return result
 
 
