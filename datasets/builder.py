@@ -81,8 +81,9 @@ def _build(log, out, protocol, name, source, seed, paper_split, min_count, recip
         history, samples, train = PROTOCOLS[protocol](events, rng, paper_split)
     for split, s in samples.items():
         if not len(s.user):
+            fewest = f"; it takes users with at least {3 if paper_split else 4} events" if protocol == "every_prefix" else ""
             raise InputError(f"the {split} split is empty: protocol {protocol} found no samples for it among "
-                             f"{len(events.user):,} events of {len(user_ids):,} users")
+                             f"{len(events.user):,} events of {len(user_ids):,} users{fewest}")
     step("vocabularies")
     seen = [] if protocol in LABELLED else [(history.item[train], history.user[train])]
     if protocol in (*LABELLED, "given"):  # these draw no negatives: every sample is of the log

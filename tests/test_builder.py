@@ -488,7 +488,7 @@ BAD = [
     ("'kind' occurs in two", dict(events=with_column(EVENTS, "kind", 1), context=["kind"])),
     ("dense column 'cost' is in none", dict(dense=["cost"])),
     ("'price' holds infinity", dict(items=with_column(ITEMS, "price", [1, 2, 3, 4, 5, np.inf]))),
-    ("train split is empty", dict(events=EVENTS.groupby("user").head(3))),
+    ("users; it takes users with at least 4 events", dict(events=EVENTS.groupby("user").head(3))),
 ]
 
 

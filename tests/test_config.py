@@ -219,6 +219,13 @@ def test_a_file_that_is_missing_or_binary_is_refused(tree):
             settings.load(str(tree / name))
 
 
+@pytest.mark.parametrize("given", ["din", "models/DIN/config.yaml", "models/dn/config.yaml", "models/din/confg.yaml"])
+def test_a_model_that_is_nearly_named(given, monkeypatch):
+    monkeypatch.chdir(settings.ROOT)
+    with pytest.raises(InputError, match="^" + given + " does not exist; the nearest is models/din/config.yaml$"):
+        settings.load(given)
+
+
 # ---- the files of the repository --------------------------------------------------------------------------------------
 
 MODELS = settings.models()

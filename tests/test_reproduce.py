@@ -91,6 +91,9 @@ def test_commands_are_what_a_reader_types():
                                              "beauty.yaml runner.seed=1 runner.name=beauty-epochs_1-1 runner.epochs=1")
     rate = {**TABLE, "rows": [*TABLE["rows"], {"label": "slow", "model": "din", "set": ["hyper_parameters.optimizer.learning_rate=0.01"]}]}
     assert "runner.name=beauty-learning_rate_0_01-1" in tables.cells(rate, rows=["slow"])[0]["command"]
+    own = {**TABLE, "baseline": "", "rows": [{"label": "tuned", "config": "configs/tuned/din_{dataset}.yaml"}]}
+    assert " ".join(tables.cells(own)[0]["command"]) == ("python tools/trainer.py -m configs/tuned/din_beauty.yaml -o runner.dataset=configs/"
+                                                         "datasets/beauty.yaml runner.seed=1 runner.name=beauty-tuned-1")
     assert [c["seed"] for c in tables.cells(TABLE, rows=["DIN"], seeds=[2])] == [2]
     for choice, word in (({"rows": ["x"]}, "no row x"), ({"datasets": ["toys"]}, "no dataset toys"), ({"seeds": [3]}, "no seed 3")):
         with pytest.raises(InputError, match=word):
@@ -115,9 +118,10 @@ def test_the_tables_that_we_ship(name):
 
 
 @pytest.mark.parametrize("changes, words", [
-    ({"seeds": 3}, "seeds must be a list"), ({"rows": [{"label": "x"}]}, "a row has a label, a model"),
+    ({"seeds": 3}, "seeds must be a list"), ({"rows": [{"label": "x"}]}, "a row has a label, and a model"),
     ({"baseline": "y"}, "baseline y"), ({"pairs": [["base", "y"]]}, "a pair is two labels"), ({"more": 1}, "a table has the keys"),
-    ({"rows": [{"label": "base", "model": "base"}] * 2}, "same label")])
+    ({"rows": [{"label": "base", "model": "base"}] * 2}, "same label"), ({"rows": [{"label": "base", "config": 1}]}, "config and tool are texts"),
+    ({"rows": [{"label": "base", "tool": "popularity"}]}, "no row with a model or a config")])
 def test_wrong_tables(tmp_path, changes, words):
     with pytest.raises(InputError, match=words):
         tables.read(written(tmp_path, **changes))

@@ -14,6 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import ROOT, TINY_DIN, ToolServer, run_tool, small_dataset, tree
 
+from datasets.builder import hashes
+from datasets.schema import Schema
+
 DIN, BASE = (os.path.join(ROOT, "models", m, "config.yaml") for m in ("din", "base"))
 
 
@@ -107,6 +110,23 @@ def test_infer_on_another_split_checkpoint_and_file(place, tools):
     result = one_line_of_json(tools.run("infer", "-m", DIN, "--out", "x.parquet", "-o", "runner.data_dir=clicks",
                                         f"runner.infer_load_path={latest}", cwd=place.folder))
     assert (result["checkpoint"], result["epoch"]) == (latest, 3)
+
+
+@pytest.mark.parametrize("tool", ["infer", "to_static"])
+def test_a_checkpoint_of_other_data_of_the_same_sizes_is_told(place, tools, tool):
+    """The catalogue of `turned` is that of `clicks` but for its order."""
+    def run(data):
+        return tools.run(tool, "-m", DIN, "--out", f"{tool}-{data}", "-o", f"runner.data_dir={data}", "runner.name=clicks", cwd=place.folder)
+
+    turned = place.path("turned")
+    shutil.copytree(place.path("clicks"), turned, dirs_exist_ok=True)
+    schema, items = Schema.load(turned), pq.read_table(os.path.join(turned, "items.parquet"))
+    pq.write_table(items.set_column(0, "item", items["item"].take([*range(2), *range(len(items) - 1, 1, -1)])), os.path.join(turned, "items.parquet"))
+    schema.files = {k: v for k, v in hashes(turned) if k != "schema.yaml"}
+    schema.save(turned)
+    same, other = run("clicks"), run("turned")
+    assert same.status == other.status == 0 and "warning" not in same.err, other.err
+    assert "was trained on other data than turned is now" in other.err
 
 
 def test_to_static(place):

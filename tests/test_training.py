@@ -210,7 +210,7 @@ def test_best_checkpoint_is_the_best_valid_epoch(tmp_path, tiny, monkeypatch):
     monkeypatch.undo()
     _, _, after_two = ran(tiny, tmp_path / "b", "runner.epochs=2", "runner.early_stop=0")
     best = arrays(out, "best")
-    assert best["state"] == {"model": "din", "epoch": 2, "valid": lines(out)[1]["valid"]}
+    assert best["state"] == {"model": "din", "epoch": 2, "valid": lines(out)[1]["valid"], "settings": arrays(out)["state"]["settings"]}
     for name in (k for k in best if k.startswith("weights/")):
         assert np.array_equal(best[name], after_two[name]), name
     config = settings_for(tiny, tmp_path / "a")

@@ -55,8 +55,11 @@ def work(args):
 
 def _slug(command):
     """A file name for a command: its model and run, and a hash of the whole."""
-    words = [word.rpartition("=")[2] for word in command if word.startswith(("runner.name=", "models/"))] or command[1:]
-    name = "-".join(os.path.basename(word.replace("/config.yaml", "")) for word in words)
+    words = command[1:]
+    if "-m" in command:
+        config, run = command[command.index("-m") + 1], next(w for w in command if w.startswith("runner.name="))
+        words = [config.removesuffix("/config.yaml").removesuffix(".yaml"), run.partition("=")[2]]
+    name = "-".join(map(os.path.basename, words))
     return f"{name}-{hashlib.sha256(shlex.join(command).encode()).hexdigest()[:8]}"
 
 

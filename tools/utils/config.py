@@ -104,11 +104,13 @@ def models():
 
 
 def _nearest_file(path):
-    """"; the nearest is X" where the folder has a YAML file of a like name."""
+    """"; the nearest is X" where the folder has a YAML file of a like name, or a model's settings are meant."""
     folder, name = os.path.split(path)
     there = [f for f in os.listdir(folder) if f.endswith(".yaml")] if os.path.isdir(folder) else []
-    near = difflib.get_close_matches(name, there, 1)
-    return f"; the nearest is {os.path.join(folder, near[0])}" if near else ""
+    near = [os.path.join(folder, f) for f in difflib.get_close_matches(name, there, 1)]
+    shipped = {m: f"models/{m}/config.yaml" for m in models()}
+    near += [shipped[path]] if path in shipped else difflib.get_close_matches(path.lower(), shipped.values(), 1, cutoff=0.85)
+    return f"; the nearest is {near[0]}" if near else ""
 
 
 def read_yaml(path):

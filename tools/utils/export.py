@@ -22,8 +22,7 @@ from datasets.atomic import whole_directory
 from datasets.builder import hashes
 from datasets.reader import Reader, read_parquet
 from datasets.schema import InputError, Schema
-from tools.utils import checkpoint, run
-
+from tools.utils import run
 
 
 class _Scorer(nn.Layer):
@@ -56,9 +55,8 @@ def export(config, data, out):
     schema = Schema.load(data)
     schema.verify(data, "items.parquet", "users.parquet", "vocab/")  # the bundle takes them over
     model = run.bind(config)
-    net = run.create_net(model, config, schema)
     path = run.checkpoint_path(config)
-    state = checkpoint.load(path, net, config["model"])
+    net, state = run.trained_net(model, config, data, schema, path)
     net.eval()
     spec = model.input_spec(config, schema)
     with whole_directory(out, overwrite=True) as made:

@@ -10,15 +10,14 @@ from tqdm import tqdm
 from datasets.atomic import whole_file
 from datasets.reader import Reader, read_parquet
 from datasets.schema import InputError, Schema
-from tools.utils import checkpoint, ranks, run
+from tools.utils import ranks, run
 
 
 def score_checkpoint(config, data, path, split):
     """A checkpoint's net over a split of the dataset in `data`: (model, reader, probabilities [rows], the checkpoint's state)."""
     r, model = config["runner"], run.bind(config)
     reader = Reader(data, split, r["infer_batch_size"], r["history_cap"], times=model.needs_times(config, Schema.load(data)))
-    net = run.create_net(model, config, reader.schema)
-    state = checkpoint.load(path, net, config["model"])
+    net, state = run.trained_net(model, config, data, reader.schema, path)
     score = predict(model, net, reader, split)
     check_finite(score)
     return model, reader, score, state

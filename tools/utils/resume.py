@@ -16,8 +16,13 @@ def settings_that_count(config, schema):
     kept = {key: value for key, value in settings.flatten(config).items() if key not in FREE}
     if config["hyper_parameters"]["schedule"]["kind"] == "cosine":  # which falls to 0 over all epochs
         kept["runner.epochs"] = config["runner"]["epochs"]
+    return {**kept, "data": mark(schema)}
+
+
+def mark(schema):
+    """A short hash of a dataset's content: rows, fields with their sizes, every file's hash."""
     facts = [schema.rows, [dataclasses.asdict(f) for f in schema.fields], schema.files]
-    return {**kept, "data": hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def saved_state(path, new):

@@ -93,6 +93,21 @@ def create_net(model, config, schema):
         raise InputError(f"hyper_parameters: {e}") from None
 
 
+def trained_net(model, config, data, schema, path):
+    """The net with the weights of the checkpoint `path`, and the checkpoint's state.
+
+    It says so where the checkpoint was trained on other data: the same sizes may hide other ids.
+    """
+    from tools.utils import checkpoint, resume
+    net = create_net(model, config, schema)
+    state = checkpoint.load(path, net, config["model"])
+    trained = state.get("settings")
+    if isinstance(trained, dict) and trained.get("data") != resume.mark(schema):
+        say(f"warning: {path} was trained on other data than {data} is now: an id may stand for another item or value there, "
+            "and then all scores are wrong; train again, or name its own dataset with runner.data_dir")
+    return net, state
+
+
 def _from_root(path):
     """A path as given, or else relative to the repository, so that the tools run from anywhere."""
     return path if os.path.exists(path) else os.path.join(settings.ROOT, path)

@@ -2,7 +2,8 @@
 
 A table has a title, seeds, datasets (recipes), rows, the `baseline` row of RelaImpr ("" = none), and `pairs` of rows whose
 difference is tested. A row is a label and a model, with the settings in `set` laid over its config.yaml; or a label and a
-`tool` that learns nothing, such as popularity, and so has one figure for all seeds.
+`config` of its own for each dataset, such as configs/tuned/din_{dataset}.yaml; or a label and a `tool` that learns nothing,
+such as popularity, and so has one figure for all seeds.
 """
 import csv
 import io
@@ -19,7 +20,7 @@ from tools.utils.metrics import rela_impr
 
 FOLDER = os.path.join(settings.ROOT, "configs", "tables")
 KEYS = {"title": str, "seeds": list, "datasets": list, "baseline": str, "pairs": list, "rows": list}
-ROW_KEYS = ({"label", "model"}, {"label", "model", "set"}, {"label", "tool"})
+ROW_KEYS = ({"label", "model"}, {"label", "model", "set"}, {"label", "config"}, {"label", "tool"})
 METRICS = {"auc": "AUC", "gauc": "gAUC", "logloss": "log loss", "pcoc": "PCOC"}
 MISSING = "not run"
 
@@ -44,12 +45,12 @@ def read(table):
             raise InputError(f"{path}: {key} must be a list of at least one {kind.__name__}")
     for row in content["rows"]:
         if not isinstance(row, dict) or row.keys() not in ROW_KEYS:
-            raise InputError(f"{path}: a row has a label, a model and maybe `set`, or a label and a tool, not {row}")
-        if not (all(isinstance(row.get(k, ""), str) for k in ("label", "model", "tool")) and isinstance(row.get("set", []), list)):
-            raise InputError(f"{path}: a row's label, model and tool are texts, `set` is a list, not {row}")
+            raise InputError(f"{path}: a row has a label, and a model and maybe `set`, or a config, or a tool, not {row}")
+        if not (all(isinstance(row.get(k, ""), str) for k in ("label", "model", "config", "tool")) and isinstance(row.get("set", []), list)):
+            raise InputError(f"{path}: a row's label, model, config and tool are texts, `set` is a list, not {row}")
     labels = [row["label"] for row in content["rows"]]
-    if not any("model" in row for row in content["rows"]):
-        raise InputError(f"{path}: it has no row with a model")
+    if all("tool" in row for row in content["rows"]):
+        raise InputError(f"{path}: it has no row with a model or a config")
     if len(set(labels)) < len(labels):
         raise InputError(f"{path}: two rows have the same label")
     if content["baseline"] and content["baseline"] not in labels:
@@ -88,10 +89,12 @@ def _command(row, dataset, seed):
     """What a reader types to have this cell again."""
     if "tool" in row:
         return ["python", f"tools/{row['tool']}.py", "--dataset", dataset]
+    config = row["config"].replace("{dataset}", dataset_name(dataset)) if "config" in row else f"models/{row['model']}/config.yaml"
     own = [str(s) for s in row.get("set", [])]
     words = [key.split(".")[-1] + "_" + value.lower() for key, _, value in (s.partition("=") for s in own)]
+    words += [os.path.basename(os.path.dirname(config))] if "config" in row else []
     tag = "".join("-" + re.sub(r"[^a-z0-9]+", "_", word) for word in words)
-    return ["python", "tools/trainer.py", "-m", f"models/{row['model']}/config.yaml", "-o", f"runner.dataset={dataset}",
+    return ["python", "tools/trainer.py", "-m", config, "-o", f"runner.dataset={dataset}",
             f"runner.seed={seed}", f"runner.name={dataset_name(dataset)}{tag}-{seed}", *own]
 
 

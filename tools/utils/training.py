@@ -42,7 +42,7 @@ def train(config, data):
             valid = _evaluate(model, net, readers["valid"]) if "valid" in readers else None
             record.epoch(out, state, valid, speeds[-1], scalars)
             if _is_best(state, valid, config):
-                checkpoint.save(best, net, {"model": config["model"], "epoch": state["epoch"], "valid": valid})
+                checkpoint.save(best, net, {"model": config["model"], "epoch": state["epoch"], "valid": valid, "settings": state["settings"]})
             checkpoint.save(latest, net, state, optimizer)
         metrics = _evaluate_best(best, latest, model, net, readers, state)
     later = speeds[1:] or speeds
