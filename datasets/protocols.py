@@ -1,7 +1,7 @@
 """From a sorted event log to samples: which events become samples, in which split, against which negatives.
 
 Every protocol gets the same sorted arrays (`Events`) and gives, for each split, a `Samples`. The names are part of
-the contract (README.md, "Protocols"): the same log under two of them differs by 0.1 AUC.
+the contract (README.md, "Protocols"): the same log under two of them can differ by 0.1 AUC.
 """
 import copy
 from dataclasses import dataclass

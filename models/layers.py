@@ -104,7 +104,7 @@ def masked_softmax(score, mask):
 
 
 class Dice(nn.Layer):
-    """f(s) = p·s + (1 − p)·α·s with p = σ((s − E[s]) / √(Var[s] + ε)), one channel at a time (DIN, section 5.3).
+    """f(s) = p·s + (1 − p)·α·s with p = σ((s − E[s]) / √(Var[s] + ε)), one channel at a time (DIN, section 5.2).
 
     In training E and Var are those of the batch, of all processes together, over the real positions only; evaluation uses
     their running means.
@@ -133,13 +133,10 @@ class Dice(nn.Layer):
     def statistics(self, s, mask):
         """Mean and variance of each channel over the real rows, [C] and [C]; moves the running ones."""
         flat = s.reshape([-1, s.shape[-1]])                                # [N, C]
-        step = 1 - self.momentum
-        if mask is None:
-            weight = paddle.full([1, flat.shape[0]], ranks.part(1.0 / flat.shape[0], flat.shape[0]))  # [1, N]
-        else:
-            real = ranks.total(mask.sum())
-            weight = mask.reshape([1, -1]) / paddle.clip(real, min=1.0)
-            step = step * paddle.clip(real, max=1.0)                       # 0 where no position is real
+        mask = paddle.ones([flat.shape[0]], flat.dtype) if mask is None else mask
+        real = ranks.total(mask.sum())
+        weight = mask.reshape([1, -1]) / paddle.clip(real, min=1.0)        # [1, N]
+        step = (1 - self.momentum) * paddle.clip(real, max=1.0)            # 0 where no position is real
         mean = ranks.total(paddle.matmul(weight, flat))                    # [1, C]
         variance = ranks.total(paddle.matmul(weight, paddle.square(flat - mean)))  # [1, C]
         mean, variance = mean.squeeze(0), variance.squeeze(0)
@@ -219,7 +216,8 @@ class Tower(nn.Layer):
 
 
 class MiniBatchAwareRegularization(nn.Layer):
-    """λ/2 · Σ_j ‖w_j‖² / n_j over the table rows j that occur in the batch (DIN, section 5.2).
+    """λ/2 · Σ_j ‖w_j‖² / n_j over the table rows j that occur in the batch (DIN, section 5.1); the negatives of
+    an auxiliary loss do not count as occurring.
 
     Its gradient decays each such row by λ·w_j/n_j; rows that do not occur, and the padding row, stay untouched. A row that
     several processes meet counts at the first of them.

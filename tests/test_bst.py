@@ -18,7 +18,7 @@ from models.bst.dygraph_model import DygraphModel
 from models.bst.net import BST, MultiHeadAttention, Position, TransformerBlock, time_edges
 from tools.utils import run
 
-SMALL = dict(embedding_size=3, position_size=4, position_buckets=7, heads=2, concat_length=6, tower=(8, 4),
+SMALL = dict(embedding_size=3, position_size=4, position_buckets=7, heads=2, concat_length=6, tower=(8, 4), embedding_std=0.5,
              activation="prelu")
 POSITIONS, OUTPUTS = ("time", "index", "sinusoidal", "none"), ("target", "concat", "mean")
 SWITCHES = list(itertools.product(POSITIONS, OUTPUTS, (1, 2)))
@@ -101,7 +101,7 @@ def np_positions(net, w, batch):
     if position.kind == "sinusoidal":
         width = table.shape[1]
         table = np.array([[(math.cos if c % 2 else math.sin)(k / 10000 ** (c // 2 * 2 / width)) for c in range(width)]
-                          for k in range(last + 1)])
+                          for k in range(last + 1)]) * 2 ** 0.5 * SMALL["embedding_std"]
     out = np.zeros((*ids.shape, table.shape[1]))
     for b, t in zip(*np.nonzero(ids)):
         if position.kind == "time":

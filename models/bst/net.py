@@ -40,7 +40,9 @@ class Position(nn.Layer):
 
     Args:
         kind: time, index (learned tables) or sinusoidal (fixed; Vaswani et al. 2017, section 3.5; of the index).
-        width: columns, P.  buckets: rows beside those of the target and gap 0.  std: of the learned rows' start.
+        width: columns, P.  buckets: rows beside those of the target and gap 0.
+        std: of the learned rows' start, and the root mean square of the waves: beside embeddings that start so small, waves
+            of height 1 would be all that the block sees.
     """
 
     def __init__(self, kind, width, buckets, std=0.01):
@@ -50,7 +52,7 @@ class Position(nn.Layer):
             angle = paddle.arange(buckets + 1, dtype="float32").unsqueeze(1) * paddle.exp(
                 paddle.arange(0, width, 2, dtype="float32") * (-math.log(1e4) / width))
             wave = paddle.stack([paddle.sin(angle), paddle.cos(angle)], -1).flatten(1)[:, :width]
-            self.register_buffer("table", wave, persistable=False)
+            self.register_buffer("table", math.sqrt(2) * std * wave, persistable=False)
         else:
             self.table = self.create_parameter([buckets + 1 + (kind == "time"), width],
                                                default_initializer=nn.initializer.Normal(0.0, std))

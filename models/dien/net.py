@@ -94,7 +94,7 @@ class AuxiliaryLoss(nn.Layer):
         return (loss * valid).sum() / paddle.clip(ranks.total(valid.sum()), min=1.0)
 
     def score(self, h, e):
-        """[B, T, D] and [B, T, D] → logits [B, T]."""
+        """[B, T, D] and [B, T, D] → logits [B, T]. By mlp, h is W_h·h already, and W·[h; e] = W_h·h + W_e·e."""
         return self.rest(h + self.of_item(e)).squeeze(-1) if self.kind == "mlp" else (h * e).sum(-1)
 
 

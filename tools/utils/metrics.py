@@ -72,7 +72,7 @@ def pcoc(label, probability):
 
 
 def rela_impr(auc_model, auc_base):
-    """RelaImpr of the DIN paper, in percent: ((AUC − 0.5) / (AUC of the base model − 0.5) − 1) · 100."""
+    """RelaImpr of the DIN paper (there of the user-weighted AUC), in percent: ((AUC − 0.5) / (AUC of the base model − 0.5) − 1) · 100."""
     return ((auc_model - 0.5) / (auc_base - 0.5) - 1) * 100
 
 

@@ -114,9 +114,9 @@ def markdown(table, done):
 
 
 def _of_dataset(table, dataset, done):
-    results = {row["label"]: [done[row["label"], dataset, s] for s in table["seeds"] if (row["label"], dataset, s) in done]
+    results = {row["label"]: {s: done[row["label"], dataset, s] for s in table["seeds"] if (row["label"], dataset, s) in done}
                for row in table["rows"]}
-    some = next((r[0] for r in results.values() if r), None)
+    some = next((r for found in results.values() for r in found.values()), None)
     head = f"**{dataset_name(dataset)}**"
     if some:
         head += f", `{some['protocol']}`, {some['rows']['train']:,} / {some['rows']['valid']:,} / {some['rows']['test']:,} samples"
@@ -132,13 +132,14 @@ def _of_dataset(table, dataset, done):
     return "\n".join(lines)
 
 
-def _cells_of(table, results, found, wanted):
+def _cells_of(table, results, by_seed, wanted):
     width = len(METRICS) + 1 + bool(table["baseline"])
+    found = list(by_seed.values())
     if not found:
         return [MISSING] + [""] * (width - 1)
     texts = [_spread([r["test"][m] for r in found], len(found) < wanted) if m in found[0]["test"] else "" for m in METRICS]
     if table["baseline"]:
-        texts.append(_improvement(results[table["baseline"]], found))
+        texts.append(_improvement(results[table["baseline"]], by_seed, wanted))
     epochs = sorted(r["best_epoch"] for r in found if "best_epoch" in r)
     return [*texts, "–".join(map(str, sorted({*epochs[:1], *epochs[-1:]})))]
 
@@ -153,12 +154,13 @@ def _spread(values, partial):
     return mean + (f" ({len(values)})" if partial else "")
 
 
-def _improvement(base, found):
-    """RelaImpr of the mean AUC."""
-    if not base or found is base:
+def _improvement(base, found, wanted):
+    """RelaImpr of the mean AUC over the seeds that both rows have; a row of one figure stands for all seeds."""
+    both = base.keys() & found.keys() if wanted > 1 else base.keys() | found.keys()
+    ours, theirs = ([r["test"]["auc"] for s, r in rows.items() if s in both] for rows in (found, base))
+    if found is base or not ours or not theirs:
         return ""
-    ours, theirs = (statistics.mean(r["test"]["auc"] for r in rows) for rows in (found, base))
-    return f"{rela_impr(ours, theirs):+.1f} %"
+    return f"{rela_impr(statistics.mean(ours), statistics.mean(theirs)):+.1f} %"
 
 
 def _of_pairs(table, done):
