@@ -108,7 +108,7 @@ def impressions(events, rng, paper_split):
     """
     _needs_label(events, "impressions")
     if not events.clock:
-        raise InputError("protocol impressions splits by time, but this log has no times")
+        raise InputError("protocol impressions splits by time, but this log has no clock times, only an order")
     bounds = np.quantile(events.time, [0.9, 0.9] if paper_split else [0.8, 0.9], method="lower")
     return _labelled(events, (events.time > bounds[0]).astype(np.int8) + (events.time > bounds[1]), paper_split)
 
@@ -131,7 +131,8 @@ def by_user(events, rng, paper_split):
 
 def _needs_label(events, protocol):
     if events.label is None:
-        raise InputError(f"protocol {protocol} needs a label column (0/1); without one use every_prefix or last_event")
+        raise InputError(f"protocol {protocol} needs labels (0/1), by default in a column `label` (--label-column names another); "
+                         "without any use every_prefix or last_event")
 
 
 def _labelled(events, part, paper_split):

@@ -9,6 +9,7 @@ A prepared dataset is a directory (README.md, "The prepared dataset"):
     train/ valid/ test/              part-*.parquet: sequence, end, user, item, label, time, context columns
 """
 import dataclasses
+import difflib
 import functools
 import hashlib
 import math
@@ -38,6 +39,21 @@ def one_line(text, longest=2000):
     if len(text) > longest:
         text = f"{text[:longest * 3 // 4]} … {text[-longest // 5:]}"
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def nearest_path(path):
+    """"; the nearest is X" where a file or folder of a like name is there instead of `path`, else ""."""
+    folder, missing = os.path.normpath(path), []
+    while folder and not os.path.exists(folder):
+        folder, name = os.path.split(folder)
+        missing.insert(0, name)
+    if not missing or not os.path.isdir(folder or "."):
+        return ""
+    stem, end = os.path.splitext(missing[0])
+    there = {name.removesuffix(end).lower(): name for name in os.listdir(folder or ".") if os.path.splitext(name)[1] == end}
+    near = difflib.get_close_matches(stem.lower(), there, 1, cutoff=0.65)
+    found = os.path.join(folder, there[near[0]], *missing[1:]) if near else ""
+    return f"; the nearest is {found}" if os.path.exists(found) else ""
 
 
 @dataclass
@@ -163,8 +179,8 @@ class Schema:
         """
         path = os.path.join(directory, "schema.yaml")
         if not os.path.isfile(path):
-            raise InputError(f"no prepared dataset at {directory}: {path} does not exist; "
-                             "make one with tools/prepare.py")
+            raise InputError(f"no prepared dataset at {directory}: {path} does not exist{nearest_path(path)}; "
+                             "tools/prepare.py makes one")
         try:
             raw = yaml_text.read(path)
             digest = raw.pop("sha256", None)

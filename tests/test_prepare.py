@@ -248,7 +248,9 @@ def test_a_wrong_command_line(tmp_path, capsys):
     assert not os.listdir(tmp_path)
     with pytest.raises(InputError, match="none.yaml does not exist"):
         prepare(["--config", "none.yaml"])
-    for flags, words in ((["--source", "nowhere"], "invalid choice: 'nowhere'"), (["--seed", "x"], "invalid int value"),
+    with pytest.raises(InputError, match="name a --source"):  # rather than call --events unknown
+        prepare(["--events", "events.csv"])
+    for flags, words in ((["--source", "nowhere"], "invalid choice: 'nowhere'"), (["--source", "synthetic", "--seed", "x"], "invalid int value"),
                          (["--source", "synthetic", "--drift"], "expected one argument")):
         with pytest.raises(SystemExit) as e:
             Parser().parse_args(flags)

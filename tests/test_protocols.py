@@ -260,7 +260,7 @@ def test_impressions_of_one_second_do_not_see_each_other():
 def test_impressions_need_labels_and_a_clock():
     with pytest.raises(InputError, match="label"):
         run(impressions, random_rows(0), 30)
-    with pytest.raises(InputError, match="no times"):
+    with pytest.raises(InputError, match="no clock times"):
         run(impressions, random_rows(0, labels=True), 30, clock=False)
 
 
@@ -289,5 +289,5 @@ def test_by_user_shuffles_users_by_the_seed_and_needs_labels():
     rows = random_rows(0, users=200, labels=True)
     parts = [frozenset(run(by_user, rows, 200, seed)[1]["test"].user.tolist()) for seed in (1, 1, 2)]
     assert parts[0] == parts[1] != parts[2] and max(parts[0]) - min(parts[0]) > 100
-    with pytest.raises(InputError, match="by_user needs a label"):
+    with pytest.raises(InputError, match="by_user needs labels"):
         run(by_user, random_rows(0), 30)

@@ -95,7 +95,7 @@ def test_commands_are_what_a_reader_types():
     assert " ".join(tables.cells(own)[0]["command"]) == ("python tools/trainer.py -m configs/tuned/din_beauty.yaml -o runner.dataset=configs/"
                                                          "datasets/beauty.yaml runner.seed=1 runner.name=beauty-tuned-1")
     assert [c["seed"] for c in tables.cells(TABLE, rows=["DIN"], seeds=[2])] == [2]
-    for choice, word in (({"rows": ["x"]}, "no row x"), ({"datasets": ["toys"]}, "no dataset toys"), ({"seeds": [3]}, "no seed 3")):
+    for choice, word in (({"rows": ["x"]}, "no row 'x'"), ({"datasets": ["toys"]}, "no dataset 'toys'"), ({"seeds": [3]}, "no seed 3")):
         with pytest.raises(InputError, match=word):
             tables.cells(TABLE, **choice)
 

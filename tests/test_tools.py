@@ -116,7 +116,7 @@ def test_infer_on_another_split_checkpoint_and_file(place, tools):
 def test_a_checkpoint_of_other_data_of_the_same_sizes_is_told(place, tools, tool):
     """The catalogue of `turned` is that of `clicks` but for its order."""
     def run(data):
-        return tools.run(tool, "-m", DIN, "--out", f"{tool}-{data}", "-o", f"runner.data_dir={data}", "runner.name=clicks", cwd=place.folder)
+        return tools.run(tool, "-m", DIN, "--out", f"{tool}-{data}.parquet", "-o", f"runner.data_dir={data}", "runner.name=clicks", cwd=place.folder)
 
     turned = place.path("turned")
     shutil.copytree(place.path("clicks"), turned, dirs_exist_ok=True)
@@ -217,14 +217,14 @@ USES_SETTINGS = ["trainer", "infer", "to_static"]
     (["runner.epochs=many"], ["runner.epochs is 'many', must be an integer"]),
     (["hyper_parameters.tower=8"], ["must be a list"]),
     (["runner.use_gpu=true"], ["paddlepaddle-gpu"]),
-    (["runner.data_dir=nowhere", "runner.name=fresh"], ["no prepared dataset at nowhere"])])
+    (["runner.data_dir=nowhere"], ["no prepared dataset at nowhere"])])
 def test_wrong_settings(place, tools, untouched, tool, overrides, words):
     if "use_gpu" in overrides[0]:
         import paddle
         if paddle.device.is_compiled_with_cuda():
             pytest.skip("this Paddle has CUDA")
     data = [] if "data_dir" in overrides[0] else ["runner.data_dir=clicks"]
-    name = ["runner.name=fresh"] if tool == "trainer" else []
+    name = ["runner.name=fresh" if tool == "trainer" else "runner.name=clicks"]
     refused(tools.run(tool, "-m", DIN, "-o", *data, *name, *overrides, cwd=place.folder), *words)
 
 
@@ -442,9 +442,9 @@ def test_ctrl_c_in_training_leaves_a_run_that_goes_on(place, tools, tmp_path):
 
 
 @pytest.mark.parametrize("tool, flags, moment", [
-    ("infer", ["-m", DIN, "--split", "train", "--out", "never", "-o", "runner.data_dir=clicks", "runner.infer_batch_size=1"],
+    ("infer", ["-m", DIN, "--split", "train", "--out", "never.parquet", "-o", "runner.data_dir=clicks", "runner.infer_batch_size=1"],
      "train:"),
-    ("paddle_infer", ["--split", "train", "--batch-size", "1", "--out", "never", "--bundle"], "train:"),
+    ("paddle_infer", ["--split", "train", "--batch-size", "1", "--out", "never.parquet", "--bundle"], "train:"),
     ("to_static", ["-m", DIN, "--out", "never", "-o", "runner.data_dir=clicks"], None)])
 def test_ctrl_c(place, tools, untouched, tool, flags, moment):
     def now(err):

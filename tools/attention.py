@@ -3,8 +3,8 @@
     python tools/attention.py --bundle output/din/complete_journey/export --user 1000
     python tools/attention.py --bundle output/din/complete_journey/export --request request.json
 
-With --user the history is the user's own in the prepared dataset, all but the last event; that one is the first candidate,
-beside --candidates or popular items. Writes attention.png and the numbers as attention.parquet.
+With --user the history is the user's own in the prepared dataset's test split, all but the last event; that one is the first
+candidate, popular items are the others, unless --candidates names some. Writes attention.png and the numbers as attention.parquet.
 """
 import argparse
 import datetime
@@ -31,7 +31,7 @@ def work(args):
     table = weights(bundle, request)
     if not len(table):
         raise InputError("the history is empty: there is nothing to draw")
-    out = args.out or os.path.join(os.path.dirname(os.path.normpath(args.bundle)), "attention")
+    out = (args.out or os.path.join(os.path.dirname(os.path.normpath(args.bundle)), "attention")).removesuffix(".png")
     with whole_file(out + ".parquet") as made:
         table.to_parquet(made, index=False)
     with whole_file(out + ".png") as made:
@@ -53,7 +53,8 @@ def request_of_user(bundle, data, user, candidates):
         raise InputError(f"user {user} is not in {data}; it has {len(users):,} users such as {users[0]}")
     rows = np.flatnonzero(reader.user == users.get_loc(str(user)) + 2)
     if not len(rows):
-        raise InputError(f"user {user} has no event in the test split of {data}")
+        other = users[int(reader.user[0]) - 2]
+        raise InputError(f"user {user} has no event in the test split of {data}; user {other} has, for example")
     row = rows[-1]
     start, end = int(reader.offsets[reader.sequence[row]]), int(reader.end[row])
     events = range(start, start + end)
@@ -116,7 +117,7 @@ def main():
     what.add_argument("--request", help="JSON request with history and candidates; of a list, the first")
     p.add_argument("--candidates", nargs="+", metavar="ITEM", help="with --user: raw item ids to score")
     p.add_argument("--data", help="with --user: prepared dataset; default the one that the bundle was trained on")
-    p.add_argument("--out", help="path without ending for .png and .parquet; default attention beside the bundle")
+    p.add_argument("--out", help="path of the picture; the numbers lie beside it as .parquet; default attention beside the bundle")
     p.add_argument("--threads", type=int, default=1, help="CPU threads; default 1")
     cli.run(p, work)
 

@@ -17,14 +17,15 @@ from tools.utils.log import say
 
 def work(args):
     config = run.open_run(args)
+    path = run.checkpoint_path(config)
+    out = args.out or os.path.join(run.directory(config), "predictions.parquet")
+    run.check_predictions(out)
     environment.set_up(config)  # before Paddle is imported
     data = run.dataset(config)
     from tools.utils.predict import score_checkpoint, write_predictions
     from tools.utils.metrics import format_metrics
-    path = run.checkpoint_path(config)
     model, reader, score, state = score_checkpoint(config, data, path, args.split)
     metrics = model.create_metrics()(reader.user, reader.label, score)
-    out = args.out or os.path.join(run.directory(config), "predictions.parquet")
     if not ranks.rank():
         write_predictions(out, reader, data, score)
     say(f"{args.split} {format_metrics(metrics)}")

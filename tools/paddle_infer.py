@@ -12,10 +12,15 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from tools.utils import cli, environment
+from datasets.schema import InputError
+from tools.utils import cli, environment, run
 
 
 def work(args):
+    if args.out and args.request:
+        raise InputError("--out goes with --split; the answer to a --request is the last line of standard output")
+    if args.out:
+        run.check_predictions(args.out)
     environment.set_up({"runner": {"threads": args.threads, "cpu_tuning": not args.no_cpu_tuning}})
     from tools.utils.request import read_requests
     from tools.utils.serving import Bundle

@@ -60,6 +60,8 @@ class Parser(argparse.ArgumentParser):
             module.add_arguments(self.add_argument_group(f"source {source}", module.__doc__.split("\n")[0]))
         elif not known.source and recipe:
             raise InputError(f"{known.config}: source is {source!r}; it must be one of {', '.join(sorted(SOURCES))}")
+        elif not source and not {"-h", "--help"} & set(argv):  # its flags would be called unknown
+            raise InputError(f"name a --source ({', '.join(sorted(SOURCES))}) or a --config with one; event_log reads your own files")
         self.recipe = known.config
         as_flags = self._flags(recipe)
         super().parse_args(as_flags)
@@ -110,8 +112,6 @@ def _protocol(args):
 
 
 def _prepare(args):
-    if not args.source:
-        raise InputError(f"name a --source ({', '.join(sorted(SOURCES))}) or a --config with one")
     protocol = _protocol(args)
     if (protocol == "given") != (args.source == "paddlerec_text"):
         raise InputError(f"protocol {protocol} does not fit source {args.source}: paddlerec_text holds samples already "

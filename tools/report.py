@@ -98,12 +98,22 @@ def draw(part, style, out):
 
 
 def _check_out(out):
-    """Refuse a directory that cannot be made, before the work rather than after it."""
+    """Refuse a directory that cannot be made, or that holds another page, before the work rather than after it."""
     path = os.path.abspath(out)
     while not os.path.lexists(path):
         path = os.path.dirname(path)
     if not os.path.isdir(path):
         raise InputError(f"--out {out}: {path} is a file, not a directory")
+    from tools.utils import page
+    for language, name in page.PAGES.items():
+        there = os.path.join(out, name)
+        if os.path.exists(there) and _first_line(there) != page.first_line(language):
+            raise InputError(f"--out {out}: its {name} is no page of this tool's and is not replaced; choose another folder")
+
+
+def _first_line(path):
+    with open(path, encoding="utf-8", errors="replace") as f:
+        return f.readline().strip()
 
 
 def main():

@@ -16,6 +16,7 @@ from tools.utils import cli, environment, run
 
 def work(args):
     config = run.open_run(args)
+    run.checkpoint_path(config)  # before a dataset is prepared for nothing
     environment.set_up(config)  # before Paddle is imported
     data = run.dataset(config)
     from tools.utils.export import export

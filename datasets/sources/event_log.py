@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from datasets.schema import InputError, Log
+from datasets.schema import InputError, Log, nearest_path
 
 RESERVED = ("user", "item", "time", "label", "count", "sequence", "end", "history", "target", "dense")
 LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
@@ -153,14 +153,14 @@ def read_events(path, args, context, separator):
         by name. ``kind`` of time: "clock" (int64 microseconds), "order" (int64), "rows" (no such column: row numbers).
     """
     names = column_names(path, separator)
-    for name in (args.user_column, args.item_column, *context):
-        require(name, names, path)
+    for name, flag in ((args.user_column, "--user-column"), (args.item_column, "--item-column"), *((c, "--context") for c in context)):
+        require(name, names, path, flag)
     optional = []
-    for name, default in ((args.time_column, "time"), (args.label_column, "label")):
+    for name, flag in ((args.time_column, "--time-column"), (args.label_column, "--label-column")):
         if name in names:
             optional.append(name)
-        elif name != default:
-            require(name, names, path)
+        elif name != flag[2:-7]:
+            require(name, names, path, flag)
     table = read(path, [args.user_column, args.item_column, *optional, *context], separator)
     log = {"user": id_values(table[args.user_column], args.user_column, path),
            "item": id_values(table[args.item_column], args.item_column, path)}
@@ -168,8 +168,8 @@ def read_events(path, args, context, separator):
     if args.time_column in optional:
         kind, log["time"] = time_values(table[args.time_column], args.time_column, path, args.time_unit)
     else:
-        print(f"{path} has no column 'time': the order of its rows is taken for it (--time-column names another)",
-              file=sys.stderr)
+        print(f"{path} has no column 'time', only {', '.join(names)}: the order of its rows is taken for the time "
+              "(--time-column names another)", file=sys.stderr)
     if args.label_column in optional:
         log["label"] = label_values(table[args.label_column], args.label_column, path)
     for name in context:
@@ -220,7 +220,7 @@ def join(ids, table, of, path):
 def is_parquet(path):
     """Whether `path` names a Parquet file, by its ending. InputError for a missing file or an unknown ending."""
     if not os.path.isfile(path):
-        raise InputError(f"{path} does not exist" if not os.path.exists(path) else f"{path} is not a file")
+        raise InputError(f"{path} is not a file" if os.path.exists(path) else f"{path} does not exist{nearest_path(path)}")
     name = path.lower()
     if not name.endswith((".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")):
         raise InputError(f"{path}: cannot tell its format; it should end in .csv, .csv.gz, .tsv, .tsv.gz or .parquet")
@@ -252,12 +252,14 @@ def column_names(path, separator):
     return names
 
 
-def require(name, names, path):
-    """Raise InputError unless the file has exactly one column of that name."""
+def require(name, names, path, flag=""):
+    """Raise InputError unless the file has exactly one column of that name; `flag` is the one that names it."""
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
+        other = next((c for c in ";\t|," if len(names) == 1 and c in names[0]), "")
         raise InputError(f"{path} has no column {name!r}" + (f", did you mean {near[0]!r}?" if near else ".")
-                         + f" It has: {', '.join(names)}")
+                         + f" It has: {', '.join(names)}" + (f"; {flag} names another" if flag else "")
+                         + (f"; is it separated by {other!r}? Then say --separator {other!r}" if other else ""))
     if names.count(name) > 1:
         raise InputError(f"{path} has {names.count(name)} columns named {name!r}; rename them")
 

@@ -15,7 +15,7 @@ import numpy as np
 import paddle
 
 from datasets.atomic import whole_file
-from datasets.schema import InputError
+from datasets.schema import InputError, nearest_path
 from models.sharded import ShardedEmbedding
 from tools.utils import ranks
 
@@ -104,7 +104,7 @@ def load(path, net, model, optimizer=None):
 def read(path, part=lambda name, array: array):
     """All arrays of a checkpoint file, {name: part(name, array)}, and its `state` as a dict."""
     if not os.path.isfile(path):
-        raise InputError(f"no checkpoint at {path}; train first with tools/trainer.py")
+        raise InputError(f"no checkpoint at {path}{nearest_path(path)}; tools/trainer.py makes one")
     try:
         with zipfile.ZipFile(path) as z:
             members = z.infolist()

@@ -16,7 +16,7 @@ import os
 import yaml
 
 from datasets import yaml_text
-from datasets.schema import InputError, one_line
+from datasets.schema import InputError, nearest_path, one_line
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DEFAULT = os.path.join(ROOT, "configs", "default.yaml")
@@ -70,10 +70,12 @@ def load(path, overrides=()):
     Raises:
         InputError: a missing or unreadable file, an unknown key, a wrong type, a value out of its range.
     """
+    path = from_root(path)
     own = read_yaml(path)
     model = own.get("model")
     if model not in models():  # not only a path that exists: its code is imported
-        raise InputError(f"{path}: model is {model!r}; it must be one of {', '.join(models())}")
+        what = f"model is {model!r}; it must be" if "model" in own else "it needs a line `model: NAME`, with"
+        raise InputError(f"{path}: {what} one of {', '.join(models())}")
     config = read_yaml(DEFAULT)
     model_file = os.path.join(ROOT, "models", model, "config.yaml")
     config = _extend(config, read_yaml(model_file))
@@ -103,14 +105,17 @@ def models():
     return sorted(m for m in os.listdir(folder) if os.path.isfile(os.path.join(folder, m, "config.yaml")))
 
 
-def _nearest_file(path):
-    """"; the nearest is X" where the folder has a YAML file of a like name, or a model's settings are meant."""
-    folder, name = os.path.split(path)
-    there = [f for f in os.listdir(folder) if f.endswith(".yaml")] if os.path.isdir(folder) else []
-    near = [os.path.join(folder, f) for f in difflib.get_close_matches(name, there, 1)]
-    shipped = {m: f"models/{m}/config.yaml" for m in models()}
-    near += [shipped[path]] if path in shipped else difflib.get_close_matches(path.lower(), shipped.values(), 1, cutoff=0.85)
-    return f"; the nearest is {near[0]}" if near else ""
+def from_root(path):
+    """A path as given, or else relative to the repository, so that the tools run from anywhere."""
+    return path if os.path.exists(path) or not os.path.exists(os.path.join(ROOT, path)) else os.path.join(ROOT, path)
+
+
+def _nearest_yaml(path):
+    """As `nearest_path`, there or in the repository; a model's or a recipe's name alone will do."""
+    for meant in (f"models/{path}/config.yaml", f"configs/datasets/{path}.yaml"):
+        if os.path.isfile(os.path.join(ROOT, meant)):
+            return f"; the nearest is {meant}"
+    return nearest_path(path) or nearest_path(os.path.join(ROOT, path)).replace(ROOT + os.sep, "")
 
 
 def read_yaml(path):
@@ -118,7 +123,7 @@ def read_yaml(path):
     try:
         data = yaml_text.read(path)
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist{_nearest_file(path)}") from None
+        raise InputError(f"{path} does not exist{_nearest_yaml(path)}") from None
     except yaml.YAMLError as e:
         raise InputError(f"{path} is not YAML: {' '.join(str(e).split())}") from None
     except IsADirectoryError:

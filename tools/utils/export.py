@@ -110,7 +110,8 @@ def _describe(spec):
 
 
 def _write_example(made, data, schema):
-    """The longest history among the first test rows, with five popular candidates."""
+    """The longest history among the first test rows, with five popular candidates; the first of them and the user with their
+    attributes, as a request would give those of a new one."""
     reader = Reader(data, "test", 1, history_cap=10)
     row = int(np.argmax(reader.length[:1000]))
     end, start = int(reader.end[row]), int(reader.offsets[reader.sequence[row]])
@@ -122,16 +123,20 @@ def _write_example(made, data, schema):
                "history": [{"item": ids[int(reader.event_item[k])].as_py(), "time": int(reader.event_time[k])}
                            for k in past],
                "candidates": [ids[k].as_py() for k in range(2, min(7, reader.items.rows))]}
-    context = [f for f in schema.fields if f.of == "context"]
-    if context:
-        part = read_parquet(os.path.join(data, "test", "part-00000.parquet"))
-        request["context"] = {f.name: _raw(part[f.name][row].as_py(), f, data) for f in context}
+    for key, of, where, at in (("candidate", "item", "items.parquet", 2), ("user_attributes", "user", "users.parquet", int(reader.user[row])),
+                               ("context", "context", os.path.join("test", "part-00000.parquet"), row)):
+        fields = [f for f in schema.fields if f.of == of and f.name != "item"]
+        if fields:
+            table = read_parquet(os.path.join(data, where))
+            request[key] = {f.name: _raw(table[f.name][at].as_py(), f, data) for f in fields}
+    if attributes := request.pop("candidate", None):
+        request["candidates"][0] = {"item": request["candidates"][0], **attributes}
     with open(os.path.join(made, "request.example.json"), "w", encoding="utf-8") as f:
         json.dump(request, f, indent=1, ensure_ascii=False)
 
 
 def _raw(value, field, data):
-    """A context column's value as a request would give it."""
+    """A column's value as a request would give it."""
     if field.kind == "dense":
         return value if value == value else None
     vocabulary = read_parquet(os.path.join(data, "vocab", f"{field.name}.parquet"))

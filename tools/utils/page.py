@@ -58,10 +58,14 @@ TEXT = {
 }
 
 
+def first_line(language):
+    return f"# {TEXT[language]['title']}"
+
+
 def page(language, command, parts, left_out, draws):
     """The whole page. parts: for each dataset what tools/report.py computed and the names of the pictures."""
     t = TEXT[language]
-    blocks = [f"# {t['title']}", t["other"], f"{t['made']}:", f"```\n{command}\n```", t["all"]]
+    blocks = [first_line(language), t["other"], f"{t['made']}:", f"```\n{command}\n```", t["all"]]
     if left_out:
         blocks.append("\n".join([t["left"], "", *(f"- {line}" for line in left_out)]))
     for part in parts:

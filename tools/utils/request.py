@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from datasets.reader import FARTHEST, ItemTable, UserTable, read_parquet, standardise
-from datasets.schema import PADDING, UNKNOWN, InputError
+from datasets.schema import PADDING, UNKNOWN, InputError, nearest_path
 
 KEYS = ("user", "user_attributes", "time", "history", "candidates", "context")
 
@@ -220,6 +220,6 @@ def read_requests(path):
         with (sys.stdin if path == "-" else open(path, encoding="utf-8")) as f:
             return json.load(f, object_pairs_hook=_object)
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
+        raise InputError(f"{path} does not exist{nearest_path(path)}") from None
     except (ValueError, RecursionError) as e:
         raise InputError(f"{path} is not JSON: {' '.join(str(e).split())[:120]}") from None

@@ -6,7 +6,7 @@ import importlib
 import os
 
 from datasets.atomic import remove_stale
-from datasets.schema import InputError
+from datasets.schema import InputError, nearest_path
 from tools.utils import config as settings
 from tools.utils import memory, ranks
 from tools.utils.log import say
@@ -30,7 +30,7 @@ def dataset_name(config):
     runner = config["runner"]
     if runner["data_dir"]:
         return os.path.basename(os.path.normpath(runner["data_dir"]))
-    return str(settings.read_yaml(_from_root(runner["dataset"])).get("name", "dataset"))
+    return str(settings.read_yaml(settings.from_root(runner["dataset"])).get("name", "dataset"))
 
 
 def open_run(args):
@@ -41,7 +41,17 @@ def open_run(args):
 
 
 def checkpoint_path(config):
-    return config["runner"]["infer_load_path"] or os.path.join(directory(config), "checkpoints", "best.npz")
+    """The checkpoint to evaluate or export; InputError where there is none."""
+    path = config["runner"]["infer_load_path"] or os.path.join(directory(config), "checkpoints", "best.npz")
+    if not os.path.exists(path):
+        raise InputError(f"no checkpoint at {path}{nearest_path(path)}; tools/trainer.py makes one")
+    return path
+
+
+def check_predictions(path):
+    """InputError unless `path` can be that of predictions: what stands there is replaced."""
+    if not path.endswith(".parquet") or os.path.isdir(path):
+        raise InputError(f"--out {path}: predictions are a Parquet file; give it a name that ends in .parquet")
 
 
 def data_directory(config):
@@ -55,7 +65,7 @@ def dataset(config):
     if runner["data_dir"]:
         return out
     from tools.prepare import check_same, prepare
-    recipe = _from_root(runner["dataset"])
+    recipe = settings.from_root(runner["dataset"])
     if ranks.rank():
         ranks.wait_for(out)
     else:
@@ -106,8 +116,3 @@ def trained_net(model, config, data, schema, path):
         say(f"warning: {path} was trained on other data than {data} is now: an id may stand for another item or value there, "
             "and then all scores are wrong; train again, or name its own dataset with runner.data_dir")
     return net, state
-
-
-def _from_root(path):
-    """A path as given, or else relative to the repository, so that the tools run from anywhere."""
-    return path if os.path.exists(path) else os.path.join(settings.ROOT, path)

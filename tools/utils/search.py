@@ -68,7 +68,7 @@ class Search:
             self.study.tell(left.number, state=TrialState.FAIL)  # interrupted
         done = len(self.finished())
         if done:
-            say(f"going on with {self.out}: {done} of {trials} trials are finished")
+            say(f"going on with {self.out}: {done} of {max(done, trials)} trials are finished")
         for number in range(done, trials):
             self._trial(number, trials)
             self._write(command)

@@ -8,7 +8,7 @@ import yaml
 
 from datasets import yaml_text
 from datasets.reader import read_parquet
-from datasets.schema import InputError, Schema
+from datasets.schema import InputError, Schema, nearest_path
 from tools.utils.request import RequestEncoder
 
 SUFFIXES = (".json", ".pdmodel")  # Paddle 3 writes the first, Paddle 2 the second
@@ -28,8 +28,8 @@ class Bundle:
 
     def __init__(self, directory, threads=1, onednn=False, use_gpu=False):
         if not os.path.isfile(os.path.join(directory, "schema.yaml")):
-            raise InputError(f"{directory} is not an export bundle (schema.yaml does not exist there); tools/to_static.py writes "
-                             "one, by default to output/<model>/<name>/export")
+            raise InputError(f"{directory} is not an export bundle (schema.yaml does not exist there){nearest_path(directory)}; "
+                             "tools/to_static.py writes one, by default to output/<model>/<name>/export")
         self.directory, self.schema = directory, Schema.load(directory)
         _check_whole(directory, self.schema)
         try:

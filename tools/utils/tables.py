@@ -14,7 +14,7 @@ import statistics
 from importlib import metadata
 
 from datasets.atomic import whole_file
-from datasets.schema import InputError
+from datasets.schema import InputError, nearest_path
 from tools.utils import config as settings
 from tools.utils.metrics import rela_impr
 
@@ -33,7 +33,7 @@ def read(table):
     """A table's YAML file, by its name or path, checked; {name, title, seeds, datasets, baseline, pairs, rows}."""
     path = table if table.endswith(".yaml") else os.path.join(FOLDER, f"{table}.yaml")
     if not os.path.isfile(path):
-        raise InputError(f"there is no table {table}; configs/tables has {', '.join(names())}")
+        raise InputError(f"there is no table {table}{nearest_path(path)}; configs/tables has {', '.join(names())}")
     content = settings.read_yaml(path)
     if content.keys() != KEYS.keys():
         raise InputError(f"{path}: a table has the keys {', '.join(KEYS)}")
@@ -68,7 +68,7 @@ def cells(table, rows=None, datasets=None, seeds=None):
                                (seeds, table["seeds"], "seed")):
         wrong = [g for g in given or [] if g not in known]
         if wrong:
-            raise InputError(f"table {table['name']} has no {what} {wrong[0]}; it has {', '.join(map(str, known))}")
+            raise InputError(f"table {table['name']} has no {what} {wrong[0]!r}; it has {', '.join(map(repr, known))}")
     return [{"row": row["label"], "dataset": dataset, "seed": seed, "command": _command(row, dataset, seed)}
             for seed in table["seeds"] if not seeds or seed in seeds
             for dataset in table["datasets"] if not datasets or dataset_name(dataset) in datasets

@@ -45,6 +45,8 @@ def train(config, data):
                 checkpoint.save(best, net, {"model": config["model"], "epoch": state["epoch"], "valid": valid, "settings": state["settings"]})
             checkpoint.save(latest, net, state, optimizer)
         metrics = _evaluate_best(best, latest, model, net, readers, state)
+        if state["best_epoch"] == state["epoch"] == r["epochs"] > 1 and "valid" in readers:
+            say("the last epoch was the best: with more runner.epochs and runner.resume=true it may learn more")
     later = speeds[1:] or speeds
     result = {"model": config["model"], "dataset": schema.name, "protocol": schema.protocol, "run_dir": out,
               "checkpoint": best, "best_epoch": state["best_epoch"], "epochs": state["epoch"],
