@@ -418,6 +418,7 @@ def test_wrong_flags(place, tmp_path):
     refused(report(place, "--runs", one, "--out", tmp_path / "file" / "page"), "is a file, not a directory")
     (tmp_path / "README.md").write_text("# Mine\n")
     refused(report(place, "--runs", one, "--out", tmp_path), "its README.md is no page of this tool's")
+    os.remove(tmp_path / "README.md")
     refused(report(place, "--runs", one, "--out", tmp_path / "page", "--bins", 0), "--bins must be at least 1")
     refused(report(place, "--table", "nothing", "--out", tmp_path / "page"), "there is no table nothing")
     refused(report(place, "--table", "mine.yaml", "--seeds", 3, "--out", tmp_path / "page"), "has no seed 3")
