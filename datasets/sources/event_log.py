@@ -156,11 +156,11 @@ def read_events(path, args, context, separator):
     for name, flag in ((args.user_column, "--user-column"), (args.item_column, "--item-column"), *((c, "--context") for c in context)):
         require(name, names, path, flag)
     optional = []
-    for name, flag in ((args.time_column, "--time-column"), (args.label_column, "--label-column")):
+    for default, name in (("time", args.time_column), ("label", args.label_column)):
         if name in names:
             optional.append(name)
-        elif name != flag[2:-7]:
-            require(name, names, path, flag)
+        elif name != default:
+            require(name, names, path, f"--{default}-column")
     table = read(path, [args.user_column, args.item_column, *optional, *context], separator)
     log = {"user": id_values(table[args.user_column], args.user_column, path),
            "item": id_values(table[args.item_column], args.item_column, path)}

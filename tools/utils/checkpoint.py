@@ -15,9 +15,9 @@ import numpy as np
 import paddle
 
 from datasets.atomic import whole_file
-from datasets.schema import InputError, nearest_path
+from datasets.schema import InputError
 from models.sharded import ShardedEmbedding
-from tools.utils import ranks
+from tools.utils import ranks, run
 
 
 def save(path, net, state, optimizer=None):
@@ -103,8 +103,7 @@ def load(path, net, model, optimizer=None):
 
 def read(path, part=lambda name, array: array):
     """All arrays of a checkpoint file, {name: part(name, array)}, and its `state` as a dict."""
-    if not os.path.isfile(path):
-        raise InputError(f"no checkpoint at {path}{nearest_path(path)}; tools/trainer.py makes one")
+    run.check_checkpoint(path)
     try:
         with zipfile.ZipFile(path) as z:
             members = z.infolist()

@@ -123,16 +123,21 @@ def _write_example(made, data, schema):
                "history": [{"item": ids[int(reader.event_item[k])].as_py(), "time": int(reader.event_time[k])}
                            for k in past],
                "candidates": [ids[k].as_py() for k in range(2, min(7, reader.items.rows))]}
-    for key, of, where, at in (("candidate", "item", "items.parquet", 2), ("user_attributes", "user", "users.parquet", int(reader.user[row])),
-                               ("context", "context", os.path.join("test", "part-00000.parquet"), row)):
-        fields = [f for f in schema.fields if f.of == of and f.name != "item"]
-        if fields:
-            table = read_parquet(os.path.join(data, where))
-            request[key] = {f.name: _raw(table[f.name][at].as_py(), f, data) for f in fields}
-    if attributes := request.pop("candidate", None):
-        request["candidates"][0] = {"item": request["candidates"][0], **attributes}
+    if own := _attributes("item", "items.parquet", 2, data, schema):
+        request["candidates"][0] = {"item": request["candidates"][0], **own}
+    if own := _attributes("user", "users.parquet", int(reader.user[row]), data, schema):
+        request["user_attributes"] = own
+    if own := _attributes("context", os.path.join("test", "part-00000.parquet"), row, data, schema):
+        request["context"] = own
     with open(os.path.join(made, "request.example.json"), "w", encoding="utf-8") as f:
         json.dump(request, f, indent=1, ensure_ascii=False)
+
+
+def _attributes(of, file, row, data, schema):
+    """{name: raw value} of a row of the dataset's file, but for the item's id."""
+    fields = [f for f in schema.fields if f.of == of and f.name != "item"]
+    table = read_parquet(os.path.join(data, file)) if fields else None
+    return {f.name: _raw(table[f.name][row].as_py(), f, data) for f in fields}
 
 
 def _raw(value, field, data):

@@ -43,9 +43,14 @@ def open_run(args):
 def checkpoint_path(config):
     """The checkpoint to evaluate or export; InputError where there is none."""
     path = config["runner"]["infer_load_path"] or os.path.join(directory(config), "checkpoints", "best.npz")
-    if not os.path.exists(path):
-        raise InputError(f"no checkpoint at {path}{nearest_path(path)}; tools/trainer.py makes one")
+    check_checkpoint(path)
     return path
+
+
+def check_checkpoint(path):
+    """InputError where no file is at `path`."""
+    if not os.path.isfile(path):
+        raise InputError(f"no checkpoint at {path}{nearest_path(path)}; tools/trainer.py makes one")
 
 
 def check_predictions(path):
