@@ -310,7 +310,7 @@ def test_a_bundle_without_checksums_is_refused(place, tmp_path):
 def test_a_dataset_of_the_same_shapes_is_not_the_bundles(place):
     """Sizes and names agree, the ids differ: every score would be of another item. A dataset prepared again is the same."""
     place.bundle.check_data(place.data)
-    refused("is not the dataset that the bundle was trained on", place.bundle.check_data, place.other_data)
+    refused("is not the dataset that the bundle was trained on; these differ: items.parquet", place.bundle.check_data, place.other_data)
     again = os.path.join(place.folder, "again")
     shutil.copytree(place.data, again)
     table = pq.read_table(os.path.join(again, "items.parquet"))

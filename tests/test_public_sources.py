@@ -407,6 +407,7 @@ def test_amazon_downloads(server, shop, tmp_path):
     body = {name: (shop / name).read_bytes() for name in names}
     raw = tmp_path / "new" / "raw"
     refuses(["HTTP 404", names[0], f"put it at {raw / names[0]}"], "amazon", "--raw", raw)
+    assert not raw.parent.exists()
     server.files = {names[0]: body[names[0]]}
     refuses(["HTTP 404", names[1]], "amazon", "--raw", raw)
     assert [p.name for p in raw.iterdir()] == [names[0]] and (raw / names[0]).read_bytes() == body[names[0]]

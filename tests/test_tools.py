@@ -16,6 +16,7 @@ from helpers import ROOT, TINY_DIN, ToolServer, run_tool, small_dataset, tree
 
 from datasets.builder import hashes
 from datasets.schema import Schema
+from tools.utils.log import progress
 
 DIN, BASE = (os.path.join(ROOT, "models", m, "config.yaml") for m in ("din", "base"))
 
@@ -83,6 +84,15 @@ def test_trainer(place):
         assert all(isinstance(result[split][k], float) for k in METRICS)
     text = place.trained.err
     assert "epoch  3" in text and "test  at epoch" in text  # for the person at the terminal
+
+
+def test_a_bar_in_a_file_has_few_frames(capsys):
+    with progress(40, "epoch 1") as bar:
+        for _ in range(40):
+            time.sleep(0.01)
+            bar.update(1)
+            bar.set_postfix(auc=0.5, refresh=False)
+    assert capsys.readouterr().err.count("epoch 1:") == 1
 
 
 def test_infer_finds_the_settings_of_the_run(place):

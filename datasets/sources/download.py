@@ -32,7 +32,6 @@ def fetch(url, path, sha256=""):
     """
     part = path + ".part"
     try:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         total = stream(url, part)
         size = os.path.getsize(part)
     except (OSError, http.client.HTTPException, ValueError) as e:  # URLError is an OSError; a bad URL a ValueError
@@ -75,6 +74,7 @@ def stream(url, part):
             raise OSError(f"asked for the bytes from {have:,} on, the server sent others; delete {part} and run again")
         length = response.headers.get("Content-Length")
         total = have + int(length) if length is not None else None
+        os.makedirs(os.path.dirname(part) or ".", exist_ok=True)
         with open(part, "ab" if have else "wb") as f, tqdm(
                 total=total, initial=have, unit="B", unit_scale=True, desc=os.path.basename(url), leave=False, disable=None) as bar:
             while chunk := response.read(1 << 18):

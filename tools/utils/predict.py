@@ -5,12 +5,12 @@ import numpy as np
 import paddle
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from datasets.atomic import whole_file
 from datasets.reader import Reader, read_parquet
 from datasets.schema import InputError, Schema
 from tools.utils import ranks, run
+from tools.utils.log import progress
 
 
 def score_checkpoint(config, data, path, split):
@@ -32,8 +32,7 @@ def predict(model, net, reader, what="evaluating"):
     score = np.zeros(reader.rows, np.float32)
     order = np.argsort(reader.length, kind="stable")
     net.eval()
-    with paddle.no_grad(), tqdm(total=reader.rows, desc=what, unit=" samples", unit_scale=True, leave=False,
-                                disable=ranks.rank() > 0) as bar:
+    with paddle.no_grad(), progress(reader.rows, what) as bar:
         together = reader.batch_size * ranks.ranks()
         for lo in range(0, reader.rows, together):
             rows = order[lo:lo + together][ranks.rank()::ranks.ranks()]

@@ -201,7 +201,7 @@ def _id(raw, where):
 
 def _time(raw, where):
     _check(isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) < 2 ** 62,
-           f"{where} is {raw!r}, must be an integer")
+           f"{where} is {raw!r}, must be an integer, as the dataset counts time (seconds since 1970, as a rule)")
     return raw
 
 

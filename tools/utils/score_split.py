@@ -1,10 +1,9 @@
 """A whole split through an export bundle."""
 import numpy as np
-from tqdm import tqdm
 
 from datasets.reader import Reader
 from datasets.schema import InputError
-from tools.utils.log import say
+from tools.utils.log import progress, say
 from tools.utils.metrics import click_metrics, format_metrics
 from tools.utils.predict import check_finite, write_predictions
 
@@ -18,7 +17,7 @@ def score_split(bundle, data, split, batch_size, out=None):
                     times="history_time" in bundle.programs["model"].inputs)
     score = np.empty(reader.rows, np.float32)
     order = np.argsort(reader.length, kind="stable")
-    with tqdm(total=reader.rows, desc=split, unit=" samples", unit_scale=True, leave=False) as bar:
+    with progress(reader.rows, split) as bar:
         for lo in range(0, reader.rows, batch_size):
             rows = order[lo:lo + batch_size]
             score[rows] = bundle.score(reader.batch(rows))

@@ -45,13 +45,17 @@ class Bundle:
     def check_data(self, directory):
         """InputError unless a prepared dataset has this bundle's fields and vocabularies: index 7 must mean the same in both."""
         theirs = Schema.load(directory)
-        same = [dataclasses.asdict(f) for f in theirs.fields] == [dataclasses.asdict(f) for f in self.schema.fields]
+        own, other = ({f.name: dataclasses.asdict(f) for f in schema.fields} for schema in (self.schema, theirs))
+        different = [f"field {name}" for name in {**own, **other} if own.get(name) != other.get(name)]
+        if not different and list(own) != list(other):
+            different = ["the order of its fields"]
         for name, facts in self.schema.files.items():
-            if same and name.startswith(("items.", "users.", "vocab/")) and theirs.files.get(name) != facts:
+            if not different and name.startswith(("items.", "users.", "vocab/")) and theirs.files.get(name) != facts:
                 a, b = (read_parquet(os.path.join(d, name)).to_pandas() for d in (directory, self.directory))
-                same = a.equals(b)  # another version of pyarrow may have written the same with other bytes
-        if not same:
-            raise InputError(f"{directory} is not the dataset that the bundle was trained on: fields or vocabularies differ")
+                if not a.equals(b):  # another version of pyarrow may have written the same with other bytes
+                    different = [name]
+        if different:
+            raise InputError(f"{directory} is not the dataset that the bundle was trained on; these differ: {', '.join(different)}")
 
     def score(self, arrays):
         """Click probabilities, float32 [B], of a batch as the reader gives it; columns it does not read are ignored."""

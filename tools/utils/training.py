@@ -5,13 +5,12 @@ import time
 
 import numpy as np
 import paddle
-from tqdm import tqdm
 
 from datasets.reader import Reader
 from datasets.schema import InputError, Schema
 from models.sharded import ShardedEmbedding
 from tools.utils import bad_numbers, checkpoint, environment, ranks, record, resume, run, schedule
-from tools.utils.log import log_to, say
+from tools.utils.log import log_to, progress, say
 from tools.utils.metrics import auc, format_metrics
 from tools.utils.predict import predict
 
@@ -130,8 +129,7 @@ def _train_epoch(model, net, optimizer, regularization, reader, config, state, s
     net.train()
     started, rows, sizes = time.perf_counter(), 0, reader.sizes(state["epoch"]).tolist()
     recent = collections.deque(maxlen=200)  # the AUC on the bar is of so many batches: neither its cost nor memory grows
-    with tqdm(total=sum(sizes[state["batch"]:]), desc=f"epoch {state['epoch'] + 1}", unit=" samples", unit_scale=True,
-              leave=False, disable=ranks.rank() > 0) as bar:
+    with progress(sum(sizes[state["batch"]:]), f"epoch {state['epoch'] + 1}") as bar:
         for batch in reader.epoch(state["epoch"], state["batch"]):
             state["learning_rate"] = schedule.learning_rate(config, state, reader.batches)
             made = _step_or_skip(model, net, optimizer, regularization, reader, batch, config, state)
@@ -200,7 +198,7 @@ def train_step(model, net, optimizer, regularization, batch, learning_rate, seed
 def _refresh(bar, state, recent):
     """Loss so far, and AUC of the recent batches, on the bar."""
     mean, (label, logit) = state["loss"]["loss"] / state["loss"]["rows"], zip(*recent)
-    bar.set_postfix(loss=f"{mean:.4f}", auc=f"{auc(np.concatenate(label), np.concatenate(logit)):.4f}")
+    bar.set_postfix(loss=f"{mean:.4f}", auc=f"{auc(np.concatenate(label), np.concatenate(logit)):.4f}", refresh=False)
 
 
 def _add(total, parts, rows):
