@@ -17,12 +17,10 @@ from tqdm import tqdm
 from datasets.atomic import remove_stale, whole_directory
 from datasets.protocols import LABELLED, PROTOCOLS, Events, Samples
 from datasets.reader import FARTHEST
-from datasets.schema import FIRST_ID, LATEST, PADDING, SPLITS, UNKNOWN, Field, InputError, Schema, checksum
+from datasets.schema import FIRST_ID, LATEST, PADDING, RESERVED, SPLITS, UNKNOWN, Field, InputError, Schema, checksum
 from tools.utils.log import say
 from tools.utils.metrics import auc, group_auc
 
-RESERVED = ("user", "item", "time", "label", "count", "sequence", "end", "history", "target", "dense", "index",
-            "value", "probability")
 PART_ROWS = 1 << 23  # samples in one part-*.parquet
 
 

@@ -102,7 +102,7 @@ def last_event(events, rng, paper_split):
 
 
 def impressions(events, rng, paper_split):
-    """The labels of the log: the first 80 % of the time is train, the next 10 % valid, the last 10 % test.
+    """The labels of the log: the earliest 80 % of the impressions are train, the next 10 % valid, the last 10 % test.
 
     With `paper_split` the first 90 % are train and there is no valid. Histories as in `_labelled`.
     """

@@ -23,6 +23,8 @@ from datasets import yaml_text
 PADDING, UNKNOWN, FIRST_ID = 0, 1, 2  # index 0 pads, 1 is out of vocabulary, real ids start at 2
 SPLITS = ("train", "valid", "test")
 VERSION = 1
+RESERVED = ("user", "item", "time", "label", "count", "sequence", "end", "history", "target", "dense", "index", "value",
+            "probability")  # no names for attributes: columns, or parts of names, with a meaning of their own
 LATEST = 2 ** 62  # times, in either direction: the difference of two fits int64
 
 
@@ -132,7 +134,7 @@ class Schema:
         files: relative path → {bytes, sha256}; empty where another program wrote the dataset and lists none.
 
     Example:
-        >>> schema = Schema.load("data/complete_journey_quick")      # doctest: +SKIP
+        >>> schema = Schema.load("data/complete_journey")      # doctest: +SKIP
         >>> [f.name for f in schema.item_fields]                     # doctest: +SKIP
         ['item', 'product_category', 'department', 'brand']
     """

@@ -99,8 +99,7 @@ def sum_pooling(history, mask):
 def masked_softmax(score, mask):
     """Softmax over the real positions, [B, T] → [B, T]; padding gets exactly 0, and so does a row without any."""
     score = score * mask - (1.0 - mask) * 1e9  # the first factor keeps gradients off padding, exactly
-    weight = F.softmax(score, -1) * mask
-    return weight
+    return F.softmax(score, -1) * mask
 
 
 class Dice(nn.Layer):

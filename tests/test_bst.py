@@ -1,4 +1,4 @@
-"""models/bst against NumPy float64, finite differences, Paddle's own attention, DESIGN's list of mistakes, the invariants."""
+"""models/bst against NumPy float64, finite differences, Paddle's own attention, the mistakes that others made, the invariants."""
 import bisect
 import itertools
 import math

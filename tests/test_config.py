@@ -326,5 +326,6 @@ def test_every_setting_has_a_comment_with_its_type_and_meaning_and_its_bounds_ho
         low, high = float(span[2]), float(span[3])
         takes(low) if span[1] == "[" else refuses(low)
         takes(high) if span[4] == "]" else refuses(high)
+        takes(high - 0.005)  # an open end is not merely a smaller closed one
         refuses(low - 0.01)
         refuses(high + 0.01)

@@ -1,4 +1,4 @@
-"""models/dien against NumPy float64, finite differences, Paddle's GRU, DESIGN's list of mistakes, the invariants."""
+"""models/dien against NumPy float64, finite differences, Paddle's GRU, the mistakes that others made, the invariants."""
 import itertools
 import os
 

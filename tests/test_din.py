@@ -1,4 +1,4 @@
-"""models/din against NumPy float64, finite differences, DESIGN's list of mistakes, and the invariants of every net."""
+"""models/din against NumPy float64, finite differences, the mistakes that others made, and the invariants of every net."""
 import itertools
 import math
 

@@ -197,6 +197,19 @@ def test_times_reach_the_arrays(bundle):
     assert arrays["history_time"].tolist() == [[0]] and arrays["history_item"].tolist() == [[0]]
 
 
+def test_a_model_that_reads_times_asks_for_them(bundle):
+    encoder = RequestEncoder(bundle.directory, bundle.schema, CAP, needs_times=True)
+    timed = {"history": [{"item": "i1", "time": 4}, {"item": "i2", "time": 5}], "candidates": ["i1"], "time": 6}
+    for fine in (timed, {"candidates": ["i1"]}):
+        for name, array in encoder.encode(fine).arrays.items():
+            assert np.array_equal(array, bundle.encoder.encode(fine).arrays[name])
+    for change, words in (({"history": ["i1", "i2"]}, r"history\[0\] has no time"), ({"history": [timed["history"][0], "i2"]}, r"history\[1\]")):
+        with pytest.raises(InputError, match=f"^request: {words}.*every event"):
+            encoder.encode({**timed, **change})
+    with pytest.raises(InputError, match="^request: time is missing: .* the request"):
+        encoder.encode({"history": timed["history"], "candidates": ["i1"]})
+
+
 def test_ids_and_values_are_compared_as_text(tmp_path):
     """Integer ids in the log, given as integers or as text; items below min_count keep their attributes, not their index."""
     log = small_log(users=30, impressions=20)

@@ -3,8 +3,8 @@
     python tools/attention.py --bundle output/din/complete_journey/export --user 1000
     python tools/attention.py --bundle output/din/complete_journey/export --request request.json
 
-With --user the history is the user's own in the prepared dataset's test split, all but the last event; that one is the first
-candidate, popular items are the others, unless --candidates names some. Writes attention.png and the numbers as attention.parquet.
+With --user the history is that of the user's last sample in the prepared dataset's test split. The first candidate is the event
+that came next in the log, where one did, and five items of the catalogue are the others, unless --candidates names some. Writes attention.png and the numbers as attention.parquet.
 """
 import argparse
 import datetime

@@ -24,7 +24,7 @@ def work(args):
     environment.set_up({"runner": {"threads": args.threads, "cpu_tuning": not args.no_cpu_tuning}})
     from tools.utils.request import read_requests
     from tools.utils.serving import Bundle
-    bundle = Bundle(args.bundle, args.threads or os.cpu_count() or 1, args.onednn, args.use_gpu)
+    bundle = Bundle(args.bundle, args.threads or environment.cores(), args.onednn, args.use_gpu)
     if args.request:
         requests = read_requests(args.request)
         if isinstance(requests, list):

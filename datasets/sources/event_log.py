@@ -18,9 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from datasets.schema import InputError, Log, nearest_path
+from datasets.schema import RESERVED, InputError, Log, nearest_path
 
-RESERVED = ("user", "item", "time", "label", "count", "sequence", "end", "history", "target", "dense")
 LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 SECOND = 1_000_000  # clock times are held in microseconds until events with fractions of a second are in order
 LATEST = 10**11  # seconds; the year 5138: larger ones are milliseconds that were taken for seconds

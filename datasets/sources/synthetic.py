@@ -1,4 +1,4 @@
-"""Synthetic impressions whose true click probability is known: the default data, and the measure of all others.
+"""Synthetic impressions whose true click probability is known: what models can learn is measured against it.
 
 A user has one interest at a time, a category. Before each impression it moves with probability ``--drift``: mostly
 (70 %) to the category's successor, the same for all users, else to any category. Successors form one cycle, so that

@@ -163,7 +163,7 @@ class BST(nn.Layer):
         blocks: how many.  heads, feed_forward (0 = D), block_dropout: of each.
         output: what leaves the last block: target (its position); concat (the `concat_length` most recent events in
             order, zeros where there are fewer, then the target); mean (over the real events and the target).
-        target_in_tower: the target's element enters the tower too, and not, as in the paper, through the blocks alone.
+        target_in_tower: the target's element enters the tower too, not through the blocks alone.
         tower, activation, dropout, item_bias: of the tower.
     """
 

@@ -227,6 +227,7 @@ class InterestEvolution(nn.Layer):
 
 class DIEN(nn.Layer):
     """Embeddings → interest states (GRU) → attention on the target → evolution → [h'_T; target; side] → tower → logit.
+    The defaults here are the paper's form; config.yaml departs from it where that did better.
 
     Args:
         fields: category fields (`FieldEmbeddings`).  dense: number of dense columns.

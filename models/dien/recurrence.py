@@ -1,4 +1,5 @@
-"""The attentional recurrence over all steps, in the two forms that are fast; `InterestEvolution.plain` is the readable one.
+"""The attentional recurrence over all steps, in Paddle's operators: what runs where the C++ operator (models/native) does not.
+`InterestEvolution.plain` is the readable form.
 
 In training, autograd over a Python loop of T steps costs more than the arithmetic: it keeps every small tensor, sums the
 gradient of each weight T times, and reduces biases and broadcasts slowly. `Recurrence` has a hand-written gradient of a few

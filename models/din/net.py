@@ -119,7 +119,8 @@ class InterestAttention(nn.Layer):
 
 
 class DIN(nn.Layer):
-    """Embeddings → interest by attention → [interest; target; side features] → tower → logit.
+    """Embeddings → interest by attention → [interest; target; side features] → tower → logit. The defaults here are the
+    paper's form; config.yaml departs from it where that did better.
 
     Args:
         fields: category fields (`FieldEmbeddings`).  dense: number of dense columns.

@@ -1,4 +1,4 @@
-"""Operators in C++ for training on a CPU, built once by the machine's own compiler; without one, Paddle's forms run.
+"""Operators in C++ for training and evaluation on a CPU, built once by the machine's own compiler; without one, Paddle's forms run.
 
 `library(name)` compiles <name>.cc of this folder at its first use, into ~/.cache/paddleinterest (or $XDG_CACHE_HOME), and
 loads it with ctypes: no header of Paddle's is needed, so a build takes two seconds and outlives an upgrade of Paddle. The folder

@@ -22,7 +22,7 @@ def outer_product(f):
 
 
 class PNN(PooledNet):
-    """logit = MLP([z; p; dense]): z the fields' vectors side by side, p their products. Arguments as in DIN, and:
+    """logit = MLP([z; dense; p]): z the fields' vectors side by side, p their products. Arguments as in DIN, and:
 
     Args:
         product: inner (IPNN), outer (OPNN) or both (the paper's PNN*).

@@ -19,14 +19,13 @@ from tools.utils.log import say
 
 
 def set_up(config):
-    """Set threads and, on AMD, MKL's code path from `config["runner"]`; say once what was set."""
+    """Set threads, MKL's code path (on AMD), views and malloc as said above, from `config["runner"]`; say once what was set."""
     runner = config["runner"]
     if not 0 <= runner["threads"] <= 1024:
         raise InputError(f"{runner['threads']} threads: must be from 0, all cores, to 1024")
     if "paddle" in sys.modules:
         return  # in a test or a notebook: too late to change anything
-    cores = len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
-    threads = runner["threads"] or max(1, cores // ranks.on_this_machine())
+    threads = runner["threads"] or max(1, cores() // ranks.on_this_machine())
     wanted = {"OMP_NUM_THREADS": str(threads), "FLAGS_use_stride_kernel": "0"}
     if _amd():
         wanted["MKL_DEBUG_CPU_TYPE"] = "5"
@@ -42,6 +41,11 @@ def set_up(config):
         import paddle  # noqa: F401
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))  # Paddle's own handler would skip all cleaning up
+
+
+def cores():
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def threads():

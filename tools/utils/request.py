@@ -4,8 +4,8 @@ A request:
 
     {"user": "u1",                                  optional; unknown or absent users have unknown attributes
      "user_attributes": {"age": "25-34"},           optional; wins over what users.parquet knows
-     "time": 1700000000,                            optional; the moment of the request, for models that read times
-     "history": ["i7", {"item": "i9", "time": 1}],  oldest first, ids or objects; may be empty
+     "time": 1700000000,                            the moment of the request, and of
+     "history": ["i7", {"item": "i9", "time": 1}],  each event, oldest first; may be empty. Only models that read times need them
      "candidates": ["i1", {"item": "new", "category": "c3"}],   attributes given here win over items.parquet
      "context": {"hour": "12"}}                     optional
 """
@@ -21,6 +21,7 @@ import pandas as pd
 from datasets.reader import FARTHEST, ItemTable, UserTable, read_parquet, standardise
 from datasets.schema import PADDING, UNKNOWN, InputError, nearest_path
 
+NEEDED = "this model reads how long ago each event was, so that the request and every event of its history need a time"
 KEYS = ("user", "user_attributes", "time", "history", "candidates", "context")
 
 
@@ -40,10 +41,11 @@ class RequestEncoder:
 
     Args:
         bundle: directory that tools/to_static.py wrote.  schema: its `Schema`.  history_cap: events kept.
+        needs_times: the program reads times; a history without them is refused.
     """
 
-    def __init__(self, bundle, schema, history_cap):
-        self.schema, self.cap = schema, history_cap
+    def __init__(self, bundle, schema, history_cap, needs_times=False):
+        self.schema, self.cap, self.needs_times = schema, history_cap, needs_times
         self.items, self.users = ItemTable(bundle, schema), UserTable(bundle, schema)
         self.item_row = _index(os.path.join(bundle, "items.parquet"), "item")
         self.user_row = _index(os.path.join(bundle, "users.parquet"), "user")
@@ -67,6 +69,7 @@ class RequestEncoder:
             arrays[f"target_{f.name}"] = given.get(f.name, column[target]).astype(np.int64)
         self._side(request, arrays, target, given, len(ids))
         arrays["history_time"] = (times if len(times) else np.array([0]))[None, :]
+        _check("time" in request or not (self.needs_times and len(times)), f"time is missing: {NEEDED}")
         latest = int(times[-1]) if len(times) else 0
         arrays["target_time"] = np.array([_time(request.get("time", latest), "time")])
         _check(not latest or arrays["target_time"][0] >= latest, f"time is {request.get('time')}, before the last event of its history, "
@@ -82,6 +85,7 @@ class RequestEncoder:
                 _check(set(event) <= {"item", "time"} and "item" in event, f"{where} must have item and may have time")
             else:
                 event = {"item": event}
+            _check("time" in event or not self.needs_times, f"{where} has no time: {NEEDED}")
             ids.append(_id(event["item"], where))
             times.append(_time(event.get("time", 0), f"{where}.time"))
         _check(times == sorted(times), "history must be oldest first, but its times fall")

@@ -35,7 +35,8 @@ class Bundle:
         try:
             self.signature = yaml_text.read(os.path.join(directory, "signature.yaml"))
             _check_signature(self.signature)
-            self.encoder = RequestEncoder(directory, self.schema, self.signature["history_cap"])
+            needs_times = any("history_time" in facts["inputs"] for facts in self.signature["programs"].values())
+            self.encoder = RequestEncoder(directory, self.schema, self.signature["history_cap"], needs_times)
             self.programs = {name: Program(directory, name, self.schema.files, facts["inputs"], threads, onednn, use_gpu)
                              for name, facts in self.signature["programs"].items()}
         except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as e:

@@ -105,6 +105,7 @@ def _monitored(valid, monitor, epoch):
         monitor = "logloss"
     return -valid[monitor] if monitor == "logloss" else valid[monitor]
 
+
 def _evaluate_best(best, latest, model, net, readers, state):
     """Metrics of the best checkpoint on valid and test, {split: metrics}."""
     epoch = checkpoint.load(best, net, state["model"])["epoch"]
