@@ -77,11 +77,14 @@ def _build(log, out, protocol, name, source, seed, paper_split, min_count, recip
         history, samples, train = _given_samples(log, events, user_codes[-1], item_codes[-1], paper_split)
     else:
         history, samples, train = PROTOCOLS[protocol](events, rng, paper_split)
+        if protocol not in LABELLED:
+            _tell_repeats(history, protocol)
     for split, s in samples.items():
         if not len(s.user):
             fewest = f"; it takes users with at least {3 if paper_split else 4} events" if protocol == "every_prefix" else ""
+            clicks = "" if events.label is None else f" ({int(events.label.sum()):,} of them with label 1)"
             raise InputError(f"the {split} split is empty: protocol {protocol} found no samples for it among "
-                             f"{len(events.user):,} events of {len(user_ids):,} users{fewest}")
+                             f"{len(events.user):,} events{clicks} of {len(user_ids):,} users{fewest}")
     step("vocabularies")
     seen = [] if protocol in LABELLED else [(history.item[train], history.user[train])]
     if protocol in (*LABELLED, "given"):  # these draw no negatives: every sample is of the log
@@ -90,7 +93,8 @@ def _build(log, out, protocol, name, source, seed, paper_split, min_count, recip
     user_count = sum(np.bincount(user, minlength=len(user_ids)) for _, user in seen)
     items, item_row, fields = _table(item_ids, item_count, log.items, "item", log, min_count)
     users, user_row, user_fields = _table(user_ids, user_count, log.users, "user", log, min_count)
-    context, context_fields = _context(log, samples, min_count)
+    drawn = protocol not in (*LABELLED, "given")
+    context, context_fields = _context(log, samples, min_count, drawn)
     fields = fields + user_fields + context_fields
 
     with whole_directory(out, overwrite) as made:
@@ -161,6 +165,15 @@ def _check(log):
     unknown = [n for n in log.dense if n not in names]
     if unknown:
         raise InputError(f"dense column {unknown[0]!r} is in none of items, users and context")
+
+
+def _tell_repeats(events, protocol):
+    """Say how many events repeat another: a history that ends just before such an event holds it."""
+    if events.clock:
+        again = pd.DataFrame({"user": events.user, "item": events.item, "time": events.time}).duplicated()
+        if again.any():
+            say(f"{int(again.sum()):,} of {len(again):,} events repeat another (same user, item and time): under {protocol} the one is in "
+                "the history of the other, which tells the answer; drop them from the log if they are there by accident")
 
 
 def _check_unique(name, key, codes, ids):
@@ -302,12 +315,14 @@ def _table(ids, count, frame, of, log, min_count):
     return pa.table(table), row, columns
 
 
-def _context(log, samples, min_count):
-    """Context columns of every split, as written: {split: {name: [S]}}, and their columns."""
+def _context(log, samples, min_count, drawn):
+    """Context columns of every split, as written: {split: {name: [S]}}, and their columns. drawn: rows with label 0 are drawn
+    negatives, which repeat the row of their positive and do not count."""
     frame = log.samples if _given(log) else log.events
+    counted = samples["train"].row[samples["train"].label == 1] if drawn else samples["train"].row
     out, columns = {split: {} for split in samples}, []
     for name in log.context:
-        weight = np.bincount(samples["train"].row, minlength=len(frame)).astype(np.float64)
+        weight = np.bincount(counted, minlength=len(frame)).astype(np.float64)
         column = _column(name, "context", frame[name].reset_index(drop=True), weight, log, min_count)
         columns.append(column)
         for split, s in samples.items():

@@ -165,7 +165,7 @@ class UntouchedItems:
 
     def __init__(self, events):
         self.items = np.unique(events.item)
-        self.width = int(self.items[-1]) + 1
+        self.width = int(self.items.max(initial=0)) + 1
         self.touched = np.unique(events.user.astype(np.int64) * self.width + events.item)
 
     def among(self, items):
@@ -177,7 +177,7 @@ class UntouchedItems:
     def __call__(self, users, positives, rng):
         drawn = np.empty(len(users), np.int64)
         todo = np.arange(len(users))
-        for _ in range(200):
+        for _ in range(200 if len(users) else 0):
             drawn[todo] = self.items[rng.integers(0, len(self.items), len(todo))]
             todo = todo[contains(self.touched, users[todo] * self.width + drawn[todo])]
             if not len(todo):

@@ -360,7 +360,7 @@ class Reader:
             context = [self.context[f.name][rows, None] for f in self.schema.dense_fields if f.of == "context"]
             out["dense"] = np.concatenate([self.items.dense[target], self.users.dense[user], *context], 1)
         if self.times:
-            out["history_time"] = np.where(real, self.event_time[at], 0) if len(self.event_time) else history * 0
+            out["history_time"] = np.where(real, self.event_time[at], 0) if len(self.event_time) else np.zeros(real.shape, np.int64)
             out["target_time"] = self.time[rows]
         out["label"], out["user"] = self.label[rows].astype(np.float32), user.astype(np.int64)
         return out

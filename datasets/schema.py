@@ -24,7 +24,7 @@ PADDING, UNKNOWN, FIRST_ID = 0, 1, 2  # index 0 pads, 1 is out of vocabulary, re
 SPLITS = ("train", "valid", "test")
 VERSION = 1
 RESERVED = ("user", "item", "time", "label", "count", "sequence", "end", "history", "target", "dense", "index", "value",
-            "probability")  # no names for attributes: columns, or parts of names, with a meaning of their own
+            "probability", "training")  # no names for attributes: columns and the like with a meaning of their own
 LATEST = 2 ** 62  # times, in either direction: the difference of two fits int64
 
 

@@ -155,11 +155,12 @@ def test_context_is_that_of_the_event_and_its_vocabulary_that_of_train(tmp_path,
     made = tmp_path / "d"
     schema = make(log, made, protocol)
     event = {e["time"]: e for e in log.events.to_dict("records")}
-    seen = Counter(d for s in samples(made, "train") if (d := as_text(event[s["time"]]["device"])) is not None)
+    own = [s for s in samples(made, "train") if protocol == "impressions" or s["label"]]  # the others are drawn, not seen
+    seen = Counter(d for s in own if (d := as_text(event[s["time"]]["device"])) is not None)
     vocabulary = sorted(seen, key=lambda v: (-seen[v], v))
     assert table(made, "vocab/device.parquet") == [
         {"index": 2 + k, "value": v, "count": seen[v]} for k, v in enumerate(vocabulary)]
-    waits = [w for s in samples(made, "train") if not math.isnan(w := event[s["time"]]["wait"])]
+    waits = [w for s in own if not math.isnan(w := event[s["time"]]["wait"])]
     device, wait = (next(f for f in schema.fields if f.name == name) for name in ("device", "wait"))
     assert (device.of, device.size) == ("context", 2 + len(vocabulary))
     assert wait.mean == pytest.approx(np.mean(waits)) and wait.std == pytest.approx(np.std(waits))
@@ -489,6 +490,8 @@ BAD = [
     ("dense column 'cost' is in none", dict(dense=["cost"])),
     ("'price' holds infinity", dict(items=with_column(ITEMS, "price", [1, 2, 3, 4, 5, np.inf]))),
     ("users; it takes users with at least 4 events", dict(events=EVENTS.groupby("user").head(3))),
+    ("22 events (0 of them with label 1) of", dict(events=with_column(EVENTS, "label", 0))),
+    ("may not be called 'training'", dict(items=with_column(ITEMS, "training", 1))),
 ]
 
 
@@ -498,6 +501,19 @@ def test_a_bad_log_is_refused_in_one_line(tmp_path, words, changes):
         make(small_log(**changes), tmp_path / "d")
     assert words in str(e.value) and "\n" not in str(e.value)
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("protocol, told", [("every_prefix", True), ("last_event", True), ("impressions", False)])
+def test_events_that_repeat_another_are_told_where_a_history_would_hold_its_target(tmp_path, capsys, protocol, told):
+    """Row for row twice, as an export that was appended to itself; a user's only repeat of an item at another moment is none."""
+    log = random_log(2, users=60)
+    log.events["time"] = np.random.default_rng(0).permutation(len(log.events))
+    make(log, tmp_path / "once", protocol)
+    assert "repeat another" not in capsys.readouterr().err
+    log.events = pd.concat([log.events, log.events])
+    make(log, tmp_path / "twice", protocol)
+    clicks = int(log.events.label.sum()) if "label" in log.events else len(log.events)
+    assert (f"{clicks // 2:,} of {clicks:,} events repeat another" in capsys.readouterr().err) == told
 
 
 def test_empty_splits_are_named(tmp_path):

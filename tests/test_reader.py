@@ -140,6 +140,7 @@ def test_a_log_in_which_nobody_clicks_has_empty_histories(tmp_path):
     for batch in Reader(str(tmp_path / "d"), "test", 7, times=True).epoch():
         assert batch["history_item"].shape == batch["history_time"].shape == (len(batch["label"]), 1)
         assert not batch["history_item"].any() and not batch["history_time"].any() and batch["target_item"].all()
+        assert batch["history_time"].dtype == batch["target_time"].dtype == np.int64
 
 
 # ---- order ----------------------------------------------------------------------------------------------------------

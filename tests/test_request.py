@@ -197,6 +197,14 @@ def test_times_reach_the_arrays(bundle):
     assert arrays["history_time"].tolist() == [[0]] and arrays["history_item"].tolist() == [[0]]
 
 
+def test_values_that_training_never_saw_are_counted(bundle):
+    request = {"candidates": [{"item": "new", "category": "C1"}, {"item": "i1", "category": "no such"}, {"item": "i2", "category": None}],
+               "context": {"hour": "h99"}, "user_attributes": {"age": "young"}, "history": ["gone"]}
+    answer = bundle.rank(request)
+    assert answer["unknown_values"] == {"category": 2, "hour": 1} and answer["unknown_history"] == 1
+    assert bundle.rank({"candidates": ["new", {"item": "i1", "category": "c1"}]})["unknown_values"] == {}
+
+
 def test_a_model_that_reads_times_asks_for_them(bundle):
     encoder = RequestEncoder(bundle.directory, bundle.schema, CAP, needs_times=True)
     timed = {"history": [{"item": "i1", "time": 4}, {"item": "i2", "time": 5}], "candidates": ["i1"], "time": 6}

@@ -162,6 +162,27 @@ def test_separator_and_line_breaks_in_texts(tmp_path):
     assert rows(load("event_log", "--events", events, "--separator", "\\t").events) == [[1, 2, 0]]
 
 
+@pytest.mark.parametrize("offset", [0, 9, 23, 37])
+def test_line_breaks_in_texts_of_a_file_that_is_read_in_blocks(tmp_path, offset):
+    """Each half of such a text looks like a row of its own; a block of the reader (1 MB) ends anywhere in one."""
+    n = 60_000
+    text = "user,item,time,text\n" + "x,y,0," + "z" * offset + "\n" + "".join(
+        f'u{k},i{k},{k},"good, fast, or not\nwill buy, I think, again, soon"\n' for k in range(n))
+    log = load("event_log", "--events", write(tmp_path / "e.csv", text), "--context", "text")
+    assert list(log.events.user) == ["x", *(f"u{k}" for k in range(n))]
+    assert (log.events.text[1:] == "good, fast, or not\nwill buy, I think, again, soon").all()
+
+
+def test_utf_16_and_dates_without_separators_are_named(tmp_path):
+    (tmp_path / "e.csv").write_text(GOOD, encoding="utf-16")
+    refuses(["e.csv is UTF-16; save it as UTF-8"], "event_log", "--events", tmp_path / "e.csv")
+    events = write(tmp_path / "d.csv", "user,item,time\n1,2,20200925\n1,3,20201001\n")
+    refuses(["time holds dates written as whole numbers, such as 20200925", "2017-01-31", "order"], "event_log", "--events", events)
+    assert list(load("event_log", "--events", events, "--time-unit", "order").events.time) == [20200925, 20201001]
+    write(events, "user,item,time\n1,2,20200925\n1,3,20201301\n")  # no month 13: seconds after all
+    assert list(load("event_log", "--events", events).events.time) == [20200925, 20201301]
+
+
 def test_dense_column_of_events_needs_no_context_flag(tmp_path):
     log = load("event_log", "--events", write(tmp_path / "e.csv", "user,item,time,bid\n1,2,3,nan\n1,2,4,0.5\n"),
                "--dense", "bid")

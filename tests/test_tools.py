@@ -125,8 +125,9 @@ def test_infer_on_another_split_checkpoint_and_file(place, tools):
 @pytest.mark.parametrize("tool", ["infer", "to_static"])
 def test_a_checkpoint_of_other_data_of_the_same_sizes_is_told(place, tools, tool):
     """The catalogue of `turned` is that of `clicks` but for its order."""
-    def run(data):
-        return tools.run(tool, "-m", DIN, "--out", f"{tool}-{data}.parquet", "-o", f"runner.data_dir={data}", "runner.name=clicks", cwd=place.folder)
+    def run(data, *more):
+        return tools.run(tool, "-m", DIN, "--out", f"{tool}-{data}{len(more)}.parquet", "-o", f"runner.data_dir={data}", "runner.name=clicks", *more,
+                         cwd=place.folder)
 
     turned = place.path("turned")
     shutil.copytree(place.path("clicks"), turned, dirs_exist_ok=True)
@@ -134,7 +135,8 @@ def test_a_checkpoint_of_other_data_of_the_same_sizes_is_told(place, tools, tool
     pq.write_table(items.set_column(0, "item", items["item"].take([*range(2), *range(len(items) - 1, 1, -1)])), os.path.join(turned, "items.parquet"))
     schema.files = {k: v for k, v in hashes(turned) if k != "schema.yaml"}
     schema.save(turned)
-    same, other = run("clicks"), run("turned")
+    same, other, shorter = run("clicks"), run("turned"), run("clicks", "runner.history_cap=5", "hyper_parameters.dropout=0")
+    assert shorter.status == 0 and "was trained with histories of 12 events, not 5" in shorter.err, shorter.err
     assert same.status == other.status == 0 and "warning" not in same.err, other.err
     assert "was trained on other data than turned is now" in other.err
 
@@ -195,6 +197,10 @@ def test_requests(place, tools):
                                          cwd=place.folder))["answers"]
     assert [c["item"] for c in answers[0]["candidates"]] == [c["item"] for c in result["candidates"]]
     assert np.allclose([c["score"] for c in answers[0]["candidates"]], scores, rtol=0, atol=1e-6)
+    with open(place.path("bad.json"), "w") as f:
+        json.dump([request, {"candidates": []}], f)
+    refused(tools.run("paddle_infer", "--bundle", place.bundle, "--request", "bad.json", cwd=place.folder),
+            "number 2 of 2: request: candidates must be a list of at least one item")
     with open(example, "a") as f:  # a user tries another request in the same file
         f.write("   \n")
     assert tools.run("paddle_infer", "--bundle", place.bundle, "--request", example, cwd=place.folder).status == 0
@@ -281,6 +287,8 @@ def test_checkpoints_that_do_not_fit(place, tools, untouched, tool):
     best = place.path(place.best)
     refused(run("runner.name=never", f"runner.infer_load_path={best}", m=BASE), "checkpoint of model din, not of base")
     refused(run("hyper_parameters.tower=[9,4]"), "does not fit this net")
+    refused(run("hyper_parameters.embedding_std=0.5"), "was trained with hyper_parameters.embedding_std=0.01, not 0.5",
+            "output/din/clicks/config.yaml")  # of the same shapes
     refused(tools.run(tool, "-m", DIN, "-o", "runner.data_dir=others", "runner.name=clicks", cwd=place.folder),
             "does not fit this net", "the dataset changed?")
     with changed(best) as path:

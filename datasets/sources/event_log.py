@@ -4,6 +4,7 @@ Files may end in .csv, .tsv (both also with .gz) or .parquet. CSV files have a h
 cell means missing; "NA" and "null" are ordinary texts. Whole numbers become integers where nothing is lost by it:
 a column that holds "007" stays text.
 """
+import codecs
 import csv
 import difflib
 import gzip
@@ -242,6 +243,9 @@ def column_names(path, separator):
         if is_parquet(path):
             return pa.parquet.read_schema(path).names
         opener = gzip.open if path.lower().endswith(".gz") else open
+        with opener(path, "rb") as f:
+            if f.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                raise InputError(f"{path} is UTF-16; save it as UTF-8")
         with opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as f:  # `read` judges the encoding
             names = next(csv.reader(f, delimiter=delimiter(path, separator)), None)
     except (pa.ArrowException, OSError, EOFError, zlib.error, ValueError, csv.Error) as e:
@@ -273,11 +277,10 @@ def read(path, columns, separator):
         else:
             convert = pa.csv.ConvertOptions(column_types={name: pa.large_string() for name in columns},
                                             include_columns=columns, null_values=[""], strings_can_be_null=True)
-            form = pa.csv.ParseOptions(delimiter=delimiter(path, separator))
+            form = pa.csv.ParseOptions(delimiter=delimiter(path, separator), newlines_in_values=True)
             try:
                 table = pa.csv.read_csv(path, parse_options=form, convert_options=convert)
-            except pa.ArrowInvalid:  # slower, but reads texts with line breaks anywhere, and its errors name the row
-                form.newlines_in_values = True
+            except pa.ArrowInvalid:  # slower, but its errors name the row
                 table = pa.csv.read_csv(path, pa.csv.ReadOptions(use_threads=False), form, convert)
             table = pa.table([column if (numbers := whole(column)) is None else numbers for column in table.columns],
                              names=columns)
@@ -362,10 +365,19 @@ def time_values(column, name, path, unit):
     if unit == "order":
         return "order", pa.chunked_array([values])
     row = first_true(np.abs(values) > LATEST * (SECOND // UNITS[unit]))
+    if unit == "s" and dates(values):
+        raise InputError(f"{path}: {name} holds dates written as whole numbers, such as {values[0]}; write them as 2017-01-31, or say "
+                         "--time-unit order for numbers that only order")
     if row is not None:
         raise InputError(f"{path}: {name} is {values[row]} in row {row + 1:,}, too large for --time-unit {unit}: write "
                          "ms for milliseconds, us for microseconds, order for numbers that only order")
     return "clock", pa.chunked_array([values * UNITS[unit]])
+
+
+def dates(values):
+    """Whether all integers read as YYYYMMDD of the years 1900 to 2100."""
+    month, day = values // 100 % 100, values % 100
+    return bool(((values >= 19_000_101) & (values <= 21_001_231) & (1 <= month) & (month <= 12) & (1 <= day) & (day <= 31)).all())
 
 
 def parse(column):

@@ -9,9 +9,11 @@ A request:
      "candidates": ["i1", {"item": "new", "category": "c3"}],   attributes given here win over items.parquet
      "context": {"hour": "12"}}                     optional
 """
+import collections
 import json
 import math
 import os
+import re
 import sys
 from dataclasses import dataclass
 
@@ -28,12 +30,13 @@ KEYS = ("user", "user_attributes", "time", "history", "candidates", "context")
 @dataclass
 class Encoded:
     """A request as arrays: history_* [1, T], target_* [N], user_* and context_* [1], dense [N, …], history_time [1, T],
-    target_time [1]; with the raw candidate ids, which of them [N] the catalogue knows, and how many history events it
-    does not."""
+    target_time [1]; with the raw candidate ids, which of them [N] the catalogue knows, how many history events it does not, and
+    how many given values of each field, {name: number}, training never saw."""
     arrays: dict
     candidates: list
     known: np.ndarray
     unknown_history: int
+    unknown_values: dict
 
 
 class RequestEncoder:
@@ -60,21 +63,22 @@ class RequestEncoder:
         history, times = self._history(request.get("history", []))
         candidates = request.get("candidates")
         _check(isinstance(candidates, list) and candidates, "candidates must be a list of at least one item")
-        ids, target, given = self._candidates(candidates)
+        unknown = collections.Counter()
+        ids, target, given = self._candidates(candidates, unknown)
         arrays = {}
         for f in self.schema.item_fields:
             column = self.items.fields[f.name]
             row = column[history] if len(history) else np.array([PADDING])  # an empty history is one padded position
             arrays[f"history_{f.name}"] = row[None, :].astype(np.int64)
             arrays[f"target_{f.name}"] = given.get(f.name, column[target]).astype(np.int64)
-        self._side(request, arrays, target, given, len(ids))
+        self._side(request, arrays, target, given, len(ids), unknown)
         arrays["history_time"] = (times if len(times) else np.array([0]))[None, :]
         _check("time" in request or not (self.needs_times and len(times)), f"time is missing: {NEEDED}")
         latest = int(times[-1]) if len(times) else 0
         arrays["target_time"] = np.array([_time(request.get("time", latest), "time")])
         _check(not latest or arrays["target_time"][0] >= latest, f"time is {request.get('time')}, before the last event of its history, "
                f"at {latest}")
-        return Encoded(arrays, ids, target > UNKNOWN, int((history == UNKNOWN).sum()))
+        return Encoded(arrays, ids, target > UNKNOWN, int((history == UNKNOWN).sum()), dict(unknown))
 
     def _history(self, events):
         _check(isinstance(events, list), "history must be a list, oldest event first")
@@ -91,7 +95,7 @@ class RequestEncoder:
         _check(times == sorted(times), "history must be oldest first, but its times fall")
         return self._rows(self.item_row, ids), np.array(times, np.int64)
 
-    def _candidates(self, candidates):
+    def _candidates(self, candidates, unknown):
         """Raw ids, catalogue rows [N], and the fields that the request overrides {name: [N]}."""
         names = [f.name for f in self.schema.fields if f.of == "item" and f.name != "item"]
         ids, own = [], []
@@ -111,10 +115,10 @@ class RequestEncoder:
         for f in self.schema.fields:
             if f.of == "item" and f.name != "item" and any(f.name in c for c in own):
                 base = self.items.fields[f.name][rows] if f.kind == "category" else self._dense_item(f)[rows]
-                given[f.name] = np.array([self._value(f, c[f.name]) if f.name in c else b for c, b in zip(own, base)])
+                given[f.name] = np.array([self._value(f, c[f.name], unknown) if f.name in c else b for c, b in zip(own, base)])
         return ids, rows, given
 
-    def _side(self, request, arrays, target, given, n):
+    def _side(self, request, arrays, target, given, n, unknown):
         user = request.get("user")
         if user is not None:
             _id(user, "user")
@@ -131,14 +135,14 @@ class RequestEncoder:
             if f.kind == "category" and f.of != "item":
                 index = self.users.fields[f.name][row] if f.of == "user" else UNKNOWN
                 if f.name in own[f.of]:
-                    index = self._value(f, own[f.of][f.name])
+                    index = self._value(f, own[f.of][f.name], unknown)
                 arrays[f"{f.of}_{f.name}"] = np.array([index], np.int64)
             elif f.kind == "dense":
                 if f.of == "item":
                     column = given.get(f.name, self.items.dense[target, position["item"]])
                 else:
                     base = self.users.dense[row, position["user"]] if f.of == "user" else 0.0
-                    column = np.full(n, self._value(f, own[f.of][f.name]) if f.name in own[f.of] else base)
+                    column = np.full(n, self._value(f, own[f.of][f.name], unknown) if f.name in own[f.of] else base)
                 position[f.of] = position.get(f.of, 0) + 1
                 dense.append(column.astype(np.float32))
         if dense:
@@ -148,8 +152,9 @@ class RequestEncoder:
         names = [f.name for f in self.schema.fields if f.of == "item" and f.kind == "dense"]
         return self.items.dense[:, names.index(field.name)]
 
-    def _value(self, field, raw):
-        """Index of a raw category value, or a standardised number; null is unknown, as in training."""
+    def _value(self, field, raw, unknown):
+        """Index of a raw category value, or a standardised number; null is unknown, as in training. Values that no vocabulary
+        holds are counted in `unknown`."""
         if field.kind == "dense":
             ok = raw is None or (isinstance(raw, (int, float)) and not isinstance(raw, bool) and abs(raw) < 1e38)
             _check(ok, f"{field.name} is {raw!r}, must be a number")
@@ -158,10 +163,12 @@ class RequestEncoder:
             return value
         fine = raw is None or isinstance(raw, (str, int)) and not isinstance(raw, bool) or isinstance(raw, float) and math.isfinite(raw)
         _check(fine, f"{field.name} is {raw!r}, must be text or a number")
-        known = self.values[field.name]
-        if isinstance(raw, (int, float)) and str(raw) not in known and abs(raw) < 2 ** 53 and raw == int(raw):
-            raw = f"{int(raw)}.0" if isinstance(raw, int) else int(raw)  # 7 and 7.0 are one value, as in preparation
-        return known.get(str(raw), UNKNOWN) if raw is not None else UNKNOWN
+        known, text = self.values[field.name], str(raw)
+        if text not in known and re.fullmatch(r"-?\d+(\.0)?", text):
+            text = text.removesuffix(".0") if text.endswith(".0") else f"{text}.0"  # 7 and 7.0 are one value, as in preparation
+        if raw is not None and text not in known:
+            unknown[field.name] += 1
+        return known.get(text, UNKNOWN) if raw is not None else UNKNOWN
 
     @staticmethod
     def _rows(index, ids):

@@ -11,6 +11,9 @@ from tools.utils import config as settings
 from tools.utils import memory, ranks
 from tools.utils.log import say
 
+OF_TRAINING = ("optimizer.", "schedule.", "plateau.", "regularization", "dropout", "block_dropout", "sparse",
+               "auxiliary_")  # how the hyper_parameters begin that a trained net does without
+
 
 def add_arguments(parser):
     parser.add_argument("-m", "--config_yaml", required=True, metavar="CONFIG",
@@ -111,13 +114,27 @@ def create_net(model, config, schema):
 def trained_net(model, config, data, schema, path):
     """The net with the weights of the checkpoint `path`, and the checkpoint's state.
 
-    It says so where the checkpoint was trained on other data: the same sizes may hide other ids.
+    It says so where the checkpoint was trained on other data, as the same sizes may hide other ids, or with other histories.
+
+    Raises:
+        InputError: the checkpoint does not fit the net, or was trained with other settings of it, be the shapes the same.
     """
     from tools.utils import checkpoint, resume
     net = create_net(model, config, schema)
     state = checkpoint.load(path, net, config["model"])
     trained = state.get("settings")
-    if isinstance(trained, dict) and trained.get("data") != resume.mark(schema):
+    if not isinstance(trained, dict):
+        return net, state
+    now = settings.flatten(config)
+    for key in sorted(trained.keys() & now.keys()):
+        name = key.removeprefix("hyper_parameters.")
+        if name != key and not name.startswith(OF_TRAINING) and trained[key] != now[key]:
+            own = os.path.join(os.path.dirname(os.path.dirname(path)), "config.yaml")
+            raise InputError(f"{path} was trained with {key}={trained[key]}, not {now[key]}, and is another net with it; name the "
+                             f"settings that it was trained with, by -o or -m{f' {own}' if os.path.isfile(own) else ''}")
+    if trained.get("runner.history_cap") != now["runner.history_cap"]:
+        say(f"warning: {path} was trained with histories of {trained.get('runner.history_cap')} events, not {now['runner.history_cap']}")
+    if trained.get("data") != resume.mark(schema):
         say(f"warning: {path} was trained on other data than {data} is now: an id may stand for another item or value there, "
             "and then all scores are wrong; train again, or name its own dataset with runner.data_dir")
     return net, state
