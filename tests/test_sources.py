@@ -173,6 +173,20 @@ def test_line_breaks_in_texts_of_a_file_that_is_read_in_blocks(tmp_path, offset)
     assert (log.events.text[1:] == "good, fast, or not\nwill buy, I think, again, soon").all()
 
 
+@pytest.mark.parametrize("rows", [100, 60_000])
+@pytest.mark.parametrize("name", ["e.csv", "e.csv.gz"])
+def test_a_quote_that_is_never_closed_takes_no_rows_in_silence(tmp_path, rows, name):
+    def events(text):
+        lines = "user,item,time,text\n" + "".join(f"u{k},i{k},{k},{text if k == 3 else 'fine'}\n" for k in range(rows))
+        with (gzip.open if name.endswith("gz") else open)(tmp_path / name, "wt") as f:
+            f.write(lines)
+        return tmp_path / name
+
+    refuses([f"{name}: a double quote opens a text and is never closed"], "event_log", "--events", events('"wide open'))
+    assert len(load("event_log", "--events", events('5" wide')).events) == rows  # in the middle it is a quote like any character
+    assert len(load("event_log", "--events", events('"5"" wide\nand long"')).events) == rows
+
+
 def test_utf_16_and_dates_without_separators_are_named(tmp_path):
     (tmp_path / "e.csv").write_text(GOOD, encoding="utf-16")
     refuses(["e.csv is UTF-16; save it as UTF-8"], "event_log", "--events", tmp_path / "e.csv")

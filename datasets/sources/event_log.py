@@ -237,16 +237,20 @@ def delimiter(path, separator):
     return separator or ("\t" if path.lower().endswith((".tsv", ".tsv.gz")) else ",")
 
 
+def opened(path, mode, **how):
+    """The file, gzip undone."""
+    return (gzip.open if path.lower().endswith(".gz") else open)(path, mode, **how)
+
+
 def column_names(path, separator):
     """The column names of a file."""
     try:
         if is_parquet(path):
             return pa.parquet.read_schema(path).names
-        opener = gzip.open if path.lower().endswith(".gz") else open
-        with opener(path, "rb") as f:
+        with opened(path, "rb") as f:
             if f.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
                 raise InputError(f"{path} is UTF-16; save it as UTF-8")
-        with opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as f:  # `read` judges the encoding
+        with opened(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as f:  # `read` judges the encoding
             names = next(csv.reader(f, delimiter=delimiter(path, separator)), None)
     except (pa.ArrowException, OSError, EOFError, zlib.error, ValueError, csv.Error) as e:
         raise unreadable(path, e) from None
@@ -280,7 +284,9 @@ def read(path, columns, separator):
             form = pa.csv.ParseOptions(delimiter=delimiter(path, separator), newlines_in_values=True)
             try:
                 table = pa.csv.read_csv(path, parse_options=form, convert_options=convert)
+                check_quotes(path, table.num_rows)
             except pa.ArrowInvalid:  # slower, but its errors name the row
+                check_quotes(path, 0)
                 table = pa.csv.read_csv(path, pa.csv.ReadOptions(use_threads=False), form, convert)
             table = pa.table([column if (numbers := whole(column)) is None else numbers for column in table.columns],
                              names=columns)
@@ -289,6 +295,17 @@ def read(path, columns, separator):
     if not table.num_rows:
         raise InputError(f"{path} has columns but no rows")
     return table
+
+
+def check_quotes(path, rows):
+    """Raise InputError where a quote is never closed: the reader takes all lines after it for one text, and says nothing."""
+    quotes = lines = 0
+    with opened(path, "rb") as f:
+        while block := f.read(1 << 22):
+            quotes, lines = quotes + block.count(b'"'), lines + block.count(b"\n")
+    if quotes % 2 and rows + 1 < lines:
+        raise InputError(f"{path}: a double quote opens a text and is never closed, so that the lines after it are no rows; close it, or write "
+                         "it twice within quotes")
 
 
 # ---- values: each takes an Arrow column, its name and file, and names the first row that is wrong ------------------
