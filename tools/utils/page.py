@@ -28,7 +28,7 @@ TEXT = {
         "read_cost": "Up is better, left is cheaper. Bars go from the least to the greatest over seeds. Time depends on machine "
                      "and threads: compare points of one page only.",
         "no_cost": "No picture: none of the runs has a result.json, where the trainer writes how fast it was.",
-        "untimed": "No point for runs without a result.json (the trainer writes it at the end): {runs}.",
+        "untimed": "{n} of {all} runs are not timed: they have no result.json, which the trainer writes at its end.",
         "head_learning": ["model", "epoch", "AUC on valid", "log loss on train"], "head_length": ["model"],
         "rows": "rows", "group": "group", "head_calibration": "prediction / label",
         "head_cost": ["model", "seconds an epoch", "AUC on test", "threads", "runs timed"],
@@ -50,7 +50,7 @@ TEXT = {
                             "PCOC 为全部行的平均预测 / 平均标签。",
         "read_cost": "越高越好，越靠左越省时。横竖条从各种子的最小到最大。时间取决于机器与线程数：只宜比较同一页上的点。",
         "no_cost": "没有图：这些运行都没有 result.json（训练器把速度写在其中）。",
-        "untimed": "没有 result.json（训练器结束时写出）的运行没有点：{runs}。",
+        "untimed": "{all} 次运行中有 {n} 次没有计时：没有 result.json（训练器结束时写出）。",
         "head_learning": ["模型", "轮次", "验证集 AUC", "训练集 log loss"], "head_length": ["模型"],
         "rows": "行", "group": "组", "head_calibration": "预测 / 标签",
         "head_cost": ["模型", "每轮秒数", "测试集 AUC", "线程", "计时的运行"],
@@ -89,7 +89,7 @@ def _dataset(t, part, draws):
         else:
             blocks.append(t["no_cost"])
     if part["untimed"] and "cost" in part["pictures"]:
-        blocks.append(t["untimed"].format(runs=", ".join(f"`{d}`" for d in part["untimed"])))
+        blocks.append(t["untimed"].format(n=len(part["untimed"]), all=sum(map(len, part["series"].values()))))
     return blocks
 
 
