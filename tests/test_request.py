@@ -214,6 +214,8 @@ def test_a_model_that_reads_times_asks_for_them(bundle):
     for change, words in (({"history": ["i1", "i2"]}, r"history\[0\] has no time"), ({"history": [timed["history"][0], "i2"]}, r"history\[1\]")):
         with pytest.raises(InputError, match=f"^request: {words}.*every event"):
             encoder.encode({**timed, **change})
+    with pytest.raises(InputError, match="^request: time is 1700000000000, must be seconds since 1970; is it milliseconds"):
+        encoder.encode({**timed, "time": 1_700_000_000_000})
     with pytest.raises(InputError, match="^request: time is missing: .* the request"):
         encoder.encode({"history": timed["history"], "candidates": ["i1"]})
 
@@ -259,6 +261,7 @@ MALFORMED = [
     *(({**FINE, "history": bad}, "history must be a list") for bad in (None, "i1", {"item": "i1"}, 5)),
     *(({**FINE, "history": ["i1", bad]}, r"history\[1\]") for bad in (None, 1.5, True, ["i1"], {}, {"time": 3},
                                                                     {"item": "i1", "when": 3}, {"item": None})),
+    ({**FINE, "history": [{"item": "i1", "category": "c1"}]}, r"history\[0\]: unknown key 'category'.* attributes are for candidates"),
     ({**FINE, "history": [{"item": "i1", "time": 5}, {"item": "i2", "time": 4}]}, "oldest first, but its times fall"),
     ({**FINE, "time": 4, "history": [{"item": "i1", "time": 5}]}, "time is 4, before the last event of its history, at 5"),
     *(({**FINE, "history": [{"item": "i1", "time": bad}]}, r"history\[0\].time is .* must be an integer")

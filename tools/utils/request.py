@@ -24,6 +24,7 @@ from datasets.reader import FARTHEST, ItemTable, UserTable, read_parquet, standa
 from datasets.schema import PADDING, UNKNOWN, InputError, nearest_path
 
 NEEDED = "this model reads how long ago each event was, so that the request and every event of its history need a time"
+TOO_LATE = 10 ** 11  # seconds; the year 5138
 KEYS = ("user", "user_attributes", "time", "history", "candidates", "context")
 
 
@@ -76,6 +77,8 @@ class RequestEncoder:
         _check("time" in request or not (self.needs_times and len(times)), f"time is missing: {NEEDED}")
         latest = int(times[-1]) if len(times) else 0
         arrays["target_time"] = np.array([_time(request.get("time", latest), "time")])
+        _check(not self.needs_times or self.schema.time != "seconds" or abs(arrays["target_time"][0]) < TOO_LATE,
+               f"time is {request.get('time')}, must be seconds since 1970; is it milliseconds?")
         _check(not latest or arrays["target_time"][0] >= latest, f"time is {request.get('time')}, before the last event of its history, "
                f"at {latest}")
         return Encoded(arrays, ids, target > UNKNOWN, int((history == UNKNOWN).sum()), dict(unknown))
@@ -86,7 +89,9 @@ class RequestEncoder:
         for k, event in enumerate(events[-self.cap:]):
             where = f"history[{max(0, len(events) - self.cap) + k}]"
             if isinstance(event, dict):
-                _check(set(event) <= {"item", "time"} and "item" in event, f"{where} must have item and may have time")
+                for key in event:
+                    _check(key in ("item", "time"), f"{where}: unknown key {key!r}; it must have item and may have time, attributes are for candidates")
+                _check("item" in event, f"{where} has no item")
             else:
                 event = {"item": event}
             _check("time" in event or not self.needs_times, f"{where} has no time: {NEEDED}")

@@ -1,10 +1,13 @@
 """An export bundle, opened: Paddle Inference behind raw ids. Needs no model code, only the bundle's directory."""
 import dataclasses
 import os
+import warnings
 
 import numpy as np
-import paddle.inference as paddle_infer
 import yaml
+
+warnings.filterwarnings("ignore", message="No ccache found")  # which Paddle says at import; nothing is compiled here
+import paddle.inference as paddle_infer
 
 from datasets import yaml_text
 from datasets.reader import read_parquet
