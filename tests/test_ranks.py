@@ -354,8 +354,9 @@ def test_a_killed_process_stops_the_others_with_a_line(killed):
     _, status, seconds, out, err, zero, _, left = killed
     assert status != 0 and seconds < 60 and not left
     said = [line for line in zero if "another process of this run has ended" in line]
-    assert len(said) == 1 and said[0].startswith("error: ") and said[0] in out and "Traceback" not in "".join(zero)
-    assert "LAUNCH" in err  # which rank `launch` names is a race: whichever it looks at first
+    by_launch = status == 256 - signal.SIGTERM and not said  # a race: `launch` looked before rank 0 met the broken connection
+    assert by_launch or len(said) == 1 and said[0].startswith("error: ") and said[0] in out
+    assert "Traceback" not in "".join(zero) and "Container failed" in err  # which rank it names is a race, too
 
 
 def test_one_process_prepares_writes_and_speaks(killed):
