@@ -77,8 +77,9 @@ def _build(log, out, protocol, name, source, seed, paper_split, min_count, recip
         history, samples, train = _given_samples(log, events, user_codes[-1], item_codes[-1], paper_split)
     else:
         history, samples, train = PROTOCOLS[protocol](events, rng, paper_split)
-        if protocol not in LABELLED:
-            _tell_repeats(history, protocol)
+    drawn = protocol not in (*LABELLED, "given")  # the negatives are: a sample with label 0 is none of the log
+    if drawn:
+        _tell_repeats(history, protocol)
     for split, s in samples.items():
         if not len(s.user):
             fewest = f"; it takes users with at least {3 if paper_split else 4} events" if protocol == "every_prefix" else ""
@@ -87,13 +88,12 @@ def _build(log, out, protocol, name, source, seed, paper_split, min_count, recip
                              f"{len(events.user):,} events{clicks} of {len(user_ids):,} users{fewest}")
     step("vocabularies")
     seen = [] if protocol in LABELLED else [(history.item[train], history.user[train])]
-    if protocol in (*LABELLED, "given"):  # these draw no negatives: every sample is of the log
+    if not drawn:
         seen.append((samples["train"].item, samples["train"].user))
     item_count = sum(np.bincount(item, minlength=len(item_ids)) for item, _ in seen)
     user_count = sum(np.bincount(user, minlength=len(user_ids)) for _, user in seen)
     items, item_row, fields = _table(item_ids, item_count, log.items, "item", log, min_count)
     users, user_row, user_fields = _table(user_ids, user_count, log.users, "user", log, min_count)
-    drawn = protocol not in (*LABELLED, "given")
     context, context_fields = _context(log, samples, min_count, drawn)
     fields = fields + user_fields + context_fields
 
@@ -320,9 +320,9 @@ def _context(log, samples, min_count, drawn):
     negatives, which repeat the row of their positive and do not count."""
     frame = log.samples if _given(log) else log.events
     counted = samples["train"].row[samples["train"].label == 1] if drawn else samples["train"].row
+    weight = np.bincount(counted, minlength=len(frame)).astype(np.float64)
     out, columns = {split: {} for split in samples}, []
     for name in log.context:
-        weight = np.bincount(counted, minlength=len(frame)).astype(np.float64)
         column = _column(name, "context", frame[name].reset_index(drop=True), weight, log, min_count)
         columns.append(column)
         for split, s in samples.items():

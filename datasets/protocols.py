@@ -177,11 +177,11 @@ class UntouchedItems:
     def __call__(self, users, positives, rng):
         drawn = np.empty(len(users), np.int64)
         todo = np.arange(len(users))
-        for _ in range(200 if len(users) else 0):
-            drawn[todo] = self.items[rng.integers(0, len(self.items), len(todo))]
-            todo = todo[contains(self.touched, users[todo] * self.width + drawn[todo])]
+        for _ in range(200):
             if not len(todo):
                 return drawn
+            drawn[todo] = self.items[rng.integers(0, len(self.items), len(todo))]
+            todo = todo[contains(self.touched, users[todo] * self.width + drawn[todo])]
         return self._draw_rare(users, drawn, todo, rng)
 
     def _draw_rare(self, users, drawn, todo, rng):

@@ -25,6 +25,7 @@ SPLITS = ("train", "valid", "test")
 VERSION = 1
 RESERVED = ("user", "item", "time", "label", "count", "sequence", "end", "history", "target", "dense", "index", "value",
             "probability", "training")  # no names for attributes: columns and the like with a meaning of their own
+LATEST_SECOND = 10 ** 11  # the year 5138: larger ones are milliseconds that were taken for seconds
 LATEST = 2 ** 62  # times, in either direction: the difference of two fits int64
 
 

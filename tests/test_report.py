@@ -318,7 +318,7 @@ def test_without_result_json(place, tmp_path):
     done = report(place, "--runs", *list(printed)[:-1], copy, "--out", tmp_path / "page")
     assert done.status == 0 and f"{copy} has no result.json" in done.err
     text = (tmp_path / "page" / "README.md").read_text()
-    assert re.search(r"1 of \d+ runs are not timed", text) and "debug-cost.svg" in text
+    assert f"\n1 of {len(printed)} runs are not timed" in text and "debug-cost.svg" in text
     done = report(place, "--runs", copy, "--out", tmp_path / "alone")
     assert done.json["pictures"] == [f"debug-{k}.svg" for k in KINDS[:3]]
     assert "none of the runs has a result.json" in (tmp_path / "alone" / "README.md").read_text()

@@ -19,11 +19,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from datasets.schema import RESERVED, InputError, Log, nearest_path
+from datasets.schema import LATEST_SECOND, RESERVED, InputError, Log, nearest_path
 
 LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 SECOND = 1_000_000  # clock times are held in microseconds until events with fractions of a second are in order
-LATEST = 10**11  # seconds; the year 5138: larger ones are milliseconds that were taken for seconds
 UNITS = {"s": SECOND, "ms": 1000, "us": 1}
 TIME_TYPES = (pa.int64(), pa.float64(), pa.timestamp("us"), pa.timestamp("us", "UTC"), pa.timestamp("ns"),
               pa.timestamp("ns", "UTC"))
@@ -381,7 +380,7 @@ def time_values(column, name, path, unit):
     values = whole(column).to_numpy()
     if unit == "order":
         return "order", pa.chunked_array([values])
-    row = first_true(np.abs(values) > LATEST * (SECOND // UNITS[unit]))
+    row = first_true(np.abs(values) > LATEST_SECOND * (SECOND // UNITS[unit]))
     if unit == "s" and dates(values):
         raise InputError(f"{path}: {name} holds dates written as whole numbers, such as {values[0]}; write them as 2017-01-31, or say "
                          "--time-unit order for numbers that only order")

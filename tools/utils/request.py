@@ -21,10 +21,9 @@ import numpy as np
 import pandas as pd
 
 from datasets.reader import FARTHEST, ItemTable, UserTable, read_parquet, standardise
-from datasets.schema import PADDING, UNKNOWN, InputError, nearest_path
+from datasets.schema import LATEST_SECOND, PADDING, UNKNOWN, InputError, nearest_path
 
 NEEDED = "this model reads how long ago each event was, so that the request and every event of its history need a time"
-TOO_LATE = 10 ** 11  # seconds; the year 5138
 KEYS = ("user", "user_attributes", "time", "history", "candidates", "context")
 
 
@@ -77,7 +76,7 @@ class RequestEncoder:
         _check("time" in request or not (self.needs_times and len(times)), f"time is missing: {NEEDED}")
         latest = int(times[-1]) if len(times) else 0
         arrays["target_time"] = np.array([_time(request.get("time", latest), "time")])
-        _check(not self.needs_times or self.schema.time != "seconds" or abs(arrays["target_time"][0]) < TOO_LATE,
+        _check(not self.needs_times or self.schema.time != "seconds" or abs(arrays["target_time"][0]) < LATEST_SECOND,
                f"time is {request.get('time')}, must be seconds since 1970; is it milliseconds?")
         _check(not latest or arrays["target_time"][0] >= latest, f"time is {request.get('time')}, before the last event of its history, "
                f"at {latest}")
