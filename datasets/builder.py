@@ -29,7 +29,7 @@ def build(log, out, *, protocol, name, source="", seed=2026, paper_split=False, 
     """Split, index and write `log` (a `datasets.schema.Log`) to directory `out`.
 
     Args:
-        protocol: every_prefix, last_event, impressions, by_user, or given (the source yields samples).
+        protocol: every_prefix, last_event, impressions, by_user, by_day, or given (the source yields samples).
         seed: of the negatives and of any random split; the same seed writes the same bytes.
         paper_split: no valid split, as the papers print (see datasets/protocols.py).
         min_count: items, and attribute values, with fewer events in train share index 1 (out of vocabulary).

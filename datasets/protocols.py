@@ -4,6 +4,7 @@ Every protocol gets the same sorted arrays (`Events`) and gives, for each split,
 the contract (README.md, "Protocols"): the same log under two of them can differ by 0.1 AUC.
 """
 import copy
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,10 +108,27 @@ def impressions(events, rng, paper_split):
     With `paper_split` the first 90 % are train and there is no valid. Histories as in `_labelled`.
     """
     _needs_label(events, "impressions")
-    if not events.clock:
-        raise InputError("protocol impressions splits by time, but this log has no clock times, only an order")
-    bounds = np.quantile(events.time, [0.9, 0.9] if paper_split else [0.8, 0.9], method="lower")
-    return _labelled(events, (events.time > bounds[0]).astype(np.int8) + (events.time > bounds[1]), paper_split)
+    _needs_clock(events, "impressions")
+    return _by_time(events, np.quantile(events.time, _shares(paper_split), method="lower"), paper_split)
+
+
+def by_day(events, rng, paper_split):
+    """ReChorus 2.0's on MovieLens: the labels of the log, cut at 80 % and 90 % of the days (UTC) from the first to the last.
+
+    Every day counts the same, with however many events or none: of a log that thins out, train has far more than 80 %.
+    With `paper_split` the first 90 % are train and there is no valid. Histories as in `_labelled`.
+    """
+    _needs_label(events, "by_day")
+    _needs_clock(events, "by_day")
+    day = events.time // (24 * 3600)
+    first, last = day.min(), day.max()
+    bounds = [first + math.floor(share * (last - first)) for share in _shares(paper_split)]  # the last day of train, of valid
+    return _by_time(events, [(bound + 1) * 24 * 3600 - 1 for bound in bounds], paper_split)
+
+
+def _shares(paper_split):
+    """Where train ends, and where valid."""
+    return (0.9, 0.9) if paper_split else (0.8, 0.9)
 
 
 def by_user(events, rng, paper_split):
@@ -135,6 +153,16 @@ def _needs_label(events, protocol):
                          "without any use every_prefix or last_event")
 
 
+def _needs_clock(events, protocol):
+    if not events.clock:
+        raise InputError(f"protocol {protocol} splits by time, but this log has no clock times, only an order")
+
+
+def _by_time(events, bounds, paper_split):
+    """`_labelled`, with train up to the time bounds[0], valid up to bounds[1]."""
+    return _labelled(events, (events.time > bounds[0]).astype(np.int8) + (events.time > bounds[1]), paper_split)
+
+
 def _labelled(events, part, paper_split):
     """Every event is a sample with the log's label, in the split number `part` [E].
 
@@ -156,8 +184,9 @@ def _labelled(events, part, paper_split):
     return events.positives(), samples, (part == 0)
 
 
-PROTOCOLS = {"every_prefix": every_prefix, "last_event": last_event, "impressions": impressions, "by_user": by_user}
-LABELLED = ("impressions", "by_user")  # these learn from the labels of the log and draw no negatives
+PROTOCOLS = {"every_prefix": every_prefix, "last_event": last_event, "impressions": impressions, "by_user": by_user,
+             "by_day": by_day}
+LABELLED = ("impressions", "by_user", "by_day")  # these learn from the labels of the log and draw no negatives
 
 
 class UntouchedItems:

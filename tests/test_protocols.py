@@ -1,11 +1,12 @@
 """Protocols against plain Python loops over small random logs."""
 from collections import Counter, defaultdict
+from datetime import datetime, timezone
 
 import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from datasets.protocols import Events, by_user, every_prefix, impressions, last_event
+from datasets.protocols import Events, by_day, by_user, every_prefix, impressions, last_event
 from datasets.schema import SPLITS, InputError
 
 SEEDS = range(8)
@@ -291,3 +292,40 @@ def test_by_user_shuffles_users_by_the_seed_and_needs_labels():
     assert parts[0] == parts[1] != parts[2] and max(parts[0]) - min(parts[0]) > 100
     with pytest.raises(InputError, match="by_user needs labels"):
         run(by_user, random_rows(0), 30)
+
+
+# ---- by_day ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("paper_split", [False, True])
+def test_by_day_cuts_the_calendar_and_not_the_events(paper_split):
+    for seed in SEEDS:
+        rng = np.random.default_rng(seed)
+        rows = [(u, i, int(1e9 + 9e6 * rng.random() ** 3), y) for u, i, _, y in random_rows(seed, users=200, most=12, labels=True)]
+        history, samples, train = run(by_day, rows, 200, seed, paper_split)
+        check_history(history, rows)
+        dates = [datetime.fromtimestamp(r[2], timezone.utc).date() for r in rows]
+        days = [(date - min(dates)).days for date in dates]
+        ends = [0.9, 1] if paper_split else [0.8, 0.9, 1]
+        of = [next(k for k, share in enumerate(ends) if day <= share * max(days)) for day in days]
+        assert list(samples) == (["train", "test"] if paper_split else list(SPLITS))
+        for k, s in enumerate(samples.values()):
+            want = sorted((u, sum(r[0] == u and r[2] < t and r[3] for r in rows), i, t, row, y)
+                          for row, (u, i, t, y) in enumerate(rows) if of[row] == k)
+            assert want == sorted((*x, int(y)) for x, y in zip(tuples(s), s.label)) != []
+        assert train.sum() == len(samples["train"].user) > 0.85 * len(rows)
+
+
+def test_by_day_starts_a_split_at_midnight():
+    day = 24 * 3600
+    rows = [(0, k, k * day, 1) for k in range(11)] + [(1, 20, 9 * day - 1, 0), (1, 21, 10 * day - 1, 1)]
+    _, samples, _ = run(by_day, rows, 2)
+    items = {split: sorted(s.item.tolist()) for split, s in samples.items()}
+    assert items == {"train": [*range(9), 20], "valid": [9, 21], "test": [10]}
+
+
+def test_by_day_needs_labels_and_a_clock():
+    with pytest.raises(InputError, match="by_day needs labels"):
+        run(by_day, random_rows(0), 30)
+    with pytest.raises(InputError, match="by_day splits by time, but this log has no clock times"):
+        run(by_day, random_rows(0, labels=True), 30, clock=False)

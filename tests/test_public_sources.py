@@ -16,7 +16,8 @@ from datasets.sources import amazon, movielens, text_table
 from tests.test_sources import load, refuses, rows, write
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-RECIPES = {"electronics": "amazon", "books": "amazon", "movielens_1m": "movielens", "movielens_1m_by_user": "movielens", "movielens_20m": "movielens",
+RECIPES = {"electronics": "amazon", "books": "amazon", "movielens_1m": "movielens", "movielens_1m_by_user": "movielens",
+           "movielens_1m_by_day": "movielens", "movielens_20m": "movielens",
            "taobao_ad": "taobao_ad", "taobao_user_behavior": "taobao_user_behavior", "kuairand": "kuairand"}
 
 
@@ -147,6 +148,24 @@ def test_movielens_1m(tmp_path, piece):
     assert log.time == "seconds" and "at least 4 stars" in log.note and log.events["label"].dtype == np.int8
     high = load("movielens", "--zip", tmp_path / "ml-1m.zip", "--threshold", 4.5)
     assert high.events["label"].tolist() == [0, 0, 1, 0] and "4.5 stars" in high.note
+
+
+def test_movielens_core_is_what_removing_one_by_one_leaves(tmp_path):
+    random = np.random.default_rng(0)
+    ratings = sorted({(int(u), int(i)) for u, i in zip(random.integers(1, 26, 220), 1 + (29 * random.random(220) ** 2).astype(int))})
+    stars = random.integers(2, 6, len(ratings))
+    pack(tmp_path / "ml-1m.zip", **release_1m(
+        ratings_dat="".join(f"{u}::{i}::{s}::{k}\n" for k, ((u, i), s) in enumerate(zip(ratings, stars))),
+        movies_dat="".join(f"{i}::T::Drama\n" for i in range(1, 31)),
+        users_dat="".join(f"{u}::F::1::10::1\n" for u in range(1, 26))))
+    left, removed = [(u, i, int(s >= 4)) for (u, i), s in zip(ratings, stars)], 0
+    while poor := [(c, x) for c in (0, 1) for x in {r[c] for r in left} if sum(r[2] for r in left if r[c] == x) < 3]:
+        c, x = poor[-1]
+        left, removed = [r for r in left if r[c] != x], removed + 1
+    found = load("movielens", "--raw", tmp_path, "--core", 3).events
+    assert rows(found[["user", "item", "label"]]) == [list(r) for r in left] != [] and removed > 10
+    refuses(["--core 90 leaves no rating"], "movielens", "--raw", tmp_path, "--core", 90)
+    refuses(["--core is 0"], "movielens", "--raw", tmp_path, "--core", 0)
 
 
 def test_movielens_100k(tmp_path, piece):

@@ -36,7 +36,8 @@ class Parser(argparse.ArgumentParser):
         add("--protocol", choices=[*PROTOCOLS, "given"],
             help="how events become samples and splits: every_prefix (each event is a positive, last one test), "
                  "last_event (last event of each user, users split 80/10/10), impressions (labels in the log, "
-                 "split by time), by_user (labels in the log, users split 65/7/28); default every_prefix. paddlerec_text is always `given`")
+                 "split by time), by_user (labels in the log, users split 65/7/28), by_day (labels in the log, days "
+                 "split 80/10/10); default every_prefix. paddlerec_text is always `given`")
         add("--out", metavar="DIR", help="directory to write; default data/NAME")
         add("--name", help="name of the dataset; default the last part of --out, or else the source's name")
         add("--seed", type=int, default=2026,

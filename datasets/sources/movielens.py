@@ -1,7 +1,7 @@
 """MovieLens ratings (F. M. Harper and J. A. Konstan, GroupLens), any of its releases, read straight out of their zip.
 
-A rating of ``--threshold`` or more is label 1, a lower one label 0: protocols impressions and by_user (the DIN paper's) learn
-from both, every_prefix and last_event from the positive ones.
+A rating of ``--threshold`` or more is label 1, a lower one label 0: protocols impressions, by_user (the DIN paper's) and by_day
+(ReChorus's) learn from both, every_prefix and last_event from the positive ones.
 """
 import os
 import zipfile
@@ -38,6 +38,9 @@ def add_arguments(group):
                        help="zip file of that release at hand (default: the one in --raw)")
     group.add_argument("--threshold", type=float, default=4, metavar="STARS",
                        help="ratings of at least so many stars are positive (default: 4)")
+    group.add_argument("--core", type=int, metavar="N",
+                       help="leave out users and items with fewer than N positive ratings, over and over until all have as "
+                            "many (ReChorus: 5; default: all stay)")
 
 
 def load(args):
@@ -53,6 +56,8 @@ def load(args):
     """
     if not 0.5 < args.threshold <= 5:
         raise InputError(f"--threshold is {args.threshold}; ratings go from 0.5 to 5: give a number above 0.5, up to 5")
+    if args.core is not None and args.core < 1:
+        raise InputError(f"--core is {args.core}, must be at least 1")
     name = f"ml-{args.version}.zip"
     path = args.zip or at_hand(URL + name, os.path.join(args.raw, name))
     release = Release(path, args.version)
@@ -70,8 +75,23 @@ def load(args):
         events, items = release.ratings(","), movies(items["movieId"], items["title"], items["genres"])
         users = None
     events["label"] = (events.pop("rating") >= args.threshold).astype(np.int8)
+    if args.core:
+        events = core(events, args.core)
     return Log(events.sort_values("time", kind="stable", ignore_index=True), items, users,
                note=f"A click stands for a rating of at least {args.threshold:g} stars.")
+
+
+def core(events, least):
+    """The events whose user and item have at least `least` positive ones each, counted among the events that stay."""
+    while len(events):
+        positive, enough = events[events["label"] == 1], np.ones(len(events), bool)
+        for column in ("user", "item"):
+            n = positive[column].value_counts()
+            enough &= events[column].isin(n.index[n >= least]).to_numpy()
+        if enough.all():
+            return events
+        events = events[enough]
+    raise InputError(f"--core {least} leaves no rating; try a smaller one")
 
 
 class Release:
