@@ -98,3 +98,26 @@ def test_wrong_input(place, flags, words):
     errors = [line for line in done.lines if line.startswith("error: ")]
     assert len(errors) == 1 and words in errors[0], done.err
     assert sorted(os.listdir(folder)) == before
+
+
+def test_show_writes_an_attribute_beside_the_id(place, monkeypatch):
+    from tools import attention
+    folder, tools = place
+    bundle = Bundle(str(folder / bundle_of("din")))
+    raw = pd.read_parquet(folder / "clicks" / "items.parquet")
+    words = pd.read_parquet(folder / "clicks" / "vocab" / "category.parquet").set_index("index").value
+    want = {i: words[k] for i, k in zip(raw.item[2:], raw.category[2:]) if k > 1}
+    assert attention.attribute(bundle, "category") == want and len(want) > 3 and len(set(want.values())) > 1
+    assert attention.attribute(bundle, None) == {}
+    known = next(iter(want))
+    table = attention.weights(bundle, {"history": [known, "unheard of"], "candidates": [known, "new"]})
+    drawn = []
+    monkeypatch.setattr("matplotlib.axes.Axes.set_xticks", lambda self, at, labels, **kw: drawn.extend(labels))
+    monkeypatch.setattr("matplotlib.axes.Axes.set_yticks", lambda self, at, labels, **kw: drawn.extend(labels))
+    attention.draw(table, "a title", str(folder / "shown.png"), "seconds", want)
+    assert sorted(label.split("p =")[0].strip() for label in drawn) == sorted([f"{known} {want[known]}", "unheard of", f"{known} {want[known]}", "new"])
+    done = tools.run("attention", "--bundle", bundle_of("din"), "--user", "u3", "--show", "colour", "--out", "never", cwd=folder)
+    assert done.status == 1 and "--show colour: clicks has no such category of its items; it has category" in done.err
+    assert not (folder / "never.png").exists()
+    done = tools.run("attention", "--bundle", bundle_of("din"), "--user", "u3", "--show", "category", "--out", "named", cwd=folder)
+    assert done.status == 0 and (folder / "named.png").exists(), done.err

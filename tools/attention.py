@@ -1,6 +1,6 @@
 """Draw which past items weigh how much for which candidate: one row a candidate, one column a past event.
 
-    python tools/attention.py --bundle output/din/complete_journey/export --user 1000
+    python tools/attention.py --bundle output/din/complete_journey/export --user 1000 --show product_category
     python tools/attention.py --bundle output/din/complete_journey/export --request request.json
 
 With --user the history is that of the user's last sample in the prepared dataset's test split. The first candidate is the event
@@ -14,7 +14,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from datasets.atomic import whole_file
-from datasets.schema import InputError
+from datasets.schema import UNKNOWN, InputError
 from tools.utils import cli, environment
 
 
@@ -28,6 +28,7 @@ def work(args):
         request = requests[0] if isinstance(requests, list) and requests else requests
     else:
         request = request_of_user(bundle, args.data or bundle.signature["origin"]["data_dir"], args.user, args.candidates)
+    said = attribute(bundle, args.show)
     table = weights(bundle, request)
     if not len(table):
         raise InputError("the history is empty: there is nothing to draw")
@@ -36,7 +37,7 @@ def work(args):
         table.to_parquet(made, index=False)
     with whole_file(out + ".png") as made:
         draw(table, f"{bundle.signature['model'].upper()} on {bundle.schema.name}, user {request.get('user')}", made,
-             bundle.schema.time)
+             bundle.schema.time, said)
     return {"picture": out + ".png", "numbers": out + ".parquet", "candidates": int(table.candidate.nunique()),
             "history": int(table.position.nunique())}
 
@@ -66,6 +67,18 @@ def request_of_user(bundle, data, user, candidates):
             "history": [{"item": ids[int(reader.event_item[k])].as_py(), "time": int(reader.event_time[k])} for k in events]}
 
 
+def attribute(bundle, column):
+    """What an item attribute says of each item of the catalogue, {raw id: text}; {} where no column is named."""
+    if not column:
+        return {}
+    if column not in (names := [f.name for f in bundle.schema.item_fields if f.name != "item"]):
+        raise InputError(f"--show {column}: {bundle.schema.name} has no such category of its items; "
+                         f"it has {', '.join(names) or 'none'}")
+    text = {index: value for value, index in bundle.encoder.values[column].items() if index > UNKNOWN}
+    of_row = bundle.encoder.items.fields[column][2:].tolist()
+    return {item: text[index] for item, index in zip(bundle.encoder.item_row, of_row) if index in text}
+
+
 def weights(bundle, request):
     """The attention of a request as a data frame: candidate, score, position (1 = oldest shown), item, time, weight."""
     import pandas as pd
@@ -79,18 +92,22 @@ def weights(bundle, request):
         for n, name in enumerate(names) for t, e in enumerate(history)])
 
 
-def draw(table, title, path, time):
-    """A heat map, best candidate on top, time from left to right; a dot marks the candidate itself in the history."""
+def draw(table, title, path, time, said):
+    """A heat map, best candidate on top, time from left to right; a dot marks the candidate itself in the history.
+
+    said: what to write beside an item, {raw id: text}.
+    """
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     best_first = table.groupby("candidate", sort=False).score.first().sort_values(ascending=False)
     grid = table.pivot_table(index="candidate", columns="position", values="weight").loc[best_first.index]
     events = table.drop_duplicates("position").sort_values("position")
-    labels = [f"{i}\n{_when(t, time)}" for i, t in zip(events["item"], events["time"])]
+    names = {i: f"{i} {said.get(i, '')}".strip() for i in [*grid.index, *events["item"]]}
+    labels = [f"{names[i]}\n{_when(t, time)}" for i, t in zip(events["item"], events["time"])]
     figure, axes = plt.subplots(figsize=(max(6, 1.5 + 0.42 * grid.shape[1]), 1.9 + 0.45 * len(grid)), layout="constrained")
     image = axes.imshow(grid.to_numpy(), aspect="auto", cmap="viridis")
-    axes.set_yticks(range(len(grid)), [f"{c}   p = {s:.3f}" for c, s in best_first.items()])
+    axes.set_yticks(range(len(grid)), [f"{names[c]}   p = {s:.3f}" for c, s in best_first.items()])
     axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=7)
     dots = [(x, y) for y, candidate in enumerate(grid.index) for x, item in enumerate(events["item"]) if item == candidate]
     for x, y in dots:
@@ -116,6 +133,7 @@ def main():
     what.add_argument("--user", help="raw id of a user in the prepared dataset")
     what.add_argument("--request", help="JSON request with history and candidates; of a list, the first")
     p.add_argument("--candidates", nargs="+", metavar="ITEM", help="with --user: raw item ids to score")
+    p.add_argument("--show", metavar="COLUMN", help="write this attribute of the items beside their ids, such as product_category")
     p.add_argument("--data", help="with --user: prepared dataset; default the one that the bundle was trained on")
     p.add_argument("--out", help="path of the picture; the numbers lie beside it as .parquet; default attention beside the bundle")
     p.add_argument("--threads", type=int, default=1, help="CPU threads; default 1")
