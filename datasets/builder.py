@@ -24,8 +24,8 @@ from tools.utils.metrics import auc, group_auc
 PART_ROWS = 1 << 23  # samples in one part-*.parquet
 
 
-def build(log, out, *, protocol, name, source="", seed=2026, paper_split=False, min_count=1, recipe=None,
-          overwrite=False):
+def build(log, out, *, protocol, name, source="", seed=2026, paper_split=False, min_count=1, user_id=False,
+          recipe=None, overwrite=False):
     """Split, index and write `log` (a `datasets.schema.Log`) to directory `out`.
 
     Args:
@@ -33,6 +33,7 @@ def build(log, out, *, protocol, name, source="", seed=2026, paper_split=False, 
         seed: of the negatives and of any random split; the same seed writes the same bytes.
         paper_split: no valid split, as the papers print (see datasets/protocols.py).
         min_count: items, and attribute values, with fewer events in train share index 1 (out of vocabulary).
+        user_id: users' ids are an attribute of theirs, `user_id`, so that models learn each user.
         recipe: what to record in schema.yaml as the options in force.
         overwrite: replace `out` where it exists.
 
@@ -48,7 +49,7 @@ def build(log, out, *, protocol, name, source="", seed=2026, paper_split=False, 
             bar.set_postfix_str(what)
             bar.update()
 
-        return _build(log, out, protocol, name, source, seed, paper_split, min_count, recipe, overwrite, step)
+        return _build(log, out, protocol, name, source, seed, paper_split, min_count, user_id, recipe, overwrite, step)
 
 
 def check_free(out, overwrite):
@@ -60,9 +61,9 @@ def check_free(out, overwrite):
         raise InputError(f"{out} is no prepared dataset, so --overwrite does not replace it; choose another --out")
 
 
-def _build(log, out, protocol, name, source, seed, paper_split, min_count, recipe, overwrite, step):
+def _build(log, out, protocol, name, source, seed, paper_split, min_count, user_id, recipe, overwrite, step):
     step("checking")
-    _check(log)
+    _check(log, ["user_id"] if user_id else [])
     step("sorting")
     item_codes, item_ids = _codes([log.events.item, log.items.item, *([log.samples.item] if _given(log) else [])])
     user_codes, user_ids = _codes([log.events.user, *([log.users.user] if log.users is not None else []),
@@ -92,8 +93,8 @@ def _build(log, out, protocol, name, source, seed, paper_split, min_count, recip
         seen.append((samples["train"].item, samples["train"].user))
     item_count = sum(np.bincount(item, minlength=len(item_ids)) for item, _ in seen)
     user_count = sum(np.bincount(user, minlength=len(user_ids)) for _, user in seen)
-    items, item_row, fields = _table(item_ids, item_count, log.items, "item", log, min_count)
-    users, user_row, user_fields = _table(user_ids, user_count, log.users, "user", log, min_count)
+    items, item_row, fields = _table(item_ids, item_count, log.items, "item", log, min_count, False)
+    users, user_row, user_fields = _table(user_ids, user_count, log.users, "user", log, min_count, user_id)
     context, context_fields = _context(log, samples, min_count, drawn)
     fields = fields + user_fields + context_fields
 
@@ -124,8 +125,9 @@ def _given(log):
     return log.samples is not None
 
 
-def _check(log):
-    """What every source owes (see `Log`); checked here so that a new source cannot get it wrong in silence."""
+def _check(log, own):
+    """What every source owes (see `Log`); checked here so that a new source cannot get it wrong in silence. own: names of
+    attributes that are added to the users'."""
     frames = {"events": log.events, "items": log.items, "users": log.users, "samples": log.samples}
     need = {"events": ("user", "item", "time"), "items": ("item",), "users": ("user",),
             "samples": ("user", "item", "label", "split")}
@@ -154,7 +156,7 @@ def _check(log):
                 raise InputError(f"{name}, row {row + 1}: {column} is {_shown(frames[name][column].iloc[row])}, must "
                                  f"be {', '.join(map(str, allowed[:-1]))} or {allowed[-1]}")
     names = [c for c in [*log.items.columns[1:], *(log.users.columns[1:] if log.users is not None else []),
-                         *log.context]]
+                         *log.context, *own]]
     for n in names:
         if n in RESERVED:
             raise InputError(f"a column may not be called {n!r}: the name is taken; rename it")
@@ -287,8 +289,10 @@ def _column(name, of, column, weight, log, min_count):
     return _category(name, of, column, weight, min_count)
 
 
-def _table(ids, count, frame, of, log, min_count):
+def _table(ids, count, frame, of, log, min_count, own_id):
     """The rows of items.parquet or users.parquet: padding, unknown, then ids by falling count in train.
+
+    own_id: whether the id is a column of its own as well, <of>_id.
 
     Returns:
         table, the row of each code [len(ids)], the columns (for items, the id itself first).
@@ -302,16 +306,21 @@ def _table(ids, count, frame, of, log, min_count):
     raw = pa.array(ids[order].to_numpy(np.int64)) if whole else pa.array(ids[order].to_numpy(object), pa.string())
     table = {of: pa.concat_arrays([pa.nulls(FIRST_ID, raw.type), raw]),
              "count": pa.array(np.concatenate([[0, 0], count[order]]), pa.int64())}
+    attributes = {}
     if frame is not None:
         at = pd.Index(frame[of].astype(np.int64 if whole else str)).get_indexer(ids[order])
         for name in frame.columns[1:]:
             values = frame[name].reset_index(drop=True)
             if values.dtype.kind in "iu":  # with gaps it would become float, and large integers another number
                 values = values.astype("Int64" if values.dtype.kind == "i" else "UInt64")
-            column = _column(name, of, values.reindex(at), count[order], log, min_count)
-            special = [np.nan] * FIRST_ID if name in log.dense else [PADDING, UNKNOWN]
-            table[name] = pa.array(np.concatenate([np.array(special, column.values.dtype), column.values]))
-            columns.append(column)
+            attributes[name] = values.reindex(at)
+    if own_id:
+        attributes[f"{of}_id"] = pd.Series(ids[order])
+    for name, values in attributes.items():
+        column = _column(name, of, values, count[order], log, min_count)
+        special = [np.nan] * FIRST_ID if name in log.dense else [PADDING, UNKNOWN]
+        table[name] = pa.array(np.concatenate([np.array(special, column.values.dtype), column.values]))
+        columns.append(column)
     return pa.table(table), row, columns
 
 

@@ -116,6 +116,28 @@ def check_entity(made, of, frame, ids, occurrences, dense, min_count):
     return {str(r[of]): k for k, r in enumerate(rows)}
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_user_id_is_an_attribute_that_repeats_the_id(tmp_path, protocol):
+    log = random_log(1, users=60)
+    listed = pd.DataFrame({"user": sorted({*log.events["user"], *log.users["user"]})})
+    log.users = listed.merge(log.users, how="left", on="user")
+    by_hand = dataclasses.replace(log, users=log.users.assign(user_id=log.users["user"]))
+    make(by_hand, tmp_path / "want", protocol)
+    schema = make(log, tmp_path / "d", protocol, user_id=True)
+    assert files(tmp_path / "d") == files(tmp_path / "want")
+    assert [f.of for f in schema.fields if f.name == "user_id"] == ["user"]
+    make(dataclasses.replace(log, users=None), tmp_path / "alone", protocol, user_id=True)
+    assert table(tmp_path / "alone", "vocab/user_id.parquet") == table(tmp_path / "d", "vocab/user_id.parquet") != []
+
+
+def test_user_id_is_refused_where_the_name_is_taken(tmp_path):
+    users = pd.DataFrame({"user": ["u1"], "user_id": ["x"]})
+    make(small_log(users=users), tmp_path / "fine")
+    with pytest.raises(InputError, match="column 'user_id' occurs in two"):
+        make(small_log(users=users), tmp_path / "d", user_id=True)
+    assert not (tmp_path / "d").exists()
+
+
 @pytest.mark.parametrize("min_count", [1, 3])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_every_file_is_what_counting_by_hand_gives(tmp_path, protocol, min_count):

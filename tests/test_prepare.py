@@ -114,6 +114,25 @@ def test_a_recipe_and_flags_beside_it(tmp_path):
     assert os.listdir(tmp_path / "data") == ["r"]
 
 
+def test_user_id_needs_users(tmp_path):
+    failed(tool(tmp_path, "--source", "paddlerec_text", "--train", "x", "--test", "y", "--user-id"), "--user-id: the lines of paddlerec_text name no users")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_dataset_of_other_options_than_the_recipes_is_refused(tmp_path):
+    from tools.prepare import check_same
+    plain = "source: synthetic\nprotocol: impressions\nusers: 100\nitems: 60\nimpressions: 10\n"
+    for name, text in (("plain", plain), ("known", plain + "user_id: true\n")):
+        (tmp_path / f"{name}.yaml").write_text(text)
+        result(tool(tmp_path, "--config", f"{name}.yaml", "--out", name))
+        check_same(str(tmp_path / name), str(tmp_path / f"{name}.yaml"))
+    assert [f.name for f in Schema.load(str(tmp_path / "known")).fields if f.of == "user"][-1] == "user_id"
+    with pytest.raises(InputError, match="plain was prepared with user_id None, but .*known.yaml says True"):
+        check_same(str(tmp_path / "plain"), str(tmp_path / "known.yaml"))
+    with pytest.raises(InputError, match="known was prepared with user_id True, but .*plain.yaml says None"):
+        check_same(str(tmp_path / "known"), str(tmp_path / "plain.yaml"))
+
+
 @pytest.mark.parametrize("source", SOURCES)
 def test_help_lists_the_flags_of_the_source(source, tmp_path, capsys):
     own = argparse.ArgumentParser(add_help=False)

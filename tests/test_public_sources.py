@@ -17,8 +17,8 @@ from tests.test_sources import load, refuses, rows, write
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RECIPES = {"electronics": "amazon", "books": "amazon", "movielens_1m": "movielens", "movielens_1m_by_user": "movielens",
-           "movielens_1m_by_day": "movielens", "movielens_20m": "movielens",
-           "taobao_ad": "taobao_ad", "taobao_user_behavior": "taobao_user_behavior", "kuairand": "kuairand"}
+           "movielens_1m_by_day": "movielens", "movielens_1m_by_day_user_id": "movielens",
+           "movielens_20m": "movielens", "taobao_ad": "taobao_ad", "taobao_user_behavior": "taobao_user_behavior", "kuairand": "kuairand"}
 
 
 @pytest.fixture(params=[text_table.PIECE, 40], ids=["whole", "pieces"])

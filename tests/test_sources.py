@@ -19,7 +19,7 @@ from datasets.schema import InputError
 from datasets.sources import SOURCES, synthetic
 from datasets.sources.download import fetch
 
-RESERVED_FLAGS = {"source", "protocol", "out", "seed", "config", "name", "min_count", "paper_split", "overwrite"}
+RESERVED_FLAGS = {"source", "protocol", "out", "seed", "config", "name", "min_count", "paper_split", "user_id", "overwrite"}
 
 
 def parse(source, *flags, seed=0):

@@ -46,6 +46,9 @@ class Parser(argparse.ArgumentParser):
             help="no valid split, as the papers print; off by default, because choices are made on valid")
         add("--min-count", type=int, default=1,
             help="items and attribute values seen less often in train share the index of the unknown; default 1")
+        add("--user-id", action="store_true",
+            help="models learn each user: the id becomes an attribute user_id of the user; off by default, since a user whom train "
+                 "lacks is then an unknown value")
         add("--overwrite", action="store_true", help="replace the prepared dataset in --out")
 
     def parse_args(self, args=None, namespace=None):
@@ -102,9 +105,9 @@ def check_same(directory, recipe):
     args, schema = Parser().parse_args(["--config", recipe]), Schema.load(directory)
     wanted = {"source": args.source, "seed": args.seed, "protocol": _protocol(args), **_in_force(args)}
     found = {"source": schema.source, "seed": schema.seed, "protocol": schema.protocol, **schema.recipe}
-    for key in wanted:
-        if wanted[key] != found.get(key):
-            raise InputError(f"{directory} was prepared with {key} {found.get(key)}, but {recipe} says {wanted[key]}; "
+    for key in {**wanted, **found}:
+        if wanted.get(key) != found.get(key):
+            raise InputError(f"{directory} was prepared with {key} {found.get(key)}, but {recipe} says {wanted.get(key)}; "
                              "remove the directory, or give the recipe another name")
 
 
@@ -119,6 +122,8 @@ def _prepare(args):
                          "(protocol given), all others hold events")
     if args.seed < 0 or args.min_count < 1:
         raise InputError("--seed must not be negative, --min-count must be at least 1")
+    if args.user_id and protocol == "given":
+        raise InputError("--user-id: the lines of paddlerec_text name no users")
     name = args.name or os.path.basename(os.path.normpath(args.out or args.source))
     out = args.out or os.path.join("data", name)
     check_free(out, args.overwrite)  # before any work is done
@@ -127,8 +132,8 @@ def _prepare(args):
     if protocol in ("every_prefix", "last_event") and "label" in log.events and (unclicked := int((log.events.label == 0).sum())):
         say(f"{unclicked:,} events with label 0 are left out under {protocol}; --protocol impressions learns from them")
     schema = build(log, out, protocol=protocol, name=name, source=args.source, seed=args.seed,
-                   paper_split=args.paper_split, min_count=args.min_count, recipe=_in_force(args),
-                   overwrite=args.overwrite)
+                   paper_split=args.paper_split, min_count=args.min_count, user_id=args.user_id,
+                   recipe=_in_force(args), overwrite=args.overwrite)
     return schema, out
 
 
@@ -136,7 +141,7 @@ def _in_force(args):
     """The options that shape the data, for schema.yaml: without paths, which differ from machine to machine."""
     source = argparse.ArgumentParser(add_help=False)
     SOURCES[args.source].add_arguments(source)
-    names = ["paper_split", "min_count", *(a.dest for a in source._actions if a.metavar not in ("FILE", "DIR"))]
+    names = ["paper_split", "min_count", *(["user_id"] if args.user_id else []), *(a.dest for a in source._actions if a.metavar not in ("FILE", "DIR"))]
     return {name: getattr(args, name) for name in names if getattr(args, name) not in (None, [], "")}
 
 
