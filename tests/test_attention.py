@@ -110,12 +110,13 @@ def test_show_writes_an_attribute_beside_the_id(place, monkeypatch):
     assert attention.attribute(bundle, "category") == want and len(want) > 3 and len(set(want.values())) > 1
     assert attention.attribute(bundle, None) == {}
     known = next(iter(want))
-    table = attention.weights(bundle, {"history": [known, "unheard of"], "candidates": [known, "new"]})
+    table = attention.weights(bundle, {"history": [known, "unheard of"], "candidates": [known, "new $\\frac$"]})
+    attention.draw(table, "of user $\\user$", str(folder / "shown.png"), "seconds", want)
     drawn = []
     monkeypatch.setattr("matplotlib.axes.Axes.set_xticks", lambda self, at, labels, **kw: drawn.extend(labels))
     monkeypatch.setattr("matplotlib.axes.Axes.set_yticks", lambda self, at, labels, **kw: drawn.extend(labels))
     attention.draw(table, "a title", str(folder / "shown.png"), "seconds", want)
-    assert sorted(label.split("p =")[0].strip() for label in drawn) == sorted([f"{known} {want[known]}", "unheard of", f"{known} {want[known]}", "new"])
+    assert sorted(label.split("p =")[0].strip() for label in drawn) == sorted([f"{known} {want[known]}", "unheard of", f"{known} {want[known]}", "new $\\frac$"])
     done = tools.run("attention", "--bundle", bundle_of("din"), "--user", "u3", "--show", "colour", "--out", "never", cwd=folder)
     assert done.status == 1 and "--show colour: clicks has no such category of its items; it has category" in done.err
     assert not (folder / "never.png").exists()

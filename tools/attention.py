@@ -100,6 +100,7 @@ def draw(table, title, path, time, said):
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    matplotlib.rcParams["text.parse_math"] = False  # a $ in an id or a name is a $
     best_first = table.groupby("candidate", sort=False).score.first().sort_values(ascending=False)
     grid = table.pivot_table(index="candidate", columns="position", values="weight").loc[best_first.index]
     events = table.drop_duplicates("position").sort_values("position")
