@@ -123,7 +123,13 @@ def by_day(events, rng, paper_split):
     day = events.time // (24 * 3600)
     first, last = day.min(), day.max()
     bounds = [first + math.floor(share * (last - first)) for share in _shares(paper_split)]  # the last day of train, of valid
-    return _by_time(events, [(bound + 1) * 24 * 3600 - 1 for bound in bounds], paper_split)
+    history, samples, train = _by_time(events, [(bound + 1) * 24 * 3600 - 1 for bound in bounds], paper_split)
+    for split, s in samples.items():
+        if not len(s.user):
+            dates = " to ".join(str(np.datetime64(int(d), "D")) for d in (first, last))
+            raise InputError(f"protocol by_day: no label falls on the days of {split}, of {last - first + 1:,} days from {dates}; "
+                             "are the times right? Protocol impressions cuts by the number of labels instead")
+    return history, samples, train
 
 
 def _shares(paper_split):
@@ -187,6 +193,7 @@ def _labelled(events, part, paper_split):
 PROTOCOLS = {"every_prefix": every_prefix, "last_event": last_event, "impressions": impressions, "by_user": by_user,
              "by_day": by_day}
 LABELLED = ("impressions", "by_user", "by_day")  # these learn from the labels of the log and draw no negatives
+NEW_USERS = ("last_event", "by_user")  # these have other users in train than in valid and test
 
 
 class UntouchedItems:

@@ -107,10 +107,12 @@ def test_show_writes_an_attribute_beside_the_id(place, monkeypatch):
     raw = pd.read_parquet(folder / "clicks" / "items.parquet")
     words = pd.read_parquet(folder / "clicks" / "vocab" / "category.parquet").set_index("index").value
     want = {i: words[k] for i, k in zip(raw.item[2:], raw.category[2:]) if k > 1}
-    assert attention.attribute(bundle, "category") == want and len(want) > 3 and len(set(want.values())) > 1
-    assert attention.attribute(bundle, None) == {}
     known = next(iter(want))
-    table = attention.weights(bundle, {"history": [known, "unheard of"], "candidates": [known, "new $\\frac$"]})
+    request = {"history": [known, "unheard of"], "candidates": [known, "new $\\frac$", {"item": "own", "category": "c one"}]}
+    assert attention.attribute(bundle, "category", request) == {**want, "own": "c one"} and len(want) > 3 and len(set(want.values())) > 1
+    assert attention.attribute(bundle, None, request) == {}
+    request["candidates"].pop()
+    table = attention.weights(bundle, request)
     attention.draw(table, "of user $\\user$", str(folder / "shown.png"), "seconds", want)
     drawn = []
     monkeypatch.setattr("matplotlib.axes.Axes.set_xticks", lambda self, at, labels, **kw: drawn.extend(labels))

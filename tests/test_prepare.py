@@ -116,6 +116,9 @@ def test_a_recipe_and_flags_beside_it(tmp_path):
 
 def test_user_id_needs_users(tmp_path):
     failed(tool(tmp_path, "--source", "paddlerec_text", "--train", "x", "--test", "y", "--user-id"), "--user-id: the lines of paddlerec_text name no users")
+    for protocol in ("by_user", "last_event"):
+        failed(tool(tmp_path, "--source", "synthetic", "--protocol", protocol, "--user-id"),
+               f"--user-id: under {protocol} no user of valid or test is in train")
     assert os.listdir(tmp_path) == []
 
 
@@ -127,9 +130,9 @@ def test_a_dataset_of_other_options_than_the_recipes_is_refused(tmp_path):
         result(tool(tmp_path, "--config", f"{name}.yaml", "--out", name))
         check_same(str(tmp_path / name), str(tmp_path / f"{name}.yaml"))
     assert [f.name for f in Schema.load(str(tmp_path / "known")).fields if f.of == "user"][-1] == "user_id"
-    with pytest.raises(InputError, match="plain was prepared with user_id None, but .*known.yaml says True"):
+    with pytest.raises(InputError, match="plain was prepared with user_id absent, but .*known.yaml says true"):
         check_same(str(tmp_path / "plain"), str(tmp_path / "known.yaml"))
-    with pytest.raises(InputError, match="known was prepared with user_id True, but .*plain.yaml says None"):
+    with pytest.raises(InputError, match="known was prepared with user_id true, but .*plain.yaml says absent"):
         check_same(str(tmp_path / "known"), str(tmp_path / "plain.yaml"))
 
 
@@ -222,7 +225,7 @@ def existing(shop):
     (existing, [], ["out exists already"]),
     (existing, ["--overwrite"], ["out is no prepared dataset"]),
     (None, ["--protocol", "given"], ["protocol given does not fit source event_log"]),
-    (None, ["--min-count", "0"], ["--min-count must be at least 1"]),
+    (None, ["--min-count", "0"], ["--min-count is 0, must be at least 1"]),
 ], ids="missing column label duplicate parquet gzip empty exists foreign given min_count".split())
 def test_bad_input_ends_in_one_line_and_leaves_nothing(shop, spoil, flags, words):
     if spoil:

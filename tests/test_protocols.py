@@ -324,6 +324,13 @@ def test_by_day_starts_a_split_at_midnight():
     assert items == {"train": [*range(9), 20], "valid": [9, 21], "test": [10]}
 
 
+def test_by_day_says_which_days_the_log_has():
+    rows = [(u, u, 1_700_000_000 + 24 * 3600 * (u % 3), 1) for u in range(30)]
+    with pytest.raises(InputError, match="no label falls on the days of valid, of 3 days from 2023-11-14 to 2023-11-16") as e:
+        run(by_day, rows, 30)
+    assert "impressions" in str(e.value)
+
+
 def test_by_day_needs_labels_and_a_clock():
     with pytest.raises(InputError, match="by_day needs labels"):
         run(by_day, random_rows(0), 30)

@@ -36,7 +36,7 @@ def written(tmp_path, **changes):
 def test_markdown():
     done = {("base", DATASET, 1): result(0.7), ("base", DATASET, 2): result(0.72), ("DIN", DATASET, 2): result(0.75, 3)}
     lines = tables.markdown(TABLE, done).splitlines()
-    assert lines[0] == "**beauty**, `p`, 1,000 / 100 / 90 samples"
+    assert lines[0] == "**beauty**, `p`, 1,000 / 100 / 90 samples, 2 seeds"
     # by hand: the standard deviation of 0.70 and 0.72 is 0.02/√2; RelaImpr, of the seed that both have, is 0.25/0.22 − 1
     assert lines[4] == "| base | 0.7100 ± 0.0141 | 0.6100 ± 0.0141 | 0.5000 ± 0.0000 | 1.0000 ± 0.0000 |  | 1 |"
     assert lines[5] == "| DIN | 0.7500 (1) | 0.6500 (1) | 0.5000 (1) | 1.0000 (1) | +13.6 % | 3 |"

@@ -140,6 +140,8 @@ def test_scores_are_those_of_hand_built_rows(served, hand, case):
     assert {c["item"]: c["known"] for c in answer["candidates"]} == {i: i != "nobody_sells_this" for i in CANDIDATES}
     assert answer["unknown_history"] == sum(i.startswith("gone") for i in by_hand["history"])
     assert answer["user"] == request.get("user")
+    users = set(map(str, pq.read_table(os.path.join(bundle.directory, "users.parquet"))["user"].to_pylist()[2:]))
+    assert answer["known_user"] == (str(request["user"]) in users if request.get("user") is not None else None)
 
 
 def test_every_part_of_a_request_matters(bundle):

@@ -28,7 +28,7 @@ def work(args):
         request = requests[0] if isinstance(requests, list) and requests else requests
     else:
         request = request_of_user(bundle, args.data or bundle.signature["origin"]["data_dir"], args.user, args.candidates)
-    said = attribute(bundle, args.show)
+    said = attribute(bundle, args.show, request)
     table = weights(bundle, request)
     if not len(table):
         raise InputError("the history is empty: there is nothing to draw")
@@ -36,8 +36,8 @@ def work(args):
     with whole_file(out + ".parquet") as made:
         table.to_parquet(made, index=False)
     with whole_file(out + ".png") as made:
-        draw(table, f"{bundle.signature['model'].upper()} on {bundle.schema.name}, user {request.get('user')}", made,
-             bundle.schema.time, said)
+        user = f", user {request['user']}" if request.get("user") is not None else ""
+        draw(table, f"{bundle.signature['model'].upper()} on {bundle.schema.name}{user}", made, bundle.schema.time, said)
     return {"picture": out + ".png", "numbers": out + ".parquet", "candidates": int(table.candidate.nunique()),
             "history": int(table.position.nunique())}
 
@@ -67,8 +67,8 @@ def request_of_user(bundle, data, user, candidates):
             "history": [{"item": ids[int(reader.event_item[k])].as_py(), "time": int(reader.event_time[k])} for k in events]}
 
 
-def attribute(bundle, column):
-    """What an item attribute says of each item of the catalogue, {raw id: text}; {} where no column is named."""
+def attribute(bundle, column, request):
+    """What an item attribute says of each item, {raw id: text}; {} where no column is named. The request's candidates win."""
     if not column:
         return {}
     if column not in (names := [f.name for f in bundle.schema.item_fields if f.name != "item"]):
@@ -76,7 +76,9 @@ def attribute(bundle, column):
                          f"it has {', '.join(names) or 'none'}")
     text = {index: value for value, index in bundle.encoder.values[column].items() if index > UNKNOWN}
     of_row = bundle.encoder.items.fields[column][2:].tolist()
-    return {item: text[index] for item, index in zip(bundle.encoder.item_row, of_row) if index in text}
+    said = {item: text[index] for item, index in zip(bundle.encoder.item_row, of_row) if index in text}
+    own = {str(c["item"]): str(c[column]) for c in request["candidates"] if isinstance(c, dict) and c.get(column) is not None}
+    return {**said, **own}
 
 
 def weights(bundle, request):
@@ -107,7 +109,7 @@ def draw(table, title, path, time, said):
     names = {i: f"{i} {said.get(i, '')}".strip() for i in [*grid.index, *events["item"]]}
     labels = [f"{names[i]}\n{_when(t, time)}" for i, t in zip(events["item"], events["time"])]
     figure, axes = plt.subplots(figsize=(max(6, 1.5 + 0.42 * grid.shape[1]), 1.9 + 0.45 * len(grid)), layout="constrained")
-    image = axes.imshow(grid.to_numpy(), aspect="auto", cmap="viridis")
+    image = axes.imshow(grid.to_numpy(), aspect="auto", cmap="viridis", vmin=0)
     axes.set_yticks(range(len(grid)), [f"{names[c]}   p = {s:.3f}" for c, s in best_first.items()])
     axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=7)
     dots = [(x, y) for y, candidate in enumerate(grid.index) for x, item in enumerate(events["item"]) if item == candidate]

@@ -13,12 +13,14 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from datasets.builder import build, check_free
-from datasets.protocols import PROTOCOLS
+from datasets.protocols import NEW_USERS, PROTOCOLS
 from datasets.schema import InputError, Schema
 from datasets.sources import SOURCES
 from tools.utils import cli
 from tools.utils.config import nearest, read_yaml
 from tools.utils.log import say
+
+FEW = 200  # samples
 
 
 class Parser(argparse.ArgumentParser):
@@ -107,8 +109,13 @@ def check_same(directory, recipe):
     found = {"source": schema.source, "seed": schema.seed, "protocol": schema.protocol, **schema.recipe}
     for key in {**wanted, **found}:
         if wanted.get(key) != found.get(key):
-            raise InputError(f"{directory} was prepared with {key} {found.get(key)}, but {recipe} says {wanted.get(key)}; "
+            raise InputError(f"{directory} was prepared with {key} {_shown(found.get(key))}, but {recipe} says {_shown(wanted.get(key))}; "
                              "remove the directory, or give the recipe another name")
+
+
+def _shown(value):
+    """An option as a recipe has it."""
+    return "absent" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _protocol(args):
@@ -120,10 +127,14 @@ def _prepare(args):
     if (protocol == "given") != (args.source == "paddlerec_text"):
         raise InputError(f"protocol {protocol} does not fit source {args.source}: paddlerec_text holds samples already "
                          "(protocol given), all others hold events")
-    if args.seed < 0 or args.min_count < 1:
-        raise InputError("--seed must not be negative, --min-count must be at least 1")
+    for flag, value, least in (("--seed", args.seed, 0), ("--min-count", args.min_count, 1)):
+        if value < least:
+            raise InputError(f"{flag} is {value}, must be at least {least}")
     if args.user_id and protocol == "given":
         raise InputError("--user-id: the lines of paddlerec_text name no users")
+    if args.user_id and protocol in NEW_USERS:
+        raise InputError(f"--user-id: under {protocol} no user of valid or test is in train, so that the id says nothing there; "
+                         "leave it out, or choose another protocol")
     name = args.name or os.path.basename(os.path.normpath(args.out or args.source))
     out = args.out or os.path.join("data", name)
     check_free(out, args.overwrite)  # before any work is done
@@ -148,7 +159,8 @@ def _in_force(args):
 def work(args):
     schema, out = _prepare(args)
     for split, n in schema.rows.items():
-        say(f"{split:5s} {n:>12,} samples")
+        few = " (so few that its figures will say little)" if split != "train" and n < FEW else ""
+        say(f"{split:5s} {n:>12,} samples{few}")
     if schema.best:
         say(f"best possible test AUC (true probabilities): {schema.best['test']['auc']:.4f}")
     say(f"{out}: {schema.counts['events']:,} events, {schema.counts['users']:,} users, "

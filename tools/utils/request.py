@@ -30,11 +30,12 @@ KEYS = ("user", "user_attributes", "time", "history", "candidates", "context")
 @dataclass
 class Encoded:
     """A request as arrays: history_* [1, T], target_* [N], user_* and context_* [1], dense [N, …], history_time [1, T],
-    target_time [1]; with the raw candidate ids, which of them [N] the catalogue knows, how many history events it does not, and
-    how many given values of each field, {name: number}, training never saw."""
+    target_time [1]; with the raw candidate ids, which of them [N] the catalogue knows, whether it knows the user (None: none
+    named), how many history events it does not, and how many given values of each field, {name: number}, training never saw."""
     arrays: dict
     candidates: list
     known: np.ndarray
+    known_user: "bool | None"
     unknown_history: int
     unknown_values: dict
 
@@ -71,7 +72,7 @@ class RequestEncoder:
             row = column[history] if len(history) else np.array([PADDING])  # an empty history is one padded position
             arrays[f"history_{f.name}"] = row[None, :].astype(np.int64)
             arrays[f"target_{f.name}"] = given.get(f.name, column[target]).astype(np.int64)
-        self._side(request, arrays, target, given, len(ids), unknown)
+        known_user = self._side(request, arrays, target, given, len(ids), unknown)
         arrays["history_time"] = (times if len(times) else np.array([0]))[None, :]
         _check("time" in request or not (self.needs_times and len(times)), f"time is missing: {NEEDED}")
         latest = int(times[-1]) if len(times) else 0
@@ -80,7 +81,7 @@ class RequestEncoder:
                f"time is {request.get('time')}, must be seconds since 1970; is it milliseconds?")
         _check(not latest or arrays["target_time"][0] >= latest, f"time is {request.get('time')}, before the last event of its history, "
                f"at {latest}")
-        return Encoded(arrays, ids, target > UNKNOWN, int((history == UNKNOWN).sum()), dict(unknown))
+        return Encoded(arrays, ids, target > UNKNOWN, known_user, int((history == UNKNOWN).sum()), dict(unknown))
 
     def _history(self, events):
         _check(isinstance(events, list), "history must be a list, oldest event first")
@@ -123,6 +124,7 @@ class RequestEncoder:
         return ids, rows, given
 
     def _side(self, request, arrays, target, given, n, unknown):
+        """Adds the columns of user, context and numbers to `arrays`; returns whether the user is known, None where none is named."""
         user = request.get("user")
         if user is not None:
             _id(user, "user")
@@ -151,6 +153,7 @@ class RequestEncoder:
                 dense.append(column.astype(np.float32))
         if dense:
             arrays["dense"] = np.stack(dense, 1)
+        return None if user is None else row > UNKNOWN
 
     def _dense_item(self, field):
         names = [f.name for f in self.schema.fields if f.of == "item" and f.kind == "dense"]

@@ -71,8 +71,8 @@ class Bundle:
         best_first = np.argsort(-score, kind="stable")
         ranked = [{"rank": place + 1, "item": encoded.candidates[k], "score": float(score[k]),
                    "known": bool(encoded.known[k])} for place, k in enumerate(best_first)]
-        return {"user": request.get("user"), "candidates": ranked, "unknown_history": encoded.unknown_history,
-                "unknown_values": encoded.unknown_values}
+        return {"user": request.get("user"), "known_user": encoded.known_user, "candidates": ranked,
+                "unknown_history": encoded.unknown_history, "unknown_values": encoded.unknown_values}
 
     def attention(self, request):
         """Scores [N] and attention weights [N, T] of a request's candidates over its history, in their own order."""

@@ -120,6 +120,7 @@ def _of_dataset(table, dataset, done):
     head = f"**{dataset_name(dataset)}**"
     if some:
         head += f", `{some['protocol']}`, {some['rows']['train']:,} / {some['rows']['valid']:,} / {some['rows']['test']:,} samples"
+        head += f", {len(table['seeds'])} seeds" if len(table["seeds"]) > 1 else ""
     columns = ["", *METRICS.values(), *(["RelaImpr"] if table["baseline"] else []), "best epoch"]
     lines = [head, "", "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for row in table["rows"]:
