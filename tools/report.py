@@ -90,6 +90,8 @@ def draw(part, style, out):
                 "length": lambda path: plots.by_length(*part["length"], style, path, f"AUC by history length, {name}"),
                 "calibration": lambda path: plots.calibrated(part["calibration"], style, path, f"Calibration on test, {name}"),
                 "cost": lambda path: plots.cost(part["cost"], style, path, f"Cost and AUC, {name}", threads)}
+    if len(part["length"][0]) == 1:
+        del pictures["length"]  # there is nothing to compare with
     for kind, picture in pictures.items():
         if part[kind]:
             part["pictures"][kind] = f"{re.sub(r'[^A-Za-z0-9_.]+', '-', name)}-{kind}.svg"
