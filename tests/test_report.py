@@ -288,7 +288,7 @@ def test_runs_by_directory(place, tmp_path):
 def test_one_range_of_lengths_is_no_picture(place, tmp_path):
     done = report(place, "--runs", *place[1], "--out", tmp_path / "page", "--bins", 1)
     assert done.status == 0 and done.json["pictures"] == [f"debug-{k}.svg" for k in KINDS if k != "length"], done.err
-    assert "No picture: nearly all histories of test are of about the same length." in (tmp_path / "page" / "README.md").read_text()
+    assert "No picture: there is a single range of history lengths, so nothing to compare." in (tmp_path / "page" / "README.md").read_text()
 
 
 def test_two_datasets(place, tmp_path):

@@ -27,7 +27,7 @@ TEXT = {
                             "prediction / mean label over all rows.",
         "read_cost": "Up is better, left is cheaper. Bars go from the least to the greatest over seeds. Time depends on machine "
                      "and threads: compare points of one page only.",
-        "no_length": "No picture: nearly all histories of test are of about the same length.",
+        "no_length": "No picture: there is a single range of history lengths, so nothing to compare.",
         "no_cost": "No picture: none of the runs has a result.json, where the trainer writes how fast it was.",
         "untimed": "{n} of {all} runs are not timed: they have no result.json, which the trainer writes at its end.",
         "head_learning": ["model", "epoch", "AUC on valid", "log loss on train"], "head_length": ["model"],
@@ -50,7 +50,7 @@ TEXT = {
         "read_calibration": "测试集的行按预测值从小到大分成 {bins} 个等大的组。在虚线对角线之下（右图：零线之下），模型预测的点击多于实际，之上则少于实际。"
                             "PCOC 为全部行的平均预测 / 平均标签。",
         "read_cost": "越高越好，越靠左越省时。横竖条从各种子的最小到最大。时间取决于机器与线程数：只宜比较同一页上的点。",
-        "no_length": "没有图：测试集的历史几乎都差不多长。",
+        "no_length": "没有图：历史长度只有一段，无从比较。",
         "no_cost": "没有图：这些运行都没有 result.json（训练器把速度写在其中）。",
         "untimed": "{all} 次运行中有 {n} 次没有计时：没有 result.json（训练器结束时写出）。",
         "head_learning": ["模型", "轮次", "验证集 AUC", "训练集 log loss"], "head_length": ["模型"],
