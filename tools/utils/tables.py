@@ -161,7 +161,7 @@ def _improvement(base, found, wanted):
     ours, theirs = ([r["test"]["auc"] for s, r in rows.items() if s in both] for rows in (found, base))
     if found is base or not ours or not theirs:
         return ""
-    return f"{rela_impr(statistics.mean(ours), statistics.mean(theirs)):+.1f} %"
+    return f"{round(rela_impr(statistics.mean(ours), statistics.mean(theirs)), 1) + 0.0:+.1f} %"  # never -0.0
 
 
 def _of_pairs(table, done):
