@@ -86,11 +86,13 @@ def test_of_a_user_in_the_log(place):
     (["--user", "nobody"], "user nobody is not in clicks"),
     (["--user", "u3", "--data", "nowhere"], "nowhere"),
     (["--request", "empty.json"], "the history is empty"),
+    (["--request", "bare.json", "--show", "category"], "candidates must be a list"),
     (["--request", "untimed.json"], "history[1] has no time: this model reads how long ago each event was"),
     (["--request", "missing.json"], "missing.json")])
 def test_wrong_input(place, flags, words):
     folder, tools = place
     (folder / "empty.json").write_text('{"candidates": ["i1"]}')
+    (folder / "bare.json").write_text('{"history": []}')
     (folder / "untimed.json").write_text('{"candidates": ["i1"], "history": [{"item": "i1", "time": 1}, "i2"], "time": 2}')
     before = sorted(os.listdir(folder))
     done = tools.run("attention", "--bundle", bundle_of("bst"), *flags, "--out", "never", cwd=folder)

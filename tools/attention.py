@@ -28,8 +28,8 @@ def work(args):
         request = requests[0] if isinstance(requests, list) and requests else requests
     else:
         request = request_of_user(bundle, args.data or bundle.signature["origin"]["data_dir"], args.user, args.candidates)
+    table = weights(bundle, request)  # which checks the request
     said = attribute(bundle, args.show, request)
-    table = weights(bundle, request)
     if not len(table):
         raise InputError("the history is empty: there is nothing to draw")
     out = (args.out or os.path.join(os.path.dirname(os.path.normpath(args.bundle)), "attention")).removesuffix(".png")

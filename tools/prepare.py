@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
             help="no valid split, as the papers print; off by default, because choices are made on valid")
         add("--min-count", type=int, default=1,
             help="items and attribute values seen less often in train share the index of the unknown; default 1")
-        add("--user-id", action="store_true",
+        add("--user-id", action="store_true", default=None,
             help="models learn each user: the id becomes an attribute user_id of the user; off by default, since a user whom train "
                  "lacks is then an unknown value")
         add("--overwrite", action="store_true", help="replace the prepared dataset in --out")
@@ -143,7 +143,7 @@ def _prepare(args):
     if protocol in ("every_prefix", "last_event") and "label" in log.events and (unclicked := int((log.events.label == 0).sum())):
         say(f"{unclicked:,} events with label 0 are left out under {protocol}; --protocol impressions learns from them")
     schema = build(log, out, protocol=protocol, name=name, source=args.source, seed=args.seed,
-                   paper_split=args.paper_split, min_count=args.min_count, user_id=args.user_id,
+                   paper_split=args.paper_split, min_count=args.min_count, user_id=bool(args.user_id),
                    recipe=_in_force(args), overwrite=args.overwrite)
     return schema, out
 
@@ -152,7 +152,7 @@ def _in_force(args):
     """The options that shape the data, for schema.yaml: without paths, which differ from machine to machine."""
     source = argparse.ArgumentParser(add_help=False)
     SOURCES[args.source].add_arguments(source)
-    names = ["paper_split", "min_count", *(["user_id"] if args.user_id else []), *(a.dest for a in source._actions if a.metavar not in ("FILE", "DIR"))]
+    names = ["paper_split", "min_count", "user_id", *(a.dest for a in source._actions if a.metavar not in ("FILE", "DIR"))]
     return {name: getattr(args, name) for name in names if getattr(args, name) not in (None, [], "")}
 
 
