@@ -243,6 +243,8 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(shop, spoil, flags, words
     ("source: synthetic\nusers: many\n", "argument --users: invalid int value: 'many'"),
     ("source: synthetic\nusers: 2.5\n", "invalid int value"), ("source: synthetic\nusers: [1, 2]\n", "2"),
     ("source: synthetic\nusers: {a: 1}\n", "users is a section"),
+    ("source: synthetic\nuser_id: 'yes'\n", "user_id is 'yes', must be true or false"),
+    ("source: synthetic\npaper_split: 1\n", "paper_split is 1, must be true or false"),
     ("source: synthetic\nprotocol: both\n", "invalid choice: 'both'"),
     ("source: synthetic\nusers: true\n", "argument --users: expected one argument"),
     ("source: synthetik\n", "source is 'synthetik'; it must be one of"), ("users: 5\n", "source is None"),

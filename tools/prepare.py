@@ -81,12 +81,14 @@ class Parser(argparse.ArgumentParser):
 
     def _flags(self, recipe):
         """A recipe as command line arguments."""
-        argv, names = [], [a.dest for a in self._actions if a.dest not in ("help", "config")]
+        argv, actions = [], {a.dest: a for a in self._actions if a.dest not in ("help", "config")}
         for key, value in recipe.items():
-            if key not in names:
-                self.error(f"unknown key {key}{nearest(str(key), names)}")
+            if key not in actions:
+                self.error(f"unknown key {key}{nearest(str(key), list(actions))}")
             flag = "--" + key.replace("_", "-")
-            if isinstance(value, dict):
+            if actions[key].nargs == 0 and not isinstance(value, (bool, type(None))):
+                self.error(f"{key} is {value!r}, must be true or false")
+            elif isinstance(value, dict):
                 self.error(f"{key} is a section, must be a value or a list of values")
             elif isinstance(value, list):
                 argv += [flag, *map(str, value)] if value else []
