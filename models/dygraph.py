@@ -91,7 +91,7 @@ class ClickModel:
         return click_metrics
 
     def input_spec(self, config, schema):
-        """The net's inputs at request time, {name: InputSpec}: history and target, never labels."""
+        """The net's inputs at request time, {name: InputSpec}: history and target, times where it reads them, never labels."""
         spec = {}
         for f in schema.item_fields:
             spec[f"history_{f.name}"] = ([None, None], "int64")
@@ -100,6 +100,8 @@ class ClickModel:
             spec.update({f"{of}_{f.name}": ([None], "int64") for f in schema.categories(of)})
         if schema.dense_fields:
             spec["dense"] = ([None, len(schema.dense_fields)], "float32")
+        if self.needs_times(config, schema):
+            spec.update(history_time=([None, None], "int64"), target_time=([None], "int64"))
         return {name: paddle.static.InputSpec(shape, dtype, name) for name, (shape, dtype) in spec.items()}
 
 

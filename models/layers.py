@@ -82,6 +82,15 @@ def history_length(mask):
     return mask.sum(-1).astype("int64")
 
 
+def repeat_user(batch):
+    """A request's batch, history_* [1, T], user_* and context_* [1], target_time [1], as one for `forward`: these rows N times.
+
+    What a net's `rank` is equal to, and may be, where nothing of the user's can be computed once for all N candidates.
+    """
+    n, users = paddle.shape(batch["target_item"])[0], ("history_", "user_", "context_", "target_time")
+    return {k: x.expand([n] + [-1] * (x.ndim - 1)) if k.startswith(users) else x for k, x in batch.items()}
+
+
 def spread(rows, positions):
     """The same vector at every position, [B, H] → [B, T, H]. A gather: Paddle's broadcast and its gradient are slower."""
     b, h = paddle.shape(rows)[0], rows.shape[-1]

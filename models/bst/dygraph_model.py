@@ -1,6 +1,4 @@
 """Binds the BST net to the tools."""
-import paddle
-
 from models.bst.net import BST
 from models.dygraph import ClickModel
 
@@ -24,10 +22,3 @@ class DygraphModel(ClickModel):
 
     def needs_times(self, config, schema):
         return self.position(config, schema) == "time"
-
-    def input_spec(self, config, schema):
-        spec = super().input_spec(config, schema)
-        if self.needs_times(config, schema):
-            for name, shape in (("history_time", [None, None]), ("target_time", [None])):
-                spec[name] = paddle.static.InputSpec(shape, "int64", name)
-        return spec

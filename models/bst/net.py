@@ -12,7 +12,7 @@ import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 
-from models.layers import FieldEmbeddings, Tower, bias_rows, history_mask, masked_softmax
+from models.layers import FieldEmbeddings, Tower, bias_rows, history_mask, masked_softmax, repeat_user
 
 POSITIONS, MERGES, OUTPUTS = ("time", "index", "sinusoidal", "none"), ("concat", "add"), ("target", "concat", "mean")
 LONGEST_GAP = 10 * 365 * 24 * 3600  # seconds; the last time bucket starts here
@@ -216,9 +216,7 @@ class BST(nn.Layer):
         dense [N, …], target_time [1]. Equal to `forward` with the user's row repeated N times. That is what is done
         where blocks mix the target into the history; with one block and output: target the history is read once."""
         if len(self.blocks) > 1 or self.output != "target":
-            n, own = paddle.shape(batch["target_item"])[0], ("history_", "user_", "context_", "target_time")
-            return self({k: x.expand([n] + [-1] * (x.ndim - 1)) if k.startswith(own) else x
-                         for k, x in batch.items()}, return_attention)
+            return self(repeat_user(batch), return_attention)
         mask, block, names = history_mask(batch), self.blocks[0], self.embeddings.names["item"]  # [1, T]
         rows = None if self.position is None else self.position.rows(batch, mask)
         s = self._elements({f: batch[f"history_{f}"] for f in names}, rows)                    # [1, T, D]
