@@ -26,24 +26,10 @@ def work(args):
     from tools.utils.serving import Bundle
     bundle = Bundle(args.bundle, args.threads or environment.cores(), args.onednn, args.use_gpu)
     if args.request:
-        requests = read_requests(args.request)
-        if isinstance(requests, list):
-            return {"bundle": args.bundle, "answers": answers(bundle, requests)}
-        return {"bundle": args.bundle, **bundle.rank(requests)}
+        return {"bundle": args.bundle, **bundle.answer(read_requests(args.request))}
     from tools.utils.score_split import score_split
     return {"bundle": args.bundle, **score_split(bundle, args.data or bundle.signature["origin"]["data_dir"], args.split,
                                                  args.batch_size, args.out)}
-
-
-def answers(bundle, requests):
-    """Of every request; an error says which."""
-    made = []
-    for k, request in enumerate(requests):
-        try:
-            made.append(bundle.rank(request))
-        except InputError as e:
-            raise InputError(f"number {k + 1} of {len(requests)}: {e}") from None
-    return made
 
 
 def main():

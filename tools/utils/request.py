@@ -236,8 +236,16 @@ def read_requests(path):
     """A request, or a list of them, from a JSON file; - reads standard input."""
     try:
         with (sys.stdin if path == "-" else open(path, encoding="utf-8")) as f:
-            return json.load(f, object_pairs_hook=_object)
+            return parse_requests(f.read(), path)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist{nearest_path(path)}") from None
+    except UnicodeDecodeError as e:
+        raise InputError(f"{path} is not JSON: {e}") from None
+
+
+def parse_requests(text, where):
+    """The same from text or bytes; `where` they come from, for messages."""
+    try:
+        return json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as e:
-        raise InputError(f"{path} is not JSON: {' '.join(str(e).split())[:120]}") from None
+        raise InputError(f"{where} is not JSON: {' '.join(str(e).split())[:120]}") from None

@@ -74,6 +74,18 @@ class Bundle:
         return {"user": request.get("user"), "known_user": encoded.known_user, "candidates": ranked,
                 "unknown_history": encoded.unknown_history, "unknown_values": encoded.unknown_values}
 
+    def answer(self, requests):
+        """A request's `rank`, or {"answers": […]} of a list of them; an InputError says which."""
+        if not isinstance(requests, list):
+            return self.rank(requests)
+        answers = []
+        for k, request in enumerate(requests):
+            try:
+                answers.append(self.rank(request))
+            except InputError as e:
+                raise InputError(f"number {k + 1} of {len(requests)}: {e}") from None
+        return {"answers": answers}
+
     def attention(self, request):
         """Scores [N] and attention weights [N, T] of a request's candidates over its history, in their own order."""
         _, score, weight = self._ranked(request)

@@ -1,0 +1,125 @@
+"""Answer requests of raw ids over HTTP, from an export bundle.
+
+    python tools/serve.py --bundle output/din/complete_journey/export
+    curl --data @output/din/complete_journey/export/request.example.json localhost:8000/rank
+
+POST /rank   a request (README.md, "A request") or a list of them; answers as paddle_infer.py --request does.
+             What is wrong with one is status 400 and {"error": one line}.
+GET /        the bundle: model, dataset, names of the attributes, events of a history that count
+GET /docs    a page to try it on (the browser fetches its scripts from a public CDN)
+
+Requests are scored one after the other; to use more of a machine, start more of these behind a proxy. There is neither
+encryption nor a password: that too is the proxy's.
+"""
+import argparse
+import asyncio
+import concurrent.futures
+import json
+import os
+import signal
+import socket
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from datasets.schema import InputError
+from tools.utils import cli, environment
+from tools.utils.log import say
+
+
+def application(bundle, largest):
+    """The FastAPI application of a bundle, and its counts {"requests", "refused"}. largest: bytes of a request's body."""
+    from fastapi import FastAPI, Request, Response
+    from starlette.requests import ClientDisconnect
+    from tools.utils.request import parse_requests
+    app = FastAPI(title=f"{bundle.signature['model']} on {bundle.schema.name}", description="A request of raw ids in, ranked candidates out.")
+    scorer = concurrent.futures.ThreadPoolExecutor(1)  # a predictor serves one thread at a time
+    counts = {"requests": 0, "refused": 0}
+
+    def reply(content, status=200):  # in ASCII: an id may hold half a surrogate pair, which has no UTF-8
+        return Response(json.dumps(content, allow_nan=False), status, media_type="application/json")
+
+    def refusal(status, message):
+        counts["refused"] += 1
+        return reply({"error": message}, status)
+
+    @app.get("/")
+    def about():
+        return describe(bundle)
+
+    @app.post("/rank", openapi_extra=body_with_example(bundle))
+    async def rank(request: Request):
+        counts["requests"] += 1
+        body = bytearray()
+        try:
+            async for piece in request.stream():
+                body += piece
+                if len(body) > largest:
+                    return refusal(413, f"the request is longer than {largest:,} bytes (--max-bytes)")
+            return reply(await asyncio.get_running_loop().run_in_executor(
+                scorer, lambda: bundle.answer(parse_requests(bytes(body), "the request"))))
+        except InputError as e:
+            return refusal(400, str(e))
+        except ClientDisconnect:
+            return refusal(400, "the client went before its request was whole")  # which no one reads
+
+    return app, counts
+
+
+def describe(bundle):
+    """What a client needs to know to write a request."""
+    names = {of: [f.name for f in bundle.schema.fields if f.of == of and f.name != "item"] for of in ("item", "user", "context")}
+    return {"model": bundle.signature["model"], "dataset": bundle.schema.name, "item_attributes": names["item"],
+            "user_attributes": names["user"], "context": names["context"], "history_cap": bundle.signature["history_cap"],
+            "needs_times": bundle.encoder.needs_times}
+
+
+def body_with_example(bundle):
+    """The body as /docs shows it, with the bundle's own example."""
+    content = {"schema": {"type": "object"}}
+    path = os.path.join(bundle.directory, "request.example.json")
+    if os.path.isfile(path):
+        with open(path, encoding="utf-8") as f:
+            content["example"] = json.load(f)
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+def listen(host, port):
+    """A socket that listens at the address; port 0 is a free one."""
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM,
+                         socket.IPPROTO_TCP)  # named, or asyncio leaves Nagle's algorithm on: 40 ms an answer
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+        made.listen()  # whoever connects from here on waits, and is not refused
+    except (OSError, OverflowError) as e:
+        raise InputError(f"cannot listen at {host}, port {port}: {e}; choose another --host or --port") from None
+    return made
+
+
+def work(args):
+    environment.set_up({"runner": {"threads": args.threads, "cpu_tuning": not args.no_cpu_tuning}})
+    import uvicorn
+    from tools.utils.serving import Bundle
+    bundle = Bundle(args.bundle, args.threads or environment.cores(), args.onednn, args.use_gpu)
+    app, counts = application(bundle, args.max_bytes)
+    where = listen(args.host, args.port)
+    url = f"http://{f'[{args.host}]' if ':' in args.host else args.host}:{where.getsockname()[1]}"
+    for number in (signal.SIGINT, signal.SIGTERM):  # the usual end of a server; uvicorn takes them, and raises them again after
+        signal.signal(number, lambda *_: None)
+    say(f"serving {args.bundle} at {url}, {url}/docs to try it; Ctrl-C ends it")
+    uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[where])
+    return {"bundle": args.bundle, "url": url, **counts}
+
+
+if __name__ == "__main__":
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--bundle", required=True, help="directory that tools/to_static.py wrote")
+    p.add_argument("--host", default="127.0.0.1", help="address to listen at; default 127.0.0.1, this machine alone; 0.0.0.0 for all")
+    p.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes a free one")
+    p.add_argument("--max-bytes", type=int, default=8 << 20, help="longest request; default 8388608")
+    p.add_argument("--threads", type=int, default=0, help="CPU threads; default 0, all cores")
+    p.add_argument("--onednn", action="store_true", help="use oneDNN kernels")
+    p.add_argument("--use-gpu", action="store_true", help="run on the first GPU; needs paddlepaddle-gpu")
+    p.add_argument("--no-cpu-tuning", action="store_true", help="leave the environment variables of this process alone")
+    cli.run(p, work)
