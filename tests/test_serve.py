@@ -1,4 +1,5 @@
 """tools/serve.py as a process: answers over HTTP are those of the bundle, wrong requests are refused and change nothing, signals end it."""
+import asyncio
 import concurrent.futures
 import http.client
 import json
@@ -13,6 +14,7 @@ import time
 import pytest
 from helpers import ROOT, TINY_DIN, run_tool, trained
 
+from tools import serve
 from tools.utils.export import export
 from tools.utils.serving import Bundle
 
@@ -115,7 +117,26 @@ def test_a_wrong_request_is_refused_and_changes_nothing(server, bundle, body, st
 
 
 def test_other_paths(server):
-    assert server.ask("GET", "/rank")[0] == 405 and server.ask("POST", "/elsewhere", {})[0] == 404
+    for method, path, status in (("GET", "/rank", 405), ("POST", "/elsewhere", 404)):
+        got, answer = server.ask(method, path)
+        assert got == status and "there are POST /rank" in answer["error"]
+
+
+def test_a_request_that_comes_too_slowly(bundle, monkeypatch):
+    """The application by itself: the first byte comes, the second never does."""
+    monkeypatch.setattr(serve, "PATIENCE", 0.2)
+    app, counts = serve.application(bundle, 100)
+    pieces, sent = [{"type": "http.request", "body": b"{", "more_body": True}], []
+
+    async def receive():
+        return pieces.pop() if pieces else await asyncio.sleep(60)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/rank", "headers": [], "query_string": b"", "http_version": "1.1"}
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 408 and b"not whole" in sent[1]["body"] and counts == {"requests": 1, "refused": 1}
 
 
 def test_a_client_that_goes_in_the_middle_is_nothing_to_the_next(server, bundle):
@@ -157,8 +178,24 @@ def test_a_signal_ends_it_in_good_order(bundle, number):
     assert out.count("\n") == 1 and (result["requests"], result["refused"]) == (2, 1) and result["url"].endswith(str(server.port))
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_request_that_is_half_sent_holds_up_the_end_for_seconds_at_most(bundle, times):
+    server = Server(bundle)
+    with socket.create_connection(("127.0.0.1", server.port)) as s:
+        s.sendall(b"POST /rank HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+        server.ask("GET", "/")
+        for _ in range(times - 1):
+            server.process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        status, out, err = server.end(signal.SIGINT)
+    assert status == 0 and json.loads(out)["refused"] == 1 and "Traceback" not in err
+
+
 def test_a_port_that_is_taken(server, bundle, tmp_path):
     done = run_tool("serve", "--bundle", bundle.directory, "--port", server.port, cwd=tmp_path)
     assert done.status == 1 and not done.out and f"port {server.port}" in done.lines[-1] and "choose another" in done.lines[-1]
-    done = run_tool("serve", "--bundle", "nowhere", cwd=tmp_path)
-    assert done.status == 1 and "nowhere is not an export bundle" in done.lines[-1]
+    for flags, words in ((["--bundle", "nowhere"], "nowhere is not an export bundle"),
+                         (["--bundle", bundle.directory, "--port", "70000"], "--port is 70000, must be from 0"),
+                         (["--bundle", bundle.directory, "--max-bytes", "0"], "--max-bytes is 0, must be at least 1")):
+        done = run_tool("serve", *flags, cwd=tmp_path)
+        assert done.status == 1 and not done.out and words in done.lines[-1]

@@ -4,7 +4,7 @@
     curl --data @output/din/complete_journey/export/request.example.json localhost:8000/rank
 
 POST /rank   a request (README.md, "A request") or a list of them; answers as paddle_infer.py --request does.
-             What is wrong with one is status 400 and {"error": one line}.
+             What is wrong is told by the status, 400 for a request, and {"error": one line}.
 GET /        the bundle: model, dataset, names of the attributes, events of a history that count
 GET /docs    a page to try it on (the browser fetches its scripts from a public CDN)
 
@@ -27,9 +27,20 @@ from tools.utils import cli, environment
 from tools.utils.log import say
 
 
+PATIENCE = 30  # seconds that a client may take to send its request
+LAST = 5  # seconds that requests have to be answered after Ctrl-C
+REFUSALS = {400: {"description": "What is wrong with the request, in one line"}, 408: {"description": "Sent too slowly"},
+            413: {"description": "Too long"}}
+
+
+class TooLong(Exception):
+    """A request of more bytes than are taken."""
+
+
 def application(bundle, largest):
     """The FastAPI application of a bundle, and its counts {"requests", "refused"}. largest: bytes of a request's body."""
     from fastapi import FastAPI, Request, Response
+    from starlette.exceptions import HTTPException
     from starlette.requests import ClientDisconnect
     from tools.utils.request import parse_requests
     app = FastAPI(title=f"{bundle.signature['model']} on {bundle.schema.name}", description="A request of raw ids in, ranked candidates out.")
@@ -43,27 +54,41 @@ def application(bundle, largest):
         counts["refused"] += 1
         return reply({"error": message}, status)
 
+    @app.exception_handler(HTTPException)
+    async def other_path(request, e):
+        return reply({"error": f"{e.detail}: there are POST /rank, GET / and GET /docs"}, e.status_code)
+
     @app.get("/")
     def about():
         return describe(bundle)
 
-    @app.post("/rank", openapi_extra=body_with_example(bundle))
+    @app.post("/rank", openapi_extra=body_with_example(bundle), responses=REFUSALS)
     async def rank(request: Request):
         counts["requests"] += 1
-        body = bytearray()
         try:
-            async for piece in request.stream():
-                body += piece
-                if len(body) > largest:
-                    return refusal(413, f"the request is longer than {largest:,} bytes (--max-bytes)")
+            body = await asyncio.wait_for(read(request, largest), PATIENCE)
             return reply(await asyncio.get_running_loop().run_in_executor(
-                scorer, lambda: bundle.answer(parse_requests(bytes(body), "the request"))))
+                scorer, lambda: bundle.answer(parse_requests(body, "the request"))))
         except InputError as e:
             return refusal(400, str(e))
-        except ClientDisconnect:
-            return refusal(400, "the client went before its request was whole")  # which no one reads
+        except TooLong:
+            return refusal(413, f"the request is longer than {largest:,} bytes (--max-bytes)")
+        except asyncio.TimeoutError:
+            return refusal(408, f"the request was not whole after {PATIENCE} seconds")
+        except (ClientDisconnect, asyncio.CancelledError):
+            return refusal(400, "the client went, or the server ended, before the request was whole")  # which no one reads
 
     return app, counts
+
+
+async def read(request, largest):
+    """The request's body as bytes; TooLong as soon as it is."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > largest:
+            raise TooLong
+    return bytes(body)
 
 
 def describe(bundle):
@@ -76,7 +101,8 @@ def describe(bundle):
 
 def body_with_example(bundle):
     """The body as /docs shows it, with the bundle's own example."""
-    content = {"schema": {"type": "object"}}
+    one = {"type": "object", "required": ["candidates"]}
+    content = {"schema": {"oneOf": [one, {"type": "array", "items": one}]}}
     path = os.path.join(bundle.directory, "request.example.json")
     if os.path.isfile(path):
         with open(path, encoding="utf-8") as f:
@@ -86,18 +112,22 @@ def body_with_example(bundle):
 
 def listen(host, port):
     """A socket that listens at the address; port 0 is a free one."""
+    if not 0 <= port <= 65535:
+        raise InputError(f"--port is {port}, must be from 0, which takes a free one, to 65535")
     made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM,
                          socket.IPPROTO_TCP)  # named, or asyncio leaves Nagle's algorithm on: 40 ms an answer
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((host, port))
         made.listen()  # whoever connects from here on waits, and is not refused
-    except (OSError, OverflowError) as e:
+    except OSError as e:
         raise InputError(f"cannot listen at {host}, port {port}: {e}; choose another --host or --port") from None
     return made
 
 
 def work(args):
+    if args.max_bytes < 1:
+        raise InputError(f"--max-bytes is {args.max_bytes}, must be at least 1")
     environment.set_up({"runner": {"threads": args.threads, "cpu_tuning": not args.no_cpu_tuning}})
     import uvicorn
     from tools.utils.serving import Bundle
@@ -108,7 +138,8 @@ def work(args):
     for number in (signal.SIGINT, signal.SIGTERM):  # the usual end of a server; uvicorn takes them, and raises them again after
         signal.signal(number, lambda *_: None)
     say(f"serving {args.bundle} at {url}, {url}/docs to try it; Ctrl-C ends it")
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[where])
+    uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, lifespan="off",
+                                  timeout_graceful_shutdown=LAST)).run(sockets=[where])
     return {"bundle": args.bundle, "url": url, **counts}
 
 
