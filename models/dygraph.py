@@ -10,6 +10,7 @@ import paddle.nn.functional as F
 from datasets.schema import InputError
 from models.layers import MiniBatchAwareRegularization
 from tools.utils import memory, ranks
+from tools.utils.config import nearest
 from tools.utils.metrics import click_metrics
 
 
@@ -20,9 +21,13 @@ class ClickModel:
 
     def net_arguments(self, config, schema, *own):
         """Keyword arguments of the net: the fields, and the hyper_parameters named in COMMON and `own`."""
-        h = config["hyper_parameters"]
+        h, names = config["hyper_parameters"], (*self.COMMON, *own)
+        for name in names:
+            if name not in h:
+                raise InputError(f"models/{config['model']}/dygraph_model.py asks for the setting {name}, which has no default in "
+                                 f"config.yaml beside it{nearest(name, list(h))}")
         fields = [f for f in schema.fields if f.kind == "category"]
-        return dict(fields=fields, dense=len(schema.dense_fields), **{k: h[k] for k in (*self.COMMON, *own)})
+        return dict(fields=fields, dense=len(schema.dense_fields), **{name: h[name] for name in names})
 
     def create_model(self, config, schema):
         raise NotImplementedError
@@ -67,7 +72,8 @@ class ClickModel:
         return {k: paddle.to_tensor(v) for k, v in batch.items() if k != "user"}
 
     def train_forward(self, net, feeds, regularization=None):
-        """Returns the loss to minimise, the logits [B], and the loss's parts by name (scalars, for the log).
+        """Returns the loss to minimise, the logits [B], and the loss's parts by name (scalars, for the log): ``loss``, that of
+        the clicks, ``regularization`` where there is one, and what a subclass adds.
 
         Of several processes each has its part of these, and their sum is that of the whole batch.
         """
@@ -79,7 +85,9 @@ class ClickModel:
         return target + penalty, logit, {"loss": target, "regularization": penalty}
 
     def click_loss(self, logit, label):
-        """Mean log loss of the batch; this process's part of it."""
+        """Mean log loss of the batch, from logits [B] and labels [B]; this process's part of it."""
+        if logit.shape != label.shape:
+            raise InputError(f"the net gives logits {list(logit.shape)} for {len(label)} rows, must be [B], one a row")
         return ranks.part(F.binary_cross_entropy_with_logits(logit, label), len(label))
 
     def infer_forward(self, net, feeds):

@@ -91,8 +91,8 @@ def test_the_model_is_chosen_by_the_file_alone(tree):
     assert toy(tree, "model=toy")["model"] == "toy"
     refused(["model=other", "-m"], tree, "model=other")
     for text in ("model: none\n", "model: 3\n", "model: ../models/toy/..\n", "model: ''\n"):
-        refused(["model is", "must be one of other, toy"], tree, text=text)
-    refused(["needs a line `model: NAME`, with one of other, toy"], tree, text="runner: {epochs: 1}\n")
+        refused(["model is", "must be a folder under models/, one of other, toy"], tree, text=text)
+    refused(["needs a line `model: NAME`, with a folder under models/, one of other, toy"], tree, text="runner: {epochs: 1}\n")
 
 
 # ---- unknown keys ---------------------------------------------------------------------------------------------------

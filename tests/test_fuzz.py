@@ -192,7 +192,7 @@ def test_a_model_is_one_of_ours(tmp_path, model):
     (tmp_path / "config.yaml").write_text("model: din")
     path = tmp_path / "c.yaml"
     path.write_text(f"model: {model}" if "\0" not in model else 'model: "din\\0"')
-    refused("must be one of base", settings.load, str(path))
+    refused("must be a folder under models/, one of base", settings.load, str(path))
 
 
 # -------------------------------------------------------------------------------------------------------------- requests

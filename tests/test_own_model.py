@@ -1,5 +1,6 @@
 """docs/own_model.md as its reader follows it: the files as they stand there, in a copy of the repository, and its commands."""
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -8,11 +9,18 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
-from helpers import ROOT, check_invariants, scramble
+from helpers import ROOT, TINY, check_invariants, random_batch, scramble, settings_of
 from toy import FIELDS, SCHEMA
 
+import models
+from datasets.schema import InputError
+from tools.utils import run as run_module
+from tools.utils.training import train_step
+
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
+NUMBER = itertools.count()  # Python keeps what it imported under a name
 FEW = ["runner.dataset=configs/datasets/debug.yaml", "runner.epochs=1", "runner.visualdl=false"]
 
 
@@ -74,6 +82,65 @@ def test_its_net_keeps_what_the_page_asks(repository, temperature):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     check_invariants(scramble(module.Dot(FIELDS, 1, embedding_size=3, tower=(8, 4), temperature=temperature)), SCHEMA)
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A function (text of net.py or None, text of dygraph_model.py or None) → settings of models/mine, which Python finds in tmp_path."""
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
+
+    def make(net, binding):
+        name = f"mine{next(NUMBER)}"
+        (tmp_path / name).mkdir()
+        for file, text in (("net.py", net), ("dygraph_model.py", binding)):
+            if text is not None:
+                (tmp_path / name / file).write_text(text.replace("models.dot", f"models.{name}"), encoding="utf-8")
+        importlib.invalidate_caches()
+        config = settings_of("base", *TINY)
+        config["model"], config["hyper_parameters"]["temperature"] = name, 1.0
+        return config
+
+    return make
+
+
+def one_step(config, *, penalty=0.0):
+    config["hyper_parameters"]["regularization"] = penalty
+    model = run_module.bind(config)
+    net = run_module.create_net(model, config, SCHEMA)
+    regularization = model.create_regularization(config, lambda: {f.name: np.ones(f.size, np.int64) for f in FIELDS})
+    return train_step(model, net, model.create_optimizer(net, config), regularization, random_batch(SCHEMA, 8, 3), 0.01, 1, 0)
+
+
+@pytest.mark.parametrize("which, old, new, words", [
+    (1, "", None, "dygraph_model.py does not exist; docs/own_model.md"),
+    (1, "class DygraphModel", "class Model", "dygraph_model.py has no class DygraphModel"),
+    (1, '"temperature"', '"temprature"', "asks for the setting temprature, which has no default in config.yaml beside it; nearest is temperature"),
+    (0, "def rank(", "def order(", "needs a method rank(batch, return_attention=False)"),
+    (0, "def rank(self, batch, return_attention=False)", "def rank(self, batch)", "needs a method rank(batch, return_attention=False)"),
+    (0, "def forward(self, batch, return_attention=False)", "def forward(self, batch, weights=False)", "needs a method forward(batch, return_attention=False)"),
+    (0, 'batch["target_item"])\n', 'batch["target_item"]).unsqueeze(-1)\n', "gives logits [8, 1] for 8 rows, must be [B]")])
+def test_mistakes_are_told_in_one_line(mine, which, old, new, words):
+    files = [text for _, text in page("own_model.md")[1:3]]
+    one_step(mine(*files), penalty=0.1)
+    assert old in files[which]
+    files[which] = new if new is None else files[which].replace(old, new)
+    with pytest.raises(InputError, match=re.escape(words)):
+        one_step(mine(*files))
+
+
+@pytest.mark.parametrize("parts, penalty, words", [
+    ("{}", 0.0, "the parts none, and must name loss"), ('{"focal": total}', 0.0, "the parts focal, and must name loss"),
+    ('{"loss": total}', 0.1, "the parts loss, and must name regularization")])
+def test_a_loss_of_ones_own_names_its_parts(mine, parts, penalty, words):
+    net, binding = (text for _, text in page("own_model.md")[1:3])
+    binding += f"""
+    def train_forward(self, net, feeds, regularization=None):
+        logit = net(feeds)
+        total = self.click_loss(logit, feeds["label"])
+        return total, logit, {parts}
+"""
+    with pytest.raises(InputError, match=words):
+        one_step(mine(net, binding), penalty=penalty)
 
 
 def test_both_languages_have_the_same_files():

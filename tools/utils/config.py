@@ -75,7 +75,7 @@ def load(path, overrides=()):
     model = own.get("model")
     if model not in models():  # not only a path that exists: its code is imported
         what = f"model is {model!r}; it must be" if "model" in own else "it needs a line `model: NAME`, with"
-        raise InputError(f"{path}: {what} one of {', '.join(models())}")
+        raise InputError(f"{path}: {what} a folder under models/, one of {', '.join(models())}")
     config = read_yaml(DEFAULT)
     model_file = os.path.join(ROOT, "models", model, "config.yaml")
     config = _extend(config, read_yaml(model_file))

@@ -3,6 +3,7 @@
     output/<model>/<name>/   config.yaml  metrics.jsonl  result.json  log.txt  checkpoints/latest.npz  checkpoints/best.npz
 """
 import importlib
+import inspect
 import os
 
 from datasets.atomic import remove_stale
@@ -88,7 +89,7 @@ def dataset(config):
 
 def bind(config):
     """The model folder's binding (models/<name>/dygraph_model.py). Imports Paddle: call environment.set_up first."""
-    model = importlib.import_module(f"models.{config['model']}.dygraph_model").DygraphModel()
+    model = _binding(config["model"])
     import paddle
     if config["runner"]["use_gpu"] and not paddle.device.is_compiled_with_cuda():
         raise InputError("runner.use_gpu=true needs paddlepaddle-gpu (requirements-gpu.txt); this Paddle has no CUDA")
@@ -100,15 +101,35 @@ def bind(config):
     return model
 
 
+def _binding(name):
+    """A `DygraphModel` of models/<name>/dygraph_model.py."""
+    module, path = f"models.{name}.dygraph_model", f"models/{name}/dygraph_model.py"
+    try:
+        return importlib.import_module(module).DygraphModel()
+    except ModuleNotFoundError as e:
+        if e.name != module:
+            raise
+        raise InputError(f"{path} does not exist; docs/own_model.md tells what it holds") from None
+    except AttributeError as e:
+        if e.name != "DygraphModel":
+            raise
+        raise InputError(f"{path} has no class DygraphModel; docs/own_model.md tells what it holds") from None
+
+
 def create_net(model, config, schema):
     """The net with its start weights drawn from runner.seed; wrong hyper_parameters end in one line."""
     import paddle
     paddle.seed(config["runner"]["seed"])
     try:
         with memory.checked_parameters():
-            return model.create_model(config, schema)
+            net = model.create_model(config, schema)
     except (ValueError, TypeError, IndexError, OverflowError) as e:
         raise InputError(f"hyper_parameters: {e}") from None
+    for method in ("forward", "rank"):  # before it is trained: the export needs both
+        if not hasattr(net, method) or "return_attention" not in inspect.signature(getattr(net, method)).parameters:
+            raise InputError(f"the net of models/{config['model']} needs a method {method}(batch, return_attention=False); "
+                             "docs/own_model.md tells what it returns")
+    return net
 
 
 def trained_net(model, config, data, schema, path):

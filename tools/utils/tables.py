@@ -1,6 +1,6 @@
 """Named tables of results: their YAML files, their cells, and how they are written.
 
-A table has a title, seeds, datasets (recipes), rows, the `baseline` row of RelaImpr ("" = none), and `pairs` of rows whose
+A table has a title, seeds, datasets (recipes), rows, and maybe the `baseline` row of RelaImpr and `pairs` of rows whose
 difference is tested. A row is a label and a model, with the settings in `set` laid over its config.yaml; or a label and a
 `config` of its own for each dataset, such as configs/tuned/din_{dataset}.yaml; or a label and a `tool` that learns nothing,
 such as popularity, and so has one figure for all seeds.
@@ -35,8 +35,9 @@ def read(table):
     if not os.path.isfile(path):
         raise InputError(f"there is no table {table}{nearest_path(path)}; configs/tables has {', '.join(names())}")
     content = settings.read_yaml(path)
-    if content.keys() != KEYS.keys():
-        raise InputError(f"{path}: a table has the keys {', '.join(KEYS)}")
+    content = {"baseline": "", "pairs": [], **content}
+    for key in sorted(KEYS.keys() ^ content.keys(), key=str):
+        raise InputError(f"{path}: {f'unknown key {key}' if key in content else f'the key {key} is missing'}; a table has the keys {', '.join(KEYS)}")
     for key, kind in KEYS.items():
         if not isinstance(content[key], kind):
             raise InputError(f"{path}: {key} must be a {kind.__name__}")

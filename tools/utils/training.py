@@ -186,6 +186,9 @@ def train_step(model, net, optimizer, regularization, batch, learning_rate, seed
     paddle.seed(_mix(seed, step))  # dropout depends on the number of step and rank alone: a resumed run draws the same
     optimizer.set_lr(learning_rate)
     loss, scores, parts = model.train_forward(net, model.create_feeds(batch), regularization)
+    for name in ("loss", *(["regularization"] if regularization is not None else [])):
+        if name not in parts:  # of a binding of one's own
+            raise InputError(f"train_forward returns the parts {', '.join(parts) or 'none'}, and must name {name} among them (models/dygraph.py)")
     parts = ranks.totals({name: float(value) for name, value in parts.items()})
     bad_numbers.check_loss(parts)
     loss.backward()
