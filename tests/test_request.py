@@ -175,12 +175,15 @@ def test_attributes_of_a_candidate(served, hand):
 
 
 def test_the_example_and_the_split_agree(served):
-    """The example is a test row; its history's scores are those of the reader's own row with the same candidates."""
+    """The example is a test row of the longest history, its user's age known; what it encodes to is the reader's own row."""
     data, net, bundle = served
     with open(os.path.join(os.path.dirname(data), "bundle", "request.example.json")) as f:
         request = json.load(f)
     reader = Reader(data, "test", 1, history_cap=10)
-    row = reader.batch(np.array([int(np.argmax(reader.length[:1000]))]))
+    longest = np.flatnonzero(reader.length == reader.length.max())
+    chosen = next(k for k in longest if reader.users.fields["age"][reader.user[k]] > 1)
+    assert chosen != longest[0] and request["user_attributes"]["age"] in ("young", "middle", "old")
+    row = reader.batch(np.array([chosen]))
     arrays = bundle.encoder.encode(request).arrays
     for name, column in row.items():
         if name.startswith(("history_", "user_", "context_")):

@@ -142,6 +142,15 @@ def test_parquet_types(tmp_path):
     assert list(log.items) == ["item", "size", "old"] and rows(log.items) == [[2, None, None], [1, 4, 0]]
 
 
+def test_columns_that_are_not_read_are_told(tmp_path, capsys):
+    """A label under another name would otherwise make every impression a click."""
+    events = write(tmp_path / "e.csv", "user,item,time,click,device\na,x,1,0,tv\na,y,2,1,tv\n")
+    load("event_log", "--events", events, "--context", "device")
+    assert "e.csv: not read: click (" in capsys.readouterr().err
+    load("event_log", "--events", events, "--context", "device", "--label-column", "click")
+    assert "not read" not in capsys.readouterr().err
+
+
 def test_several_files_and_mixed_id_types(tmp_path, capsys):
     first = write(tmp_path / "a.csv", "user,item,time\n1,5,1\n")
     second = write(tmp_path / "b.csv", "item,time,user\nx7,2,2\n")

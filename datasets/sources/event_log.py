@@ -160,7 +160,11 @@ def read_events(path, args, context, separator):
             optional.append(name)
         elif name != default:
             require(name, names, path, f"--{default}-column")
-    table = read(path, [args.user_column, args.item_column, *optional, *context], separator)
+    wanted = [args.user_column, args.item_column, *optional, *context]
+    if others := [name for name in names if name not in wanted and not name.startswith("__index_level_")]:
+        print(f"{path}: not read: {', '.join(others)} (--context names columns that describe the moment, --label-column the label)",
+              file=sys.stderr)
+    table = read(path, wanted, separator)
     log = {"user": id_values(table[args.user_column], args.user_column, path),
            "item": id_values(table[args.item_column], args.item_column, path)}
     kind, log["time"] = "rows", pa.chunked_array([np.arange(table.num_rows)])

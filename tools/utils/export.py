@@ -21,7 +21,7 @@ import yaml
 from datasets.atomic import whole_directory
 from datasets.builder import hashes
 from datasets.reader import Reader, read_parquet
-from datasets.schema import InputError, Schema
+from datasets.schema import UNKNOWN, InputError, Schema
 from tools.utils import run
 
 
@@ -110,10 +110,12 @@ def _describe(spec):
 
 
 def _write_example(made, data, schema):
-    """The longest history among the first test rows, with five popular candidates; the first of them and the user with their
-    attributes, as a request would give those of a new one."""
+    """The longest history among the first test rows, of a user whose attributes are known if there is one, with five popular
+    candidates; the first of them and the user with their attributes, as a request would give those of a new one."""
     reader = Reader(data, "test", 1, history_cap=10)
-    row = int(np.argmax(reader.length[:1000]))
+    length, columns = reader.length[:1000], reader.users.fields.values()
+    known = sum((column[reader.user[:1000]] > UNKNOWN for column in columns), np.zeros(len(length), np.int64))
+    row = int(np.argmax(length * (len(columns) + 1) + known))
     end, start = int(reader.end[row]), int(reader.offsets[reader.sequence[row]])
     ids = read_parquet(os.path.join(data, "items.parquet"))["item"]
     users = read_parquet(os.path.join(data, "users.parquet"))["user"]

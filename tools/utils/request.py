@@ -247,5 +247,7 @@ def parse_requests(text, where):
     """The same from text or bytes; `where` they come from, for messages."""
     try:
         return json.loads(text, object_pairs_hook=_object)
-    except (ValueError, RecursionError) as e:
+    except RecursionError:
+        raise InputError(f"{where} is not JSON that can be read: it is nested too deeply") from None
+    except ValueError as e:
         raise InputError(f"{where} is not JSON: {' '.join(str(e).split())[:120]}") from None
