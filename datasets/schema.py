@@ -44,6 +44,11 @@ def one_line(text, longest=2000):
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def of_one_user(name):
+    """Whether a column of a batch, such as history_item, is the user's or the moment's, the same for all candidates of a request."""
+    return name.startswith(("history_", "user_", "context_")) or name == "target_time"
+
+
 def nearest_path(path):
     """"; the nearest is X" where a file or folder of a like name is there instead of `path`, else ""."""
     folder, missing = os.path.normpath(path), []

@@ -6,6 +6,7 @@ import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 
+from datasets.schema import of_one_user
 from models import native
 from models.native import positions
 from models.sharded import ShardedEmbedding
@@ -87,8 +88,8 @@ def repeat_user(batch):
 
     What a net's `rank` is equal to, and may be, where nothing of the user's can be computed once for all N candidates.
     """
-    n, users = paddle.shape(batch["target_item"])[0], ("history_", "user_", "context_", "target_time")
-    return {k: x.expand([n] + [-1] * (x.ndim - 1)) if k.startswith(users) else x for k, x in batch.items()}
+    n = paddle.shape(batch["target_item"])[0]
+    return {k: x.expand([n] + [-1] * (x.ndim - 1)) if of_one_user(k) else x for k, x in batch.items()}
 
 
 def spread(rows, positions):

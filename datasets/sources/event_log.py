@@ -128,7 +128,7 @@ def attributes(path, id_column, dense, separator):
         return None, []
     names = column_names(path, separator)
     require(id_column, names, path)
-    others = [n for n in names if n != id_column and not n.startswith("__index_level_")]  # pandas' index in Parquet
+    others = besides(names, [id_column])
     for name in others:
         check_name(name, path)
     table = read(path, [id_column, *others], separator)
@@ -161,7 +161,7 @@ def read_events(path, args, context, separator):
         elif name != default:
             require(name, names, path, f"--{default}-column")
     wanted = [args.user_column, args.item_column, *optional, *context]
-    if others := [name for name in names if name not in wanted and not name.startswith("__index_level_")]:
+    if others := besides(names, wanted):
         print(f"{path}: not read: {', '.join(others)} (--context names columns that describe the moment, --label-column the label)",
               file=sys.stderr)
     table = read(path, wanted, separator)
@@ -260,6 +260,11 @@ def column_names(path, separator):
     if not names:
         raise InputError(f"{path} is empty; it should have a header line, then one row an event, item or user")
     return names
+
+
+def besides(names, known):
+    """The columns that are not among `known`, without pandas' index, which Parquet files hold."""
+    return [name for name in names if name not in known and not name.startswith("__index_level_")]
 
 
 def require(name, names, path, flag=""):

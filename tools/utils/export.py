@@ -21,7 +21,7 @@ import yaml
 from datasets.atomic import whole_directory
 from datasets.builder import hashes
 from datasets.reader import Reader, read_parquet
-from datasets.schema import UNKNOWN, InputError, Schema
+from datasets.schema import UNKNOWN, InputError, Schema, of_one_user
 from tools.utils import run
 
 
@@ -83,9 +83,8 @@ def export(config, data, out):
 
 def _one_user(spec):
     """The inputs of `rank`: one row of everything but the candidates' own."""
-    own = ("target_time",)
-    return {name: paddle.static.InputSpec([1, *s.shape[1:]] if not name.startswith(("target_", "dense")) or name in own
-                                          else s.shape, s.dtype, name) for name, s in spec.items()}
+    return {name: paddle.static.InputSpec([1, *s.shape[1:]] if of_one_user(name) else s.shape, s.dtype, name)
+            for name, s in spec.items()}
 
 
 def _write_signature(made, config, spec, state, path, data):

@@ -11,7 +11,7 @@ import paddle.inference as paddle_infer
 
 from datasets import yaml_text
 from datasets.reader import read_parquet
-from datasets.schema import InputError, Schema, nearest_path
+from datasets.schema import InputError, Schema, nearest_path, of_one_user
 from tools.utils.request import RequestEncoder
 
 SUFFIXES = (".json", ".pdmodel")  # Paddle 3 writes the first, Paddle 2 the second
@@ -104,8 +104,7 @@ class Bundle:
         """The arrays of a request, at most CANDIDATES of its candidates at a time: however many there are, memory suffices."""
         n = len(encoded.candidates)
         for lo in range(0, n, CANDIDATES):
-            yield {name: a[lo:lo + CANDIDATES] if name.startswith(("target_", "dense")) and name != "target_time" else a
-                   for name, a in encoded.arrays.items()}
+            yield {name: a if of_one_user(name) else a[lo:lo + CANDIDATES] for name, a in encoded.arrays.items()}
 
 
 def _check_whole(directory, schema):
