@@ -13,7 +13,8 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from datasets.schema import InputError
-from tools.utils import cli, environment, run
+from tools.utils import cli, run
+from tools.utils.bundle import add_arguments, open_bundle
 
 
 def work(args):
@@ -21,10 +22,8 @@ def work(args):
         raise InputError("--out goes with --split; the answer to a --request is the last line of standard output")
     if args.out:
         run.check_predictions(args.out)
-    environment.set_up({"runner": {"threads": args.threads, "cpu_tuning": not args.no_cpu_tuning}})
+    bundle = open_bundle(args)
     from tools.utils.request import read_requests
-    from tools.utils.serving import Bundle
-    bundle = Bundle(args.bundle, args.threads or environment.cores(), args.onednn, args.use_gpu)
     if args.request:
         return {"bundle": args.bundle, **bundle.answer(read_requests(args.request))}
     from tools.utils.score_split import score_split
@@ -34,17 +33,13 @@ def work(args):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--bundle", required=True, help="directory that tools/to_static.py wrote")
+    add_arguments(p)
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--split", choices=("train", "valid", "test"), help="score this split and print its metrics")
     what.add_argument("--request", help="JSON file with a request, or a list of them; - reads standard input")
     p.add_argument("--data", help="prepared dataset of --split; default the one that the bundle was trained on")
     p.add_argument("--out", help="with --split: also write every prediction to this Parquet file")
     p.add_argument("--batch-size", type=int, default=4096, help="with --split: rows a call; default 4096")
-    p.add_argument("--threads", type=int, default=0, help="CPU threads; default 0, all cores")
-    p.add_argument("--onednn", action="store_true", help="use oneDNN kernels")
-    p.add_argument("--use-gpu", action="store_true", help="run on the first GPU; needs paddlepaddle-gpu")
-    p.add_argument("--no-cpu-tuning", action="store_true", help="leave the environment variables of this process alone")
     cli.run(p, work)
 
 

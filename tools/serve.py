@@ -23,9 +23,9 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from datasets.schema import InputError
-from tools.utils import cli, environment
+from tools.utils import cli
+from tools.utils.bundle import add_arguments, open_bundle
 from tools.utils.log import say
-
 
 PATIENCE = 30  # seconds that a client may take to send its request
 LAST = 5  # seconds that requests have to be answered after Ctrl-C
@@ -128,10 +128,8 @@ def listen(host, port):
 def work(args):
     if args.max_bytes < 1:
         raise InputError(f"--max-bytes is {args.max_bytes}, must be at least 1")
-    environment.set_up({"runner": {"threads": args.threads, "cpu_tuning": not args.no_cpu_tuning}})
+    bundle = open_bundle(args)
     import uvicorn
-    from tools.utils.serving import Bundle
-    bundle = Bundle(args.bundle, args.threads or environment.cores(), args.onednn, args.use_gpu)
     app, counts = application(bundle, args.max_bytes)
     where = listen(args.host, args.port)
     url = f"http://{f'[{args.host}]' if ':' in args.host else args.host}:{where.getsockname()[1]}"
@@ -145,12 +143,8 @@ def work(args):
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--bundle", required=True, help="directory that tools/to_static.py wrote")
+    add_arguments(p)
     p.add_argument("--host", default="127.0.0.1", help="address to listen at; default 127.0.0.1, this machine alone; 0.0.0.0 for all")
     p.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes a free one")
     p.add_argument("--max-bytes", type=int, default=8 << 20, help="longest request; default 8388608")
-    p.add_argument("--threads", type=int, default=0, help="CPU threads; default 0, all cores")
-    p.add_argument("--onednn", action="store_true", help="use oneDNN kernels")
-    p.add_argument("--use-gpu", action="store_true", help="run on the first GPU; needs paddlepaddle-gpu")
-    p.add_argument("--no-cpu-tuning", action="store_true", help="leave the environment variables of this process alone")
     cli.run(p, work)
