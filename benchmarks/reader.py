@@ -12,8 +12,8 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from datasets.reader import Reader
-from tools.utils import cli
+from paddleinterest.data.reader import Reader
+from paddleinterest.core import cli
 
 
 def work(args):

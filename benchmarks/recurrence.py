@@ -12,15 +12,15 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from tools.utils import cli, environment
-from tools.utils.log import say
+from paddleinterest.core import cli, environment
+from paddleinterest.core.log import say
 
 
 def work(args):
     environment.set_up({"runner": {"threads": args.threads, "cpu_tuning": not args.no_cpu_tuning}})
     import numpy as np
     import paddle
-    from models import native
+    from paddleinterest.nets import native
     from models.dien.net import AGRUCell, AUGRUCell, InterestEvolution, InterestGRU
     rows, steps, width = args.rows, args.steps, args.width
     paddle.seed(0)

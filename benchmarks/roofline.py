@@ -15,11 +15,11 @@ import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from datasets.atomic import whole_file
-from datasets.schema import InputError
-from tools.utils import cli, environment
-from tools.utils import config as settings
-from tools.utils.log import say
+from paddleinterest.core.atomic import whole_file
+from paddleinterest.core.errors import InputError
+from paddleinterest.core import cli, environment
+from paddleinterest.core import settings
+from paddleinterest.core.log import say
 
 
 def work(args):
@@ -55,7 +55,7 @@ def measure(model, args, peak):
 
     from benchmarks.flops import COUNTS, TRAINING
     from benchmarks.steps import Trainee
-    from datasets.schema import Schema
+    from paddleinterest.data.schema import Schema
     config = settings.load(os.path.join(settings.ROOT, "models", model, "config.yaml"), args.override)
     trainee = Trainee(config, Schema.load(args.data))
     batches = [batch for batch, _ in zip(trainee.reader(args.data, args.batch_size).epoch(0), range(args.steps))]

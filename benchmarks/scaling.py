@@ -14,11 +14,11 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from datasets.atomic import whole_file
-from datasets.schema import InputError
-from tools.utils import cli, environment
-from tools.utils import config as settings
-from tools.utils.log import say
+from paddleinterest.core.atomic import whole_file
+from paddleinterest.core.errors import InputError
+from paddleinterest.core import cli, environment
+from paddleinterest.core import settings
+from paddleinterest.core.log import say
 
 AXES = {"table_rows": "rows of the item table", "history": "events in a history", "batch": "rows a batch",
         "attributes": "attributes an item"}

@@ -11,14 +11,14 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from benchmarks.latency import percentiles
-from tools.utils import cli, environment
-from tools.utils.log import say
+from paddleinterest.core import cli, environment
+from paddleinterest.core.log import say
 
 
 def work(args):
     environment.set_up({"runner": {"threads": max(args.threads), "cpu_tuning": not args.no_cpu_tuning}})
     import numpy as np
-    from tools.utils.serving import Bundle
+    from paddleinterest.serving.bundle import Bundle
     rows = []
     for directory in args.bundle:
         for threads in args.threads:

@@ -18,12 +18,13 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from datasets.atomic import whole_file
-from datasets.schema import InputError, Schema
-from tools.prepare import prepare
-from tools.utils import cli
-from tools.utils import config as settings
-from tools.utils.log import say
+from paddleinterest.core.atomic import whole_file
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import Schema
+from paddleinterest.data.prepare import prepare
+from paddleinterest.core import cli
+from paddleinterest.core import settings
+from paddleinterest.core.log import say
 
 FIELDS = {"RssAnon": "anonymous_mb", "RssFile": "mapped_mb", "VmHWM": "peak_mb"}
 PER_USER = 100  # impressions of each synthetic user

@@ -1,23 +1,23 @@
-"""Training steps of tools/utils/training.py on real or random batches; what the other benchmarks time."""
+"""Training steps of paddleinterest/training/trainer.py on real or random batches; what the other benchmarks time."""
 import time
 
 import numpy as np
 
-from datasets.reader import Reader
-from datasets.schema import Field, Schema
+from paddleinterest.data.reader import Reader
+from paddleinterest.data.schema import Field, Schema
 
 WARM_UP = 3  # steps before the clock starts
 
 
 class Trainee:
-    """A net with its optimizer. Import Paddle first, with `tools.utils.environment.set_up`.
+    """A net with its optimizer. Import Paddle first, with `paddleinterest.core.environment.set_up`.
 
     Args:
-        config: resolved settings (tools/utils/config.py).  schema: of the batches to come.
+        config: resolved settings (paddleinterest/core/settings.py).  schema: of the batches to come.
     """
 
     def __init__(self, config, schema):
-        from tools.utils import run
+        from paddleinterest.training import run
         self.config, self.model, self.number = config, run.bind(config), 0
         self.net = run.create_net(self.model, config, schema)
         self.optimizer = self.model.create_optimizer(self.net, config)
@@ -26,7 +26,7 @@ class Trainee:
 
     def step(self, batch):
         """One step of training, without schedule or regularisation."""
-        from tools.utils.training import train_step
+        from paddleinterest.training.trainer import train_step
         rate = self.config["hyper_parameters"]["optimizer"]["learning_rate"]
         train_step(self.model, self.net, self.optimizer, None, batch, rate, self.config["runner"]["seed"], self.number)
         self.number += 1

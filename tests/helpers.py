@@ -10,9 +10,9 @@ import time
 import numpy as np
 import pandas as pd
 
-from datasets.builder import build
-from datasets.schema import Log
-from tools.utils import config as settings
+from paddleinterest.data.builder import build
+from paddleinterest.data.schema import Log
+from paddleinterest.core import settings
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TINY = ["runner.visualdl=false", "runner.train_batch_size=64", "runner.bucket_batches=4", "runner.history_cap=12",
@@ -125,8 +125,8 @@ def check_invariants(net, schema, tolerance=1e-6):
 
 def trained(model, data, directory, *overrides, **scrambled):
     """A run on disk as the trainer leaves it, with scrambled weights in place of trained ones: settings, binding, net."""
-    from datasets.schema import Schema
-    from tools.utils import checkpoint, run
+    from paddleinterest.data.schema import Schema
+    from paddleinterest.training import checkpoint, run
     config = settings_of(model, *overrides, f"runner.data_dir={data}", f"runner.model_save_path={directory}")
     binding = run.bind(config)
     net = scramble(run.create_net(binding, config, Schema.load(data)), **scrambled)
@@ -139,8 +139,8 @@ def trained(model, data, directory, *overrides, **scrambled):
 
 def check_saving(model, data, directory, *overrides):
     """A checkpoint read into a net with other start weights gives the same predictions, to the bit."""
-    from datasets.schema import Schema
-    from tools.utils import checkpoint, run
+    from paddleinterest.data.schema import Schema
+    from paddleinterest.training import checkpoint, run
     config, binding, net = trained(model, data, directory, *overrides)
     schema = Schema.load(data)
     other = run.create_net(binding, settings_of(model, *overrides, "runner.seed=99"), schema)
@@ -154,9 +154,9 @@ def check_export(model, data, directory, *overrides, lengths=range(51), onednn=(
     """The bundle's programs give the dynamic graph's predictions: batch sizes 1, 7 and 500, the lengths given, empty
     histories, rows of different lengths, and one user's candidates through the rank program."""
     import paddle
-    from datasets.schema import Schema
-    from tools.utils.export import export
-    from tools.utils.serving import Bundle
+    from paddleinterest.data.schema import Schema
+    from paddleinterest.serving.export import export
+    from paddleinterest.serving.bundle import Bundle
     config, _, net = trained(model, data, directory, *overrides, scale=0.3)
     schema, out = Schema.load(data), os.path.join(str(directory), "bundle")
     export(config, data, out)
@@ -223,7 +223,7 @@ class ToolServer:
 import json, os, runpy, signal, sys
 sys.path.insert(0, sys.argv[1])
 import numpy, pandas, pyarrow.parquet, pyarrow.ipc, paddle, paddle.inference
-import datasets.builder, tools.utils.training
+import paddleinterest.data.builder, paddleinterest.training.trainer
 for line in sys.stdin:
     job = json.loads(line)
     pid = os.fork()

@@ -2,7 +2,7 @@
 import numpy as np
 import pandas as pd
 
-from datasets.schema import Log
+from paddleinterest.data.schema import Log
 
 
 def random_log(seed=0, users=40, items=30, most=9, labels=True, popular=0.08):

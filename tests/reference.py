@@ -1,4 +1,4 @@
-"""The formulas of models/layers.py, models/din and models/base once more, in NumPy float64 and as literally as they read."""
+"""The formulas of paddleinterest/nets/layers.py, models/din and models/base once more, in NumPy float64 and as literally as they read."""
 import numpy as np
 
 
@@ -25,7 +25,7 @@ def weights_of(net):
 
 
 def activate(kind, w, prefix, s):
-    """Evaluation form of models.layers.Activation, its values under `prefix` in `w`."""
+    """Evaluation form of paddleinterest.nets.layers.Activation, its values under `prefix` in `w`."""
     if kind == "relu":
         return np.where(s > 0, s, 0)
     if kind == "prelu":

@@ -5,8 +5,8 @@ import os
 import numpy as np
 from helpers import TINY_DIN, settings_of
 
-from tools.utils import checkpoint, run
-from tools.utils.training import train
+from paddleinterest.training import checkpoint, run
+from paddleinterest.training.trainer import train
 
 
 def settings_for(data, where, *overrides, model="din"):

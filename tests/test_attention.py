@@ -9,9 +9,9 @@ import pyarrow.feather as feather
 import pytest
 from helpers import ROOT, TINY, ToolServer, small_dataset
 
-from tools.utils import checkpoint, run
-from tools.utils import config as settings
-from tools.utils.serving import Bundle
+from paddleinterest.training import checkpoint, run
+from paddleinterest.core import settings
+from paddleinterest.serving.bundle import Bundle
 
 MODELS = ["din", "dien", "bst"]
 
@@ -103,7 +103,7 @@ def test_wrong_input(place, flags, words):
 
 
 def test_show_writes_an_attribute_beside_the_id(place, monkeypatch):
-    from tools import attention
+    from paddleinterest.commands import attention
     folder, tools = place
     bundle = Bundle(str(folder / bundle_of("din")))
     raw = pd.read_parquet(folder / "clicks" / "items.parquet")

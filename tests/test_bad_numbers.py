@@ -11,11 +11,13 @@ import pytest
 from helpers import ROOT, TINY, ToolServer, small_log, tree
 from runs import lines, ran, same, settings_for
 
-from datasets.reader import FARTHEST, Reader, standardise
-from datasets.schema import Field, InputError
-from models.dygraph import ClickModel
-from tools.utils import bad_numbers, checkpoint, cli, run
-from tools.utils.training import train
+from paddleinterest.data.reader import FARTHEST, Reader, standardise
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import Field
+from paddleinterest.nets.click_model import ClickModel
+from paddleinterest.core import cli
+from paddleinterest.training import bad_numbers, checkpoint, run
+from paddleinterest.training.trainer import train
 
 
 def spike(x, kind):

@@ -9,13 +9,13 @@ import reference
 from helpers import (TINY, check_export, check_invariants, check_saving, close, random_batch, scramble, settings_of)
 from toy import FIELDS, SCHEMA, tensors
 
-from datasets.schema import InputError
+from paddleinterest.core.errors import InputError
 from models.deepfm.net import DeepFM
-from models.layers import MiniBatchAwareRegularization
+from paddleinterest.nets.layers import MiniBatchAwareRegularization
 from models.pnn.net import PNN
-from models.wide_deep import fields as shared
+from paddleinterest.nets import pooled as shared
 from models.wide_deep.net import PRIME, WideDeep
-from tools.utils import run
+from paddleinterest.training import run
 
 NETS = {"wide_deep": (WideDeep, {"cross": 0}), "wide_deep cross": (WideDeep, {"cross": 50}), "deepfm": (DeepFM, {}),
         "pnn inner": (PNN, {"product": "inner"}), "pnn outer": (PNN, {"product": "outer"}),

@@ -13,9 +13,10 @@ from benchmarks import flops, roofline, scaling
 from benchmarks.peers import compare, report, runs, samples
 from benchmarks.peers.runners import common
 from benchmarks.steps import Trainee, random_batch, random_schema
-from datasets.builder import build
-from datasets.reader import Reader
-from datasets.schema import InputError, Log
+from paddleinterest.data.builder import build
+from paddleinterest.data.reader import Reader
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import Log
 
 CAP = 6
 SETTINGS = {"name": "shop", "epochs": 1, "patience": 0, "steps": 0, "batch_size": 64, "emb": 4, "item_vocab": 0,

@@ -12,11 +12,12 @@ from helpers import (TINY, check_export, check_invariants, check_saving, close, 
                      settings_of)
 from toy import FIELDS, OF_USER, SCHEMA, tensor, tensors
 
-from datasets.schema import InputError, Schema
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import Schema
 from models.bst import net as bst
 from models.bst.dygraph_model import DygraphModel
 from models.bst.net import BST, MultiHeadAttention, Position, TransformerBlock, time_edges
-from tools.utils import run
+from paddleinterest.training import run
 
 SMALL = dict(embedding_size=3, position_size=4, position_buckets=7, heads=2, concat_length=6, tower=(8, 4), embedding_std=0.5,
              activation="prelu")
@@ -529,7 +530,7 @@ def test_concat_length_is_the_history_cap_where_none_is_given():
 
 
 def test_a_resumed_run_draws_the_same_dropout(data, tmp_path):
-    from tools.utils.training import train
+    from paddleinterest.training.trainer import train
     results = []
     for name, epochs in (("whole", [2]), ("halves", [1, 2])):
         for e in epochs:

@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from datasets import atomic, builder
-from datasets.builder import build
-from datasets.reader import ItemTable
-from datasets.schema import SPLITS, InputError, Log, Schema
+from paddleinterest.core import atomic
+from paddleinterest.data import builder
+from paddleinterest.data.builder import build
+from paddleinterest.data.reader import ItemTable
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import SPLITS, Log, Schema
 from tests.random_log import random_log
 
 PROTOCOLS = ("every_prefix", "last_event", "impressions")

@@ -5,8 +5,8 @@ import re
 import pytest
 import yaml
 
-from datasets.schema import InputError
-from tools.utils import config as settings
+from paddleinterest.core.errors import InputError
+from paddleinterest.core import settings
 
 DEFAULT = """
 model: ""

@@ -11,14 +11,15 @@ from helpers import (TINY, check_export, check_invariants, check_saving, close, 
                      settings_of)
 from toy import FIELDS, OF_USER, SCHEMA, leaf, random_weights, tensor, tensors
 
-from datasets.negatives import HistoryNegatives
-from datasets.reader import Reader
-from datasets.schema import InputError, Schema
+from paddleinterest.data.negatives import HistoryNegatives
+from paddleinterest.data.reader import Reader
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import Schema
 from models.dien import net as dien
 from models.dien.dygraph_model import DygraphModel
 from models.dien.net import DIEN, AGRUCell, AUGRUCell, AuxiliaryLoss, EvolutionAttention, InterestEvolution, InterestGRU
 from models.dien.recurrence import Recurrence, sigmoid, unroll
-from tools.utils import run, training
+from paddleinterest.training import run, trainer as training
 
 SMALL = dict(embedding_size=3, attention_units=(6, 5), tower=(8, 4), activation="prelu")
 EVOLUTIONS, ATTENTIONS = ("augru", "agru", "aigru", "gru_attention"), ("bilinear", "mlp")

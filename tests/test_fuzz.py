@@ -26,14 +26,16 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as bounds
 from hypothesis import strategies as st
 
-from datasets import yaml_text
-from datasets.reader import Reader
-from datasets.schema import InputError, Schema, one_line
-from models import native
-from tools.utils import checkpoint, memory, run
-from tools.utils import config as settings
-from tools.utils.request import RequestEncoder, read_requests
-from tools.utils.serving import CANDIDATES, Bundle
+from paddleinterest.core import yaml_text
+from paddleinterest.data.reader import Reader
+from paddleinterest.core.errors import InputError, one_line
+from paddleinterest.data.schema import Schema
+from paddleinterest.nets import native
+from paddleinterest.core import memory
+from paddleinterest.training import checkpoint, run
+from paddleinterest.core import settings
+from paddleinterest.serving.request import RequestEncoder, read_requests
+from paddleinterest.serving.bundle import CANDIDATES, Bundle
 
 EXAMPLES = {"request": 120, "bundle": 25, "signature": 20, "checkpoint": 40, "dataset": 40, "event_log": 40, "config": 60, "recipe": 60,
             "flags": 12}
@@ -122,7 +124,7 @@ def test_ordinary_yaml_is_read():
                                  "!!python/object/apply:builtins.open [canary, w]", "!!python/module:os", "!!python/name:os.system"])
 def test_yaml_runs_nothing(place, tmp_path, monkeypatch, tag):
     """In settings, in an override, in a recipe, and in both YAML files of a bundle; where it would run, it leaves a file."""
-    from tools.prepare import Parser
+    from paddleinterest.data.prepare import Parser
     monkeypatch.chdir(tmp_path)
     (tmp_path / "c.yaml").write_text(f"model: din\nrunner: {{name: {tag}}}\n")
     refused("is not YAML", settings.load, "c.yaml")
@@ -327,7 +329,7 @@ def test_programs_are_not_opened_before_the_check(place, tmp_path, monkeypatch):
     copy = shutil.copytree(place.bundle_dir, tmp_path / "b")
     program = next(copy / f"model{s}" for s in (".json", ".pdmodel") if (copy / f"model{s}").exists())
     program.write_bytes(program.read_bytes().replace(b"e", b"f", 1))
-    monkeypatch.setattr("tools.utils.serving.Program", lambda *_: pytest.fail("opened"))
+    monkeypatch.setattr("paddleinterest.serving.bundle.Program", lambda *_: pytest.fail("opened"))
     refused(f"{program.name} is not the file", Bundle, str(copy))
 
 
@@ -471,7 +473,7 @@ def test_schemas_that_no_preparation_writes_are_refused(place, tmp_path, change)
 
 def test_parquet_runs_nothing(place, tmp_path, monkeypatch):
     """Metadata is not unpickled: a pandas index, an Arrow extension type and a Python extension type that carry a pickle."""
-    from datasets.sources.event_log import read
+    from paddleinterest.data.sources.event_log import read
     pickle = b"cos\nsystem\n(S'touch canary'\ntR."
     monkeypatch.chdir(tmp_path)
     data = copied(place, tmp_path)
@@ -494,7 +496,7 @@ def test_parquet_runs_nothing(place, tmp_path, monkeypatch):
 
 def test_a_zip_of_raw_data_writes_nothing(tmp_path):
     """Members are read by their last name, none is unpacked: a path that climbs out leads nowhere."""
-    from datasets.sources.movielens import Release
+    from paddleinterest.data.sources.movielens import Release
     path = tmp_path / "in" / "ml-1m.zip"
     path.parent.mkdir()
     with zipfile.ZipFile(path, "w") as z:

@@ -1,4 +1,4 @@
-"""models/layers.py against NumPy float64, finite differences and the mistakes that known implementations make."""
+"""paddleinterest/nets/layers.py against NumPy float64, finite differences and the mistakes that known implementations make."""
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,9 +8,18 @@ import pytest
 import reference
 from toy import tensor
 
-from models.dygraph import ClickModel
-from models.layers import (MLP, Activation, Dice, FieldEmbeddings, MiniBatchAwareRegularization, Tower, history_mask,
-                           masked_softmax, spread, sum_pooling)
+from paddleinterest.nets.click_model import ClickModel
+from paddleinterest.nets.layers import (
+    MLP,
+    Activation,
+    Dice,
+    FieldEmbeddings,
+    MiniBatchAwareRegularization,
+    Tower,
+    history_mask,
+    masked_softmax,
+    spread,
+    sum_pooling)
 
 FIELDS = [SimpleNamespace(name="item", of="item", size=9), SimpleNamespace(name="category", of="item", size=5),
           SimpleNamespace(name="age", of="user", size=4), SimpleNamespace(name="hour", of="context", size=3)]

@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import log_loss as sk_log_loss
 from sklearn.metrics import roc_auc_score
 
-from tools.utils.metrics import auc, click_metrics, group_auc, log_loss, pcoc, rela_impr
+from paddleinterest.core.metrics import auc, click_metrics, group_auc, log_loss, pcoc, rela_impr
 
 
 def draw(seed, rows=500, users=40, levels=7):

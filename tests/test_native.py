@@ -10,8 +10,8 @@ import pytest
 import reference
 from conftest import ROOT
 
-from models import native
-from models.native import positions
+from paddleinterest.nets import native
+from paddleinterest.nets.native import positions
 from models.dien.net import AGRUCell, AUGRUCell, InterestEvolution, InterestGRU
 from models.din.net import InterestAttention
 
@@ -194,7 +194,7 @@ def test_done_without(tmp_path):
 
 
 class Sums:
-    """The functions of models/native/positions.py, and what they say in Paddle's own words, as a layer without weights."""
+    """The functions of paddleinterest/nets/native/positions.py, and what they say in Paddle's own words, as a layer without weights."""
 
     @staticmethod
     def of(x, mask, length):

@@ -15,13 +15,13 @@ from helpers import ROOT, TINY, check_invariants, random_batch, scramble, settin
 from toy import FIELDS, SCHEMA
 
 import models
-from datasets.schema import InputError
-from tools.utils import run as run_module
-from tools.utils.training import train_step
+from paddleinterest.core.errors import InputError
+from paddleinterest.training import run as run_module
+from paddleinterest.training.trainer import train_step
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
 NUMBER = itertools.count()  # Python keeps what it imported under a name
-FEW = ["runner.dataset=configs/datasets/debug.yaml", "runner.epochs=1", "runner.visualdl=false"]
+FEW = ["runner.dataset=datasets/debug.yaml", "runner.epochs=1", "runner.visualdl=false"]
 
 
 def page(name):
@@ -33,7 +33,7 @@ def page(name):
 def repository(tmp_path_factory):
     """A copy of the repository with the page's files in it."""
     root = tmp_path_factory.mktemp("own") / "repository"
-    for folder in ("configs", "datasets", "models", "tools"):
+    for folder in ("configs", "datasets", "models", "paddleinterest", "tools"):
         shutil.copytree(os.path.join(ROOT, folder), root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     config, net, binding, _, table = (text for _, text in page("own_model.md"))
     (root / "models" / "dot").mkdir()
@@ -73,7 +73,7 @@ def test_its_setting_is_checked(repository):
 def test_its_table(repository):
     status, out, err = run(repository, "tools/reproduce.py", "--table", "mine", "--dry-run")
     assert status == 0 and json.loads(out)["cells"] == 9, err
-    assert "models/dot/config.yaml -o runner.dataset=configs/datasets/beauty.yaml runner.seed=2027" in err
+    assert "models/dot/config.yaml -o runner.dataset=datasets/beauty.yaml runner.seed=2027" in err
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.3])

@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from datasets.reader import Reader
-from datasets.schema import InputError, Schema
-from datasets.sources import SOURCES
+from paddleinterest.data.reader import Reader
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import Schema
+from paddleinterest.data.sources import SOURCES
 from tests.random_log import random_log
-from tools.prepare import Parser, prepare
+from paddleinterest.data.prepare import Parser, prepare
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 COMMAND = [sys.executable, os.path.join(ROOT, "tools", "prepare.py")]
@@ -123,7 +124,7 @@ def test_user_id_needs_users(tmp_path):
 
 
 def test_a_dataset_of_other_options_than_the_recipes_is_refused(tmp_path):
-    from tools.prepare import check_same
+    from paddleinterest.data.prepare import check_same
     plain = "source: synthetic\nprotocol: impressions\nusers: 100\nitems: 60\nimpressions: 10\n"
     for name, text in (("plain", plain), ("known", plain + "user_id: true\n")):
         (tmp_path / f"{name}.yaml").write_text(text)
@@ -158,9 +159,9 @@ def test_help_of_the_tool():
     assert "--items items.csv \\\n        --protocol" in examples and "--overwrite" in flags and "--events" not in flags
 
 
-@pytest.mark.parametrize("path", sorted(os.listdir(os.path.join(ROOT, "configs", "datasets"))))
+@pytest.mark.parametrize("path", sorted(os.listdir(os.path.join(ROOT, "datasets"))))
 def test_every_recipe_of_the_repository_is_understood(path):
-    file = os.path.join(ROOT, "configs", "datasets", path)
+    file = os.path.join(ROOT, "datasets", path)
     recipe = yaml.safe_load(open(file))
     args = vars(Parser().parse_args(["--config", file]))
     assert {k: args[k] for k in recipe} == recipe and recipe["name"] == path[:-5]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from datasets.protocols import Events, by_day, by_user, every_prefix, impressions, last_event
-from datasets.schema import SPLITS, InputError
+from paddleinterest.data.protocols import Events, by_day, by_user, every_prefix, impressions, last_event
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import SPLITS
 
 SEEDS = range(8)
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from datasets.schema import Schema
-from datasets.sources import amazon, movielens, text_table
+from paddleinterest.data.schema import Schema
+from paddleinterest.data.sources import amazon, movielens, text_table
 from tests.test_sources import load, refuses, rows, write
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -461,8 +461,8 @@ def test_movielens_downloads(server, tmp_path):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe(name):
-    from tools.prepare import Parser
-    path = os.path.join(ROOT, "configs", "datasets", f"{name}.yaml")
+    from paddleinterest.data.prepare import Parser
+    path = os.path.join(ROOT, "datasets", f"{name}.yaml")
     args = Parser().parse_args(["--config", path])
     assert (args.name, args.source) == (name, RECIPES[name])
     with open(path, encoding="utf-8") as f:
@@ -478,7 +478,7 @@ def test_prepare_amazon_end_to_end(tmp_path):
     write(tmp_path / "raw" / "reviews_Books_5.json.gz", "".join(lines))
     write(tmp_path / "raw" / "meta_Books.json.gz", "".join(
         f"{ {'asin': f'B{i}', 'categories': [['Books', f'c{i % 3}']], 'brand': f'b{i % 2}'}!r}\n" for i in range(40)))
-    recipe = ("--config", f"{ROOT}/configs/datasets/books.yaml", "--raw", "raw")
+    recipe = ("--config", f"{ROOT}/datasets/books.yaml", "--raw", "raw")
     done = tool(tmp_path, *recipe, "--protocol", "every_prefix")
     assert done.returncode == 0, done.stderr
     report, schema = json.loads(done.stdout), Schema.load(str(tmp_path / "data" / "books"))
@@ -494,7 +494,7 @@ def test_prepare_amazon_end_to_end(tmp_path):
 
 def test_impressions_of_the_other_sources_can_be_prepared(tmp_path):
     """Builder and source agree on the types of the columns: missing values, context, numbers, users without events."""
-    from datasets.builder import build
+    from paddleinterest.data.builder import build
     random = np.random.default_rng(0)
     shown = pd.DataFrame({"user": random.integers(5, size=60), "time_stamp": range(60),
                           "adgroup_id": random.integers(9, size=60), "pid": random.choice(["a_1", "b_2"], 60), "nonclk": 0,

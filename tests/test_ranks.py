@@ -12,9 +12,11 @@ import paddle.distributed as dist
 import pytest
 from helpers import ROOT, TINY, TINY_DIN, _text, close, settings_of, small_dataset, tree
 
-from datasets.schema import InputError, Schema
-from tools.utils import checkpoint, ranks, run
-from tools.utils.training import _mix, train
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import Schema
+from paddleinterest.core import distributed as ranks
+from paddleinterest.training import checkpoint, run
+from paddleinterest.training.trainer import _mix, train
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux") or not dist.is_available(),
                                 reason="this Paddle has no Gloo, which carries numbers between processes on CPUs")
@@ -25,9 +27,9 @@ import hashlib, json, os, sys
 sys.path[:0] = [sys.argv[1], os.path.join(sys.argv[1], "tests")]
 import numpy as np, paddle
 from helpers import settings_of
-from datasets.schema import InputError
-import tools.utils.training as training
-from tools.utils import checkpoint, run
+from paddleinterest.core.errors import InputError
+import paddleinterest.training.trainer as training
+from paddleinterest.training import checkpoint, run
 jobs, ports = json.load(open(sys.argv[2])), sys.argv[3].split(",")
 ends = ",".join(f"127.0.0.1:{p}" for p in ports[1:])
 os.environ.update(PADDLE_TRAINERS_NUM=str(len(ports) - 1), PADDLE_TRAINER_ENDPOINTS=ends, PADDLE_MASTER=f"127.0.0.1:{ports[0]}")

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from datasets.builder import build
-from datasets.reader import Reader
-from datasets.schema import InputError, Schema
+from paddleinterest.data.builder import build
+from paddleinterest.data.reader import Reader
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import Schema
 from tests.random_log import random_log
 
 PROTOCOLS = ("every_prefix", "last_event", "impressions")

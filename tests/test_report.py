@@ -12,10 +12,10 @@ import yaml
 from helpers import ROOT, TINY, ToolServer, close, settings_of, small_log
 from sklearn.metrics import roc_auc_score
 
-from datasets.builder import build
-from tools.utils import breakdown, curves, page, plots, results, tables
+from paddleinterest.data.builder import build
+from paddleinterest.study import breakdown, curves, page, plots, results, tables
 
-TABLE = {"title": "t", "seeds": [1, 2], "datasets": ["configs/datasets/debug.yaml"], "baseline": "", "pairs": [], "rows": [
+TABLE = {"title": "t", "seeds": [1, 2], "datasets": ["datasets/debug.yaml"], "baseline": "", "pairs": [], "rows": [
     {"label": "popularity", "tool": "popularity"}, *[
     {"label": label, "model": model, "set": ["runner.epochs=2", "runner.early_stop=0", *TINY, "runner.train_batch_size=256"]}
     for label, model in (("no attention", "base"), ("DIN", "din"))]]}

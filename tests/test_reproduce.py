@@ -12,11 +12,11 @@ import yaml
 from helpers import ROOT, run_tool, small_dataset
 from sklearn.metrics import roc_auc_score
 
-from datasets.schema import InputError
-from tools.utils import config as settings
-from tools.utils import tables
+from paddleinterest.core.errors import InputError
+from paddleinterest.core import settings
+from paddleinterest.study import tables
 
-TABLE = {"name": "t", "title": "A title", "seeds": [1, 2], "datasets": ["configs/datasets/beauty.yaml"], "baseline": "base", "pairs": [],
+TABLE = {"name": "t", "title": "A title", "seeds": [1, 2], "datasets": ["datasets/beauty.yaml"], "baseline": "base", "pairs": [],
          "rows": [{"label": "base", "model": "base"}, {"label": "DIN", "model": "din", "set": ["runner.epochs=1"]}]}
 DATASET = TABLE["datasets"][0]
 
@@ -87,7 +87,7 @@ def test_popularity_against_a_count_by_pandas(tmp_path):
 def test_commands_are_what_a_reader_types():
     cells = tables.cells(TABLE)
     assert [(c["row"], c["seed"]) for c in cells] == [("base", 1), ("DIN", 1), ("base", 2), ("DIN", 2)]
-    assert " ".join(cells[1]["command"]) == ("python tools/trainer.py -m models/din/config.yaml -o runner.dataset=configs/datasets/"
+    assert " ".join(cells[1]["command"]) == ("python tools/trainer.py -m models/din/config.yaml -o runner.dataset=datasets/"
                                              "beauty.yaml runner.seed=1 runner.name=beauty-epochs_1-1 runner.epochs=1")
     rate = {**TABLE, "rows": [*TABLE["rows"], {"label": "slow", "model": "din", "set": ["hyper_parameters.optimizer.learning_rate=0.01"]}]}
     assert "runner.name=beauty-learning_rate_0_01-1" in tables.cells(rate, rows=["slow"])[0]["command"]

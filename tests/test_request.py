@@ -8,12 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import TINY_DIN, close, probabilities, small_dataset, small_log, trained
 
-from datasets.builder import build
-from datasets.reader import Reader
-from datasets.schema import InputError, Schema
-from tools.utils.export import export
-from tools.utils.request import RequestEncoder, read_requests
-from tools.utils.serving import Bundle
+from paddleinterest.data.builder import build
+from paddleinterest.data.reader import Reader
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import Schema
+from paddleinterest.serving.export import export
+from paddleinterest.serving.request import RequestEncoder, read_requests
+from paddleinterest.serving.bundle import Bundle
 
 CAP = 12
 

@@ -16,9 +16,9 @@ import pytest
 from helpers import ROOT, TINY, TINY_DIN, ToolServer, run_tool, tree
 from runs import arrays, lines, ran, same, text
 
-from datasets import atomic
-from datasets.schema import InputError
-from tools.utils import checkpoint, training
+from paddleinterest.core import atomic
+from paddleinterest.core.errors import InputError
+from paddleinterest.training import checkpoint, trainer as training
 
 DIEN, DIN = (os.path.join(ROOT, "models", m, "config.yaml") for m in ("dien", "din"))
 EVERYTHING = [  # all that has a state: moments, buffers, negatives, rates, plateau, waiting
@@ -122,7 +122,7 @@ def die_at(n, names, folders):
 
 SAVES = """
 import numpy as np
-from tools.utils import checkpoint
+from paddleinterest.training import checkpoint
 net = paddle.nn.Linear(2, 1)
 adam = paddle.optimizer.Adam(parameters=net.parameters())
 def step(k):
@@ -189,7 +189,8 @@ def test_killed_at_every_call_of_an_epochs_end(tmp_path, tiny, tools):
         n += 1
         shutil.rmtree(tmp_path / "cut", ignore_errors=True)
         shutil.copytree(tmp_path / "one", tmp_path / "cut")
-        folders = (os.path.join(ROOT, "tools", "utils", "training.py"), os.path.join(ROOT, "datasets", "atomic.py"))
+        folders = (os.path.join(ROOT, "paddleinterest", "training", "trainer.py"),
+                   os.path.join(ROOT, "paddleinterest", "core", "atomic.py"))
         result = trainer("cut", "runner.epochs=2", "runner.resume=true", first=DIE + f"die_at({n}, {CALLS}, {folders})")
         if result.status == 0:
             break
@@ -207,7 +208,7 @@ def test_killed_at_every_call_of_an_epochs_end(tmp_path, tiny, tools):
 
 def test_killed_in_preparation(tmp_path, tools):
     """The dataset is prepared again, and what the killed preparation left is gone."""
-    arguments = ["-m", DIN, "-o", *TINY_DIN, f"runner.dataset={ROOT}/configs/datasets/debug.yaml", "runner.epochs=1"]
+    arguments = ["-m", DIN, "-o", *TINY_DIN, f"runner.dataset={ROOT}/datasets/debug.yaml", "runner.epochs=1"]
     assert tools.run("trainer", *arguments, cwd=tmp_path, sign=signal.SIGKILL,
                      interrupt=lambda _: bool(parts(tmp_path))).status == -signal.SIGKILL
     assert len(os.listdir(tmp_path / "data")) == 1 and ".part-" in os.listdir(tmp_path / "data")[0]

@@ -14,9 +14,9 @@ import time
 import pytest
 from helpers import ROOT, TINY_DIN, run_tool, trained
 
-from tools import serve
-from tools.utils.export import export
-from tools.utils.serving import Bundle
+from paddleinterest.commands import serve
+from paddleinterest.serving.export import export
+from paddleinterest.serving.bundle import Bundle
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from datasets.schema import InputError
-from datasets.sources import SOURCES, synthetic
-from datasets.sources.download import fetch
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.sources import SOURCES, synthetic
+from paddleinterest.data.sources.download import fetch
 
 RESERVED_FLAGS = {"source", "protocol", "out", "seed", "config", "name", "min_count", "paper_split", "user_id", "overwrite"}
 

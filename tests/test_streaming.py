@@ -13,14 +13,14 @@ from helpers import small_log
 from runs import lines, ran, same, settings_for
 from test_reader import change, resize
 
-from datasets import builder
-from datasets import reader as reading
-from datasets.builder import build
-from datasets.reader import Reader
-from datasets.schema import InputError
-from tools.utils import bad_numbers, run
-from tools.utils.predict import score_checkpoint, write_predictions
-from tools.utils.training import train
+from paddleinterest.data import builder
+from paddleinterest.data import reader as reading
+from paddleinterest.data.builder import build
+from paddleinterest.data.reader import Reader
+from paddleinterest.core.errors import InputError
+from paddleinterest.training import bad_numbers, run
+from paddleinterest.training.predict import score_checkpoint, write_predictions
+from paddleinterest.training.trainer import train
 
 PART = 130  # rows: 480 rows of train are four parts, the last of 90
 SHUFFLED = dict(shuffle=True, bucket_batches=4, seed=5)

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import ROOT, TINY_DIN, ToolServer, run_tool, small_dataset, tree
 
-from datasets.builder import hashes
-from datasets.schema import Schema
-from tools.utils.log import progress
+from paddleinterest.data.builder import hashes
+from paddleinterest.data.schema import Schema
+from paddleinterest.core.log import progress
 
 DIN, BASE = (os.path.join(ROOT, "models", m, "config.yaml") for m in ("din", "base"))
 
@@ -393,7 +393,7 @@ def no_space(result):
 
 def whole(directory):
     """No half-written file: no temporary one, and every checkpoint can be read."""
-    from tools.utils import checkpoint
+    from paddleinterest.training import checkpoint
     files = tree(directory)
     assert not [name for name in files if ".part-" in name], files
     for name in files:

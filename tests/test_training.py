@@ -12,13 +12,14 @@ import pytest
 from helpers import close, settings_of, tree
 from runs import arrays, lines, ran, same, settings_for, text
 
-from datasets.reader import Reader
-from datasets.schema import InputError, Schema
-from models.dygraph import ClickModel
-from models.layers import FieldEmbeddings
-from tools.utils import checkpoint, run
-from tools.utils.predict import predict
-from tools.utils.training import train
+from paddleinterest.data.reader import Reader
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import Schema
+from paddleinterest.nets.click_model import ClickModel
+from paddleinterest.nets.layers import FieldEmbeddings
+from paddleinterest.training import checkpoint, run
+from paddleinterest.training.predict import predict
+from paddleinterest.training.trainer import train
 
 
 # ------------------------------------------------------------------------------------------------------------ learning
@@ -236,7 +237,7 @@ def test_early_stop(tmp_path, tiny, monkeypatch, patience, epochs):
 
 
 def test_without_a_valid_split_the_last_epoch_is_the_best(tmp_path, tmp_path_factory):
-    from datasets.builder import build
+    from paddleinterest.data.builder import build
     from helpers import small_log
     data = str(tmp_path / "paper")
     build(small_log(users=30, impressions=20), data, protocol="impressions", name="paper", paper_split=True)

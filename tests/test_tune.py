@@ -18,10 +18,12 @@ import pytest
 import yaml
 from helpers import ROOT, ToolServer, run_tool, settings_of, small_dataset, tree
 
-from datasets.schema import InputError, Schema
-from tools import tune
-from tools.utils import child, space
-from tools.utils import config as settings
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import Schema
+from paddleinterest.commands import tune
+from paddleinterest.core import child
+from paddleinterest.study import space
+from paddleinterest.core import settings
 
 BASE, BST = (os.path.join(ROOT, "models", m, "config.yaml") for m in ("base", "bst"))
 RATE, SIZE, TOWER = "hyper_parameters.optimizer.learning_rate", "hyper_parameters.embedding_size", "hyper_parameters.tower"
@@ -98,7 +100,7 @@ def test_the_spaces_that_we_ship(name):
     """Every model has one; it starts at the defaults; what it draws is taken by the settings and by the net."""
     from toy import SCHEMA
 
-    from tools.utils import run
+    from paddleinterest.training import run
     assert settings.models() == NAMES
     path = os.path.join(ROOT, "models", name, "config.yaml")
     base = settings.flatten(settings.load(path))
@@ -345,7 +347,7 @@ def test_a_dataset_without_valid_is_refused(search, tmp_path, clicks):
 def test_a_training_ends_with_the_search(tmp_path, how):
     tool = written(tmp_path / "tool.py", f"import os, time\nopen('{tmp_path}/pid', 'w').write(str(os.getpid()) + ' ')\n"
                    "time.sleep(60)\n")
-    program = (f"import signal, sys; sys.path.insert(0, {ROOT!r}); from tools.utils import child\n"
+    program = (f"import signal, sys; sys.path.insert(0, {ROOT!r}); from paddleinterest.core import child\n"
                "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job starts with it ignored
                f"signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); child.run({tool!r}, [])")
     parent = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
@@ -363,7 +365,7 @@ def test_a_training_ends_with_the_search(tmp_path, how):
 
 def test_what_a_failed_training_says(tmp_path, clicks):
     """`child.run` of the trainer itself: heads that do not divide the width are the net's to refuse."""
-    from tools.utils.search import last_words
+    from paddleinterest.study.search import last_words
     with open(tmp_path / "err", "w") as f:
         assert child.run("tools/trainer.py", ["-m", BST, "-o", f"runner.data_dir={clicks}", "hyper_parameters.heads=5",
                                               f"runner.model_save_path={tmp_path}"], f) == (1, None)

@@ -1,7 +1,7 @@
 """A small schema with every kind of field, and tensors: what the tests of all nets share."""
 import paddle
 
-from datasets.schema import Field, Schema
+from paddleinterest.data.schema import Field, Schema
 
 SCHEMA = Schema("toy", "", "", 0, "seconds", [
     Field("item", "item", "category", 40), Field("category", "item", "category", 9), Field("price", "item", "dense"),

@@ -1,44 +1,13 @@
 """Evaluate a trained run's best checkpoint on a split and write every prediction.
 
-    python tools/infer.py -m models/din/config.yaml
-    python tools/infer.py -m models/din/config.yaml --split valid -o runner.infer_load_path=some/checkpoint.npz
-
-Writes predictions.parquet (user, item, label, time, score; raw ids) into the run's directory.
+The flags and the work are in paddleinterest/commands/infer.py; `python tools/infer.py --help` explains them.
 """
-import argparse
 import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from tools.utils import cli, environment, ranks, run
-from tools.utils.log import say
-
-
-def work(args):
-    config = run.open_run(args)
-    path = run.checkpoint_path(config)
-    out = args.out or os.path.join(run.directory(config), "predictions.parquet")
-    run.check_predictions(out)
-    environment.set_up(config)  # before Paddle is imported
-    data = run.dataset(config)
-    from tools.utils.predict import score_checkpoint, write_predictions
-    from tools.utils.metrics import format_metrics
-    model, reader, score, state = score_checkpoint(config, data, path, args.split)
-    metrics = model.create_metrics()(reader.user, reader.label, score)
-    if not ranks.rank():
-        write_predictions(out, reader, data, score)
-    say(f"{args.split} {format_metrics(metrics)}")
-    if reader.schema.note:
-        say(reader.schema.note)
-    return {"model": config["model"], "dataset": reader.schema.name, "protocol": reader.schema.protocol,
-            "split": args.split, "checkpoint": path, "epoch": state["epoch"], "rows": reader.rows, **metrics,
-            "predictions": out}
-
+from paddleinterest.commands.infer import main  # noqa: E402
 
 if __name__ == "__main__":
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    run.add_arguments(p)
-    p.add_argument("--split", choices=("train", "valid", "test"), default="test", help="what to score; default test")
-    p.add_argument("--out", help="Parquet file to write; default predictions.parquet in the run's directory")
-    cli.run(p, work)
+    main()

@@ -17,10 +17,11 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from benchmarks.peers import installation, report, runs, samples
-from datasets.atomic import whole_file
-from datasets.schema import InputError, Schema
-from tools.utils import cli
-from tools.utils.log import say
+from paddleinterest.core.atomic import whole_file
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import Schema
+from paddleinterest.core import cli
+from paddleinterest.core.log import say
 
 
 def work(args):

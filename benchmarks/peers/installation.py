@@ -5,8 +5,8 @@ import subprocess
 import sys
 from importlib import metadata
 
-from datasets.schema import InputError
-from tools.utils.log import say
+from paddleinterest.core.errors import InputError
+from paddleinterest.core.log import say
 
 PINS = {"torch": "2.13.0", "fuxictr": "2.3.10", "deepctr-torch": "0.3.0", "torch-rechub": "0.9.0"}
 ALSO = ("pandas", "pyarrow", "scikit-learn", "psutil")

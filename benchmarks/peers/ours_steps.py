@@ -11,9 +11,10 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, ROOT)
 
-from datasets.schema import Schema
-from tools.utils import cli, environment, run
-from tools.utils import config as settings
+from paddleinterest.data.schema import Schema
+from paddleinterest.core import cli, environment
+from paddleinterest.training import run
+from paddleinterest.core import settings
 
 WARM_UP = 5  # as in runners/common.py
 

@@ -7,8 +7,8 @@ import sys
 import threading
 import time
 
-from datasets.schema import InputError
-from tools.utils.log import say
+from paddleinterest.core.errors import InputError
+from paddleinterest.core.log import say
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))

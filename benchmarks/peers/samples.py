@@ -11,9 +11,10 @@ import os
 
 import numpy as np
 
-from datasets.atomic import whole_directory
-from datasets.reader import Reader
-from datasets.schema import SPLITS, InputError, Schema
+from paddleinterest.core.atomic import whole_directory
+from paddleinterest.data.reader import Reader
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import SPLITS, Schema
 
 
 def convert(data, out, cap):

@@ -1,6 +1,6 @@
 """Binds the base net to the tools."""
 from models.base.net import Base
-from models.dygraph import ClickModel
+from paddleinterest.nets.click_model import ClickModel
 
 
 class DygraphModel(ClickModel):

@@ -5,7 +5,7 @@ Shapes: B rows, T history positions, D width of an item's embedding.
 import paddle
 import paddle.nn as nn
 
-from models.layers import FieldEmbeddings, Tower, bias_rows, history_mask, sum_pooling
+from paddleinterest.nets.layers import FieldEmbeddings, Tower, bias_rows, history_mask, sum_pooling
 
 
 class Base(nn.Layer):

@@ -1,6 +1,6 @@
 """Binds the BST net to the tools."""
 from models.bst.net import BST
-from models.dygraph import ClickModel
+from paddleinterest.nets.click_model import ClickModel
 
 OWN = ("position_merge", "position_size", "position_buckets", "blocks", "heads", "feed_forward", "block_dropout", "output",
        "target_in_tower")

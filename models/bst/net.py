@@ -12,7 +12,7 @@ import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 
-from models.layers import FieldEmbeddings, Tower, bias_rows, history_mask, masked_softmax, repeat_user
+from paddleinterest.nets.layers import FieldEmbeddings, Tower, bias_rows, history_mask, masked_softmax, repeat_user
 
 POSITIONS, MERGES, OUTPUTS = ("time", "index", "sinusoidal", "none"), ("concat", "add"), ("target", "concat", "mean")
 LONGEST_GAP = 10 * 365 * 24 * 3600  # seconds; the last time bucket starts here
@@ -193,7 +193,7 @@ class BST(nn.Layer):
         self.tower = Tower(inputs + self.embeddings.side_width + dense, tower, activation, dropout, rows, sparse)
 
     def forward(self, batch, return_attention=False):
-        """Logits [B] of a batch (datasets/reader.py); with `return_attention` also [B, T]: how much the target attends
+        """Logits [B] of a batch (paddleinterest/data/reader.py); with `return_attention` also [B, T]: how much the target attends
         to each past event in the last block, mean over the heads. What is missing to 1 is its attention to itself."""
         mask, n, now = history_mask(batch), batch["target_item"].shape[0], paddle.zeros_like(batch["target_item"])
         rows = None if self.position is None else _with_target(self.position.rows(batch, mask), now)

@@ -1,5 +1,5 @@
 """Binds the DeepFM net to the tools."""
-from models.dygraph import ClickModel
+from paddleinterest.nets.click_model import ClickModel
 from models.deepfm.net import DeepFM
 
 

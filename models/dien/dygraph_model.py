@@ -1,6 +1,6 @@
 """Binds the DIEN net to the tools: the loss is L_target + α·L_aux (DIEN, "Interest Extractor Layer")."""
 from models.dien.net import DIEN
-from models.dygraph import ClickModel
+from paddleinterest.nets.click_model import ClickModel
 
 
 class DygraphModel(ClickModel):

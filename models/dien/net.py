@@ -10,13 +10,20 @@ import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 
-from models import native
+from paddleinterest.nets import native
 from models.dien.recurrence import Recurrence, sigmoid, unroll
 from models.din.net import LocalActivationUnit
-from models.layers import FieldEmbeddings, Tower, bias_rows, history_length, history_mask, masked_softmax, sum_pooling
-from models.native import positions
-from models.native.recurrence import recurrence
-from tools.utils import ranks
+from paddleinterest.nets.layers import (
+    FieldEmbeddings,
+    Tower,
+    bias_rows,
+    history_length,
+    history_mask,
+    masked_softmax,
+    sum_pooling)
+from paddleinterest.nets.native import positions
+from paddleinterest.nets.native.recurrence import recurrence
+from paddleinterest.core import distributed as ranks
 
 EVOLUTIONS = ("augru", "agru", "aigru", "gru_attention")
 ATTENTIONS, AUXILIARIES = ("bilinear", "mlp"), ("none", "inner", "mlp")
@@ -264,7 +271,7 @@ class DIEN(nn.Layer):
         self.tower = Tower(parts + self.embeddings.side_width + dense, tower, activation, dropout, items, sparse)
 
     def forward(self, batch, return_attention=False):
-        """Logits [B] of a batch (datasets/reader.py); with `return_attention` also the weights a [B, T]."""
+        """Logits [B] of a batch (paddleinterest/data/reader.py); with `return_attention` also the weights a [B, T]."""
         return self.encode(batch)[:2] if return_attention else self.encode(batch)[0]
 
     def rank(self, batch, return_attention=False):

@@ -1,6 +1,6 @@
 """Binds the DIN net to the tools."""
 from models.din.net import DIN
-from models.dygraph import ClickModel
+from paddleinterest.nets.click_model import ClickModel
 
 
 class DygraphModel(ClickModel):

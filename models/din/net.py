@@ -8,9 +8,17 @@ import math
 import paddle
 import paddle.nn as nn
 
-from models import native
-from models.layers import Activation, FieldEmbeddings, Tower, bias_rows, history_length, history_mask, masked_softmax, spread
-from models.native.attention import interest
+from paddleinterest.nets import native
+from paddleinterest.nets.layers import (
+    Activation,
+    FieldEmbeddings,
+    Tower,
+    bias_rows,
+    history_length,
+    history_mask,
+    masked_softmax,
+    spread)
+from paddleinterest.nets.native.attention import interest
 
 
 class LocalActivationUnit(nn.Layer):
@@ -140,7 +148,7 @@ class DIN(nn.Layer):
         self.tower = Tower(2 * width + self.embeddings.side_width + dense, tower, activation, dropout, items, sparse)
 
     def forward(self, batch, return_attention=False):
-        """Logits [B] of a batch (datasets/reader.py); with `return_attention` also the weights a [B, T]."""
+        """Logits [B] of a batch (paddleinterest/data/reader.py); with `return_attention` also the weights a [B, T]."""
         history, mask = self.embeddings.history(batch), history_mask(batch)  # [B, T, D], [B, T]
         target = self.embeddings.target(batch)                               # [B, D]
         interest, weight = self.attention(history, target, mask)             # [B, D], [B, T]

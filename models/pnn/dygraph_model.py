@@ -1,5 +1,5 @@
 """Binds the PNN net to the tools."""
-from models.dygraph import ClickModel
+from paddleinterest.nets.click_model import ClickModel
 from models.pnn.net import PNN
 
 

@@ -5,8 +5,8 @@ Shapes: B rows, T history positions, F fields of the interaction, E columns of a
 """
 import paddle
 
-from models.layers import Tower, bias_rows
-from models.wide_deep.fields import PooledFields, PooledNet
+from paddleinterest.nets.layers import Tower, bias_rows
+from paddleinterest.nets.pooled import PooledFields, PooledNet
 
 
 def inner_products(f):

@@ -1,5 +1,5 @@
 """Binds the Wide & Deep net to the tools."""
-from models.dygraph import ClickModel
+from paddleinterest.nets.click_model import ClickModel
 from models.wide_deep.net import WideDeep
 
 

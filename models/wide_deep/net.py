@@ -4,8 +4,8 @@ Shapes: B rows, T history positions.
 """
 import paddle.nn as nn
 
-from models.layers import PADDING, Tower, bias_rows
-from models.wide_deep.fields import LinearTerms, PooledFields, PooledNet, scalars
+from paddleinterest.nets.layers import PADDING, Tower, bias_rows
+from paddleinterest.nets.pooled import LinearTerms, PooledFields, PooledNet, scalars
 
 PRIME = 7368787  # exact in float32, as which Paddle may keep a constant factor
 

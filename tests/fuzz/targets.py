@@ -16,16 +16,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from datasets.builder import build
-from datasets.reader import Reader
-from datasets.schema import InputError, Schema
+from paddleinterest.data.builder import build
+from paddleinterest.data.reader import Reader
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import Schema
 from fuzz.nasty import NUMBERS, TEXTS, VALUES, spoil_bytes, spoil_value
 from helpers import TINY_DIN, ToolServer, probabilities, settings_of, small_log, trained
-from tools.utils import checkpoint, run, tables
-from tools.utils import config as settings
-from tools.utils.export import export
-from tools.utils.request import read_requests
-from tools.utils.serving import Bundle
+from paddleinterest.study import tables
+from paddleinterest.training import checkpoint, run
+from paddleinterest.core import settings
+from paddleinterest.serving.export import export
+from paddleinterest.serving.request import read_requests
+from paddleinterest.serving.bundle import Bundle
 
 CAP = 5
 
@@ -469,7 +471,7 @@ def event_log(place, rng):
             flags += ["--time-unit", rng.choice(["ms", "us", "order"])]
 
         def work():
-            from tools.prepare import prepare
+            from paddleinterest.data.prepare import prepare
             with contextlib.redirect_stderr(io.StringIO()):
                 schema, out = prepare(["--source", "event_log", *flags])
             for split in schema.rows:
@@ -590,10 +592,10 @@ def config(place, rng):
 
 def recipe(place, rng):
     """Recipes of tools/prepare.py and tables of tools/reproduce.py, as values and as text."""
-    from tools.prepare import Parser
+    from paddleinterest.data.prepare import Parser
     root = settings.ROOT
     kind = rng.choice(["datasets", "tables"])
-    folder_ = os.path.join(root, "configs", kind)
+    folder_ = os.path.join(root, *(["datasets"] if kind == "datasets" else ["configs", kind]))
     name = rng.choice(sorted(os.listdir(folder_)))
     with open(os.path.join(folder_, name), encoding="utf-8") as f:
         value = yaml.safe_load(f)

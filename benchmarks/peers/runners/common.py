@@ -82,7 +82,7 @@ def versions(*names):
 
 
 def click_metrics():
-    """tools/utils/metrics.py by its path, as the packages around it are not for this environment."""
+    """paddleinterest/core/metrics.py by its path, as the packages around it are not for this environment."""
     path = os.path.join(ROOT, "tools", "utils", "metrics.py")
     spec = importlib.util.spec_from_file_location("click_metrics", path)
     module = importlib.util.module_from_spec(spec)

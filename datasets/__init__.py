@@ -1,1 +1,0 @@
-"""From raw files to padded batches: sources, builder, schema, reader."""

@@ -1,0 +1,1 @@
+"""PaddleInterest: click-through-rate models that read a user's behaviour sequence, on PaddlePaddle."""

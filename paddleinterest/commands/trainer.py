@@ -1,0 +1,26 @@
+"""Train a model, keep its best epoch on valid, and report valid and test.
+
+    python tools/trainer.py -m models/din/config.yaml
+    python tools/trainer.py -m models/din/config.yaml -o runner.data_dir=data/mine runner.epochs=3
+
+The last line of standard output is one JSON object with the metrics; the run lies in output/<model>/<name>.
+"""
+import argparse
+
+from paddleinterest.core import cli, environment
+from paddleinterest.training import run
+from paddleinterest.core import settings
+
+
+def work(args):
+    config = settings.load(args.config_yaml, args.override)
+    environment.set_up(config)  # before Paddle is imported
+    data = run.dataset(config)
+    from paddleinterest.training.trainer import train
+    return train(config, data)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    run.add_arguments(p)
+    cli.run(p, work)

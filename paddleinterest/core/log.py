@@ -1,0 +1,40 @@
+"""Lines for the person at the terminal: on standard error, between progress bars, and in the run's log.txt."""
+import contextlib
+import sys
+import time
+
+from tqdm import tqdm
+
+from paddleinterest.core import distributed as ranks
+
+_files = []
+
+
+def progress(total, what):
+    """A progress bar of samples on standard error; one frame a minute where that is a file. Of several processes the
+    first one shows it."""
+    wait = 0.1 if sys.stderr.isatty() else 60
+    return tqdm(total=total, desc=what, unit=" samples", unit_scale=True, leave=False, mininterval=wait, maxinterval=max(wait, 10),
+                disable=ranks.rank() > 0)
+
+
+def say(text):
+    """Print a line on standard error without tearing a progress bar; copy it to the open log files. Of several processes
+    the first one speaks."""
+    if ranks.rank():
+        return
+    tqdm.write(text, file=sys.stderr)
+    for f in _files:
+        f.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        f.flush()
+
+
+@contextlib.contextmanager
+def log_to(path):
+    """Copy what `say` prints to the end of `path` meanwhile."""
+    with open(path, "a", encoding="utf-8") as f:
+        _files.append(f)
+        try:
+            yield
+        finally:
+            _files.remove(f)

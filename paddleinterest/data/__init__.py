@@ -1,0 +1,1 @@
+"""From raw files to padded batches: sources, protocols, builder, schema, reader."""

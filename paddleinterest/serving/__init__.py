@@ -1,0 +1,1 @@
+"""A trained net as a bundle: export, request, engine, HTTP."""

@@ -1,0 +1,1 @@
+"""The trainer and what hooks into it: checkpoints, resume, schedules, bad numbers."""
