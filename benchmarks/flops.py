@@ -1,11 +1,13 @@
-"""Floating-point operations of a forward pass's matrix products, from the net's own layers and real history lengths.
+"""Floating-point operations of a forward pass's matrix products, from the net's own layers and real
+history lengths.
 
-A product [m, k]·[k, n] counts 2·m·k·n. Only real positions count: what is spent on padding is lost. Activations,
-softmax, look-ups and the optimizer's work are left out; all are linear in what they read. A training step is three
-forward passes, as each product has two gradients of its own size.
+A product [m, k]·[k, n] counts 2·m·k·n. Only real positions count: what is spent on padding is lost.
+Activations, softmax, look-ups and the optimizer's work are left out; all are linear in what they
+read. A training step is three forward passes, as each product has two gradients of its own size.
 
 Each function takes the net and the history lengths [B] and returns {part: operations}.
 """
+
 import numpy as np
 
 TRAINING = 3  # forward, gradient of the input, gradient of the weight
@@ -24,18 +26,25 @@ def tower(net, rows):
 
 def base(net, lengths):
     """Sum pooling and the tower."""
-    return {"pooling": 2 * sum_of(lengths) * net.embeddings.item_width, "tower": tower(net, len(lengths))}
+    return {
+        "pooling": 2 * sum_of(lengths) * net.embeddings.item_width,
+        "tower": tower(net, len(lengths)),
+    }
 
 
 def din(net, lengths):
     """The local activation unit, the weighted sum, the tower."""
     positions = sum_of(lengths)
-    return {"activation unit": activation_unit(net.attention.unit, len(lengths), positions),
-            "weighted sum": 2 * positions * net.embeddings.item_width, "tower": tower(net, len(lengths))}
+    return {
+        "activation unit": activation_unit(net.attention.unit, len(lengths), positions),
+        "weighted sum": 2 * positions * net.embeddings.item_width,
+        "tower": tower(net, len(lengths)),
+    }
 
 
 def activation_unit(unit, rows, positions):
-    """First layer cut in four: two products a position, e·(W₁+W₃) and (e∘v)·W₄, and one a row, v·(W₂−W₃)."""
+    """First layer cut in four: two products a position, e·(W₁+W₃) and (e∘v)·W₄, and one a row,
+    v·(W₂−W₃)."""
     d, h = unit.width, unit.linears[0].weight.shape[1]
     deeper = sum(linear(layer, positions) for layer in (*unit.linears[1:], unit.out))
     return 2 * d * h * (2 * positions + rows) + deeper
@@ -48,7 +57,9 @@ def dien(net, lengths):
     hidden = gru.hidden_size
     parts = {"extractor": recurrence(3, width, hidden, positions)}
     if net.auxiliary is not None:
-        parts["auxiliary loss"] = auxiliary(net.auxiliary, hidden, width, int(np.maximum(lengths - 1, 0).sum()))
+        parts["auxiliary loss"] = auxiliary(
+            net.auxiliary, hidden, width, int(np.maximum(lengths - 1, 0).sum())
+        )
     if net.attention.kind == "bilinear":
         parts["attention"] = 2 * rows * hidden * width + 2 * positions * hidden
     else:
@@ -79,7 +90,8 @@ def auxiliary(loss, hidden, width, pairs):
 
 
 def bst(net, lengths):
-    """The blocks over history and target, and the tower. By output: target the last one runs for the target alone."""
+    """The blocks over history and target, and the tower. By output: target the last one runs for
+    the target alone."""
     rows, seen = len(lengths), lengths.astype(np.int64) + 1
     blocks, whole = list(net.blocks), len(net.blocks)
     parts = {}
@@ -87,14 +99,15 @@ def bst(net, lengths):
         whole -= 1
         parts["last block"] = target_block(blocks[-1], rows, sum_of(seen))
     if whole:
-        parts["whole blocks"] = sum(block(b, sum_of(seen), sum_of(seen ** 2)) for b in blocks[:whole])
+        parts["whole blocks"] = sum(block(b, sum_of(seen), sum_of(seen**2)) for b in blocks[:whole])
     if net.output == "mean":
         parts["mean"] = 2 * sum_of(seen) * blocks[0].attention.q_proj.weight.shape[0]
     return {**parts, "tower": tower(net, rows)}
 
 
 def block(b, positions, pairs):
-    """Queries, keys, values, output and feed-forward of every position; scores and mixing of every pair."""
+    """Queries, keys, values, output and feed-forward of every position; scores and mixing of every
+    pair."""
     a = b.attention
     d = a.q_proj.weight.shape[0]
     every = (a.q_proj, a.k_proj, a.v_proj, a.out_proj, b.linear1, b.linear2)
@@ -102,7 +115,8 @@ def block(b, positions, pairs):
 
 
 def target_block(b, rows, positions):
-    """The same for one query a row: keys and values are never built, each head reads the sequence itself."""
+    """The same for one query a row: keys and values are never built, each head reads the sequence
+    itself."""
     a = b.attention
     d = a.q_proj.weight.shape[0]
     every = (a.q_proj, a.k_proj, a.v_proj, a.out_proj, b.linear1, b.linear2)

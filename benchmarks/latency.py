@@ -1,4 +1,6 @@
-"""The clock of benchmarks/serving.py and of its counterpart in the peers' environment: the standard library alone."""
+"""The clock of benchmarks/serving.py and of its counterpart in the peers' environment: the standard
+library alone."""
+
 import time
 
 
@@ -12,4 +14,7 @@ def percentiles(call, calls, warm_up):
         call()
         times.append(1e3 * (time.perf_counter() - started))
     times.sort()
-    return {"p50_ms": round(times[len(times) // 2], 3), "p99_ms": round(times[int(0.99 * (len(times) - 1))], 3)}
+    return {
+        "p50_ms": round(times[len(times) // 2], 3),
+        "p99_ms": round(times[int(0.99 * (len(times) - 1))], 3),
+    }

@@ -3,11 +3,13 @@
     python benchmarks/soak.py --samples 20000000 --items 1000000 --out output/benchmarks/soak
     python benchmarks/soak.py --data data/mine -m models/dien/config.yaml -o runner.history_cap=1000 --out output/benchmarks/mine
 
-Prepares a synthetic dataset where --data names none, trains one epoch of it through tools/trainer.py in a process of its
-own, and reads that process's memory from /proc (Linux) once a second. Anonymous memory is the process's own; mapped files
-are the disk's cache, which the system takes back when it needs room. Writes soak.csv and soak.png; `growth_mb` is what the
-median of the last tenth of the training holds more than that of its second tenth.
+Prepares a synthetic dataset where --data names none, trains one epoch of it through
+tools/trainer.py in a process of its own, and reads that process's memory from /proc (Linux) once a
+second. Anonymous memory is the process's own; mapped files are the disk's cache, which the system
+takes back when it needs room. Writes soak.csv and soak.png; `growth_mb` is what the median of the
+last tenth of the training holds more than that of its second tenth.
 """
+
 import argparse
 import csv
 import os
@@ -18,13 +20,12 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from paddleinterest.core import cli, settings
 from paddleinterest.core.atomic import whole_file
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.schema import Schema
-from paddleinterest.data.prepare import prepare
-from paddleinterest.core import cli
-from paddleinterest.core import settings
 from paddleinterest.core.log import say
+from paddleinterest.data.prepare import prepare
+from paddleinterest.data.schema import Schema
 
 FIELDS = {"RssAnon": "anonymous_mb", "RssFile": "mapped_mb", "VmHWM": "peak_mb"}
 PER_USER = 100  # impressions of each synthetic user
@@ -35,18 +36,33 @@ def work(args):
         raise InputError(f"--samples must be at least {PER_USER * 10}")
     os.makedirs(args.out, exist_ok=True)
     data = args.data or synthetic(args)
-    command = [sys.executable, os.path.join(settings.ROOT, "tools", "trainer.py"), "-m", args.config_yaml, "-o",
-               f"runner.data_dir={data}", f"runner.model_save_path={args.out}", "runner.epochs=1", "runner.overwrite=true",
-               *args.override]
+    command = [
+        sys.executable,
+        os.path.join(settings.ROOT, "tools", "trainer.py"),
+        "-m",
+        args.config_yaml,
+        "-o",
+        f"runner.data_dir={data}",
+        f"runner.model_save_path={args.out}",
+        "runner.epochs=1",
+        "runner.overwrite=true",
+        *args.override,
+    ]
     with open(os.path.join(args.out, "trainer.log"), "w", encoding="utf-8") as log:
         curve, status = watch(command, log)
     if status:
         raise InputError(f"the training ended with exit status {status}; see {log.name}")
     early, late = (statistics.median(p["anonymous_mb"] for p in part) for part in tenths(curve))
     write(curve, args.out)
-    return {"data": data, "rows": Schema.load(data).rows["train"], "out": args.out, "peak_mb": curve[-1]["peak_mb"],
-            "anonymous_mb": {"second_tenth": early, "last_tenth": late}, "growth_mb": late - early,
-            "training_seconds": curve[-1]["seconds"]}
+    return {
+        "data": data,
+        "rows": Schema.load(data).rows["train"],
+        "out": args.out,
+        "peak_mb": curve[-1]["peak_mb"],
+        "anonymous_mb": {"second_tenth": early, "last_tenth": late},
+        "growth_mb": late - early,
+        "training_seconds": curve[-1]["seconds"],
+    }
 
 
 def synthetic(args):
@@ -54,20 +70,40 @@ def synthetic(args):
     out = os.path.join(args.out, f"synthetic-{args.samples}-{args.items}")
     if not os.path.isdir(out):
         say(f"preparing {out}")
-        prepare(["--source", "synthetic", "--protocol", "impressions", "--users", str(args.samples // PER_USER), "--items", str(args.items),
-                 "--categories", "1000", "--impressions", str(PER_USER), "--out", out])
+        prepare(
+            [
+                "--source",
+                "synthetic",
+                "--protocol",
+                "impressions",
+                "--users",
+                str(args.samples // PER_USER),
+                "--items",
+                str(args.items),
+                "--categories",
+                "1000",
+                "--impressions",
+                str(PER_USER),
+                "--out",
+                out,
+            ]
+        )
     return out
 
 
 def watch(command, log):
-    """Memory of a process once a second until it ends: [{seconds, anonymous_mb, mapped_mb, peak_mb}], and its status."""
+    """Memory of a process once a second until it ends: [{seconds, anonymous_mb, mapped_mb,
+    peak_mb}], and its status."""
     curve, started = [], time.time()
     with subprocess.Popen(command, stdout=log, stderr=log) as process:
         while process.poll() is None:
             try:
                 with open(f"/proc/{process.pid}/status", encoding="ascii", errors="replace") as f:
-                    held = {FIELDS[name]: int(rest.split()[0]) // 1024 for name, _, rest in (line.partition(":") for line in f)
-                            if name in FIELDS}
+                    held = {
+                        FIELDS[name]: int(rest.split()[0]) // 1024
+                        for name, _, rest in (line.partition(":") for line in f)
+                        if name in FIELDS
+                    }
             except OSError as e:
                 raise InputError(f"no memory can be read here: {e}; this needs Linux") from None
             if len(held) == len(FIELDS):  # a process that has just ended has none
@@ -77,19 +113,27 @@ def watch(command, log):
 
 
 def tenths(curve):
-    """The second and the last tenth of a curve, in time; in the first one the training starts and reads."""
+    """The second and the last tenth of a curve, in time; in the first one the training starts and
+    reads."""
     last = curve[-1]["seconds"]
-    return [p for p in curve if 0.1 <= p["seconds"] / last <= 0.2], [p for p in curve if p["seconds"] >= 0.9 * last]
+    return [p for p in curve if 0.1 <= p["seconds"] / last <= 0.2], [
+        p for p in curve if p["seconds"] >= 0.9 * last
+    ]
 
 
 def write(curve, out):
-    with whole_file(os.path.join(out, "soak.csv")) as made, open(made, "w", newline="", encoding="utf-8") as f:
+    with (
+        whole_file(os.path.join(out, "soak.csv")) as made,
+        open(made, "w", newline="", encoding="utf-8") as f,
+    ):
         table = csv.DictWriter(f, curve[0])
         table.writeheader()
         table.writerows(curve)
     import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+
     figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
     for name, label in (("anonymous_mb", "the process's own"), ("mapped_mb", "mapped files")):
         axes.plot([p["seconds"] for p in curve], [p[name] for p in curve], label=label)
@@ -101,11 +145,40 @@ def write(curve, out):
 
 
 if __name__ == "__main__":
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("-m", "--config_yaml", default=os.path.join(settings.ROOT, "models", "din", "config.yaml"), metavar="CONFIG")
-    p.add_argument("-o", "--override", nargs="+", default=[], action="extend", metavar="KEY=VALUE", help="settings of the training")
-    p.add_argument("--data", default="", metavar="DIR", help="a prepared dataset; default: a synthetic one")
-    p.add_argument("--samples", type=int, default=20_000_000, metavar="N", help="impressions of the synthetic one (default: 20,000,000)")
-    p.add_argument("--items", type=int, default=1_000_000, metavar="N", help="items of the synthetic one (default: 1,000,000)")
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument(
+        "-m",
+        "--config_yaml",
+        default=os.path.join(settings.ROOT, "models", "din", "config.yaml"),
+        metavar="CONFIG",
+    )
+    p.add_argument(
+        "-o",
+        "--override",
+        nargs="+",
+        default=[],
+        action="extend",
+        metavar="KEY=VALUE",
+        help="settings of the training",
+    )
+    p.add_argument(
+        "--data", default="", metavar="DIR", help="a prepared dataset; default: a synthetic one"
+    )
+    p.add_argument(
+        "--samples",
+        type=int,
+        default=20_000_000,
+        metavar="N",
+        help="impressions of the synthetic one (default: 20,000,000)",
+    )
+    p.add_argument(
+        "--items",
+        type=int,
+        default=1_000_000,
+        metavar="N",
+        help="items of the synthetic one (default: 1,000,000)",
+    )
     p.add_argument("--out", default=os.path.join("output", "benchmarks", "soak"), metavar="DIR")
     cli.run(p, work)

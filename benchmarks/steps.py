@@ -1,4 +1,6 @@
-"""Training steps of paddleinterest/training/trainer.py on real or random batches; what the other benchmarks time."""
+"""Training steps of paddleinterest/training/trainer.py on real or random batches; what the other
+benchmarks time."""
+
 import time
 
 import numpy as np
@@ -13,32 +15,57 @@ class Trainee:
     """A net with its optimizer. Import Paddle first, with `paddleinterest.core.environment.set_up`.
 
     Args:
-        config: resolved settings (paddleinterest/core/settings.py).  schema: of the batches to come.
+        config: resolved settings (paddleinterest/core/settings.py).  schema: of the batches to
+            come.
     """
 
     def __init__(self, config, schema):
         from paddleinterest.training import run
+
         self.config, self.model, self.number = config, run.bind(config), 0
         self.net = run.create_net(self.model, config, schema)
         self.optimizer = self.model.create_optimizer(self.net, config)
-        self.times, self.negatives = self.model.needs_times(config, schema), self.model.needs_negatives(config)
+        self.times, self.negatives = (
+            self.model.needs_times(config, schema),
+            self.model.needs_negatives(config),
+        )
         self.net.train()
 
     def step(self, batch):
         """One step of training, without schedule or regularisation."""
         from paddleinterest.training.trainer import train_step
+
         rate = self.config["hyper_parameters"]["optimizer"]["learning_rate"]
-        train_step(self.model, self.net, self.optimizer, None, batch, rate, self.config["runner"]["seed"], self.number)
+        train_step(
+            self.model,
+            self.net,
+            self.optimizer,
+            None,
+            batch,
+            rate,
+            self.config["runner"]["seed"],
+            self.number,
+        )
         self.number += 1
 
     def reader(self, data, batch_size):
         """The train split of a prepared dataset, as training reads it."""
         r = self.config["runner"]
-        return Reader(data, "train", batch_size, r["history_cap"], shuffle=True, seed=r["seed"],
-                      bucket_batches=r["bucket_batches"], times=self.times, negatives=self.negatives)
+        return Reader(
+            data,
+            "train",
+            batch_size,
+            r["history_cap"],
+            shuffle=True,
+            seed=r["seed"],
+            bucket_batches=r["bucket_batches"],
+            times=self.times,
+            negatives=self.negatives,
+        )
 
     def time(self, batches, warm_up=WARM_UP):
-        """Milliseconds of each step after the first `warm_up`, which begin with the first batches again."""
+        """Milliseconds of each step after the first `warm_up`, which begin with the first batches
+        again."""
         for k in range(warm_up):
             self.step(batches[k % len(batches)])
         times = []
@@ -50,14 +77,16 @@ class Trainee:
 
 
 def random_schema(table_rows, attributes, attribute_rows=1000):
-    """An item table of `table_rows` rows and so many attributes of `attribute_rows` each; no data behind it."""
+    """An item table of `table_rows` rows and so many attributes of `attribute_rows` each; no data
+    behind it."""
     fields = [Field("item", "item", size=table_rows)]
     fields += [Field(f"attribute_{k + 1}", "item", size=attribute_rows) for k in range(attributes)]
     return Schema("random", "none", "every_prefix", 0, "order", fields, {})
 
 
 def random_batch(schema, rows, length, seed=0, negatives=False):
-    """A batch as the reader gives it, indices uniform over the tables, all histories `length` events long."""
+    """A batch as the reader gives it, indices uniform over the tables, all histories `length`
+    events long."""
     rng, batch = np.random.default_rng(seed), {}
     for f in schema.item_fields:
         low = min(2, f.size - 1)  # the first id

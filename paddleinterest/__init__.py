@@ -1,1 +1,2 @@
-"""PaddleInterest: click-through-rate models that read a user's behaviour sequence, on PaddlePaddle."""
+"""PaddleInterest: click-through-rate models that read a user's behaviour sequence, on
+PaddlePaddle."""

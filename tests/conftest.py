@@ -1,4 +1,6 @@
-"""Tests import the packages from the repository root, wherever pytest is started; and the fixtures that many share."""
+"""Tests import the packages from the repository root, wherever pytest is started; and the fixtures
+that many share."""
+
 import os
 import sys
 
@@ -13,6 +15,7 @@ sys.path.insert(0, ROOT)
 def data(tmp_path_factory):
     """`helpers.small_dataset`, to read only."""
     from helpers import small_dataset
+
     return small_dataset(tmp_path_factory.mktemp("data"))
 
 
@@ -20,6 +23,7 @@ def data(tmp_path_factory):
 def tiny(tmp_path_factory):
     """The same with 480 rows of train, to read only."""
     from helpers import small_dataset
+
     return small_dataset(tmp_path_factory.mktemp("data"), "tiny", users=30, impressions=20)
 
 
@@ -32,6 +36,7 @@ def rng():
 def double():
     """Layers made meanwhile compute in float64."""
     import paddle
+
     paddle.set_default_dtype("float64")
     yield
     paddle.set_default_dtype("float32")

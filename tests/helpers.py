@@ -1,4 +1,6 @@
-"""What several test files share: a small log with every kind of column, settings for tiny nets, and tools run cheaply."""
+"""What several test files share: a small log with every kind of column, settings for tiny nets, and
+tools run cheaply."""
+
 import contextlib
 import json
 import os
@@ -10,45 +12,80 @@ import time
 import numpy as np
 import pandas as pd
 
+from paddleinterest.core import settings
 from paddleinterest.data.builder import build
 from paddleinterest.data.schema import Log
-from paddleinterest.core import settings
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-TINY = ["runner.visualdl=false", "runner.train_batch_size=64", "runner.bucket_batches=4", "runner.history_cap=12",
-        "runner.print_interval=5", "hyper_parameters.activation=dice", "hyper_parameters.embedding_size=4",
-        "hyper_parameters.tower=[8,4]", "hyper_parameters.optimizer.learning_rate=0.01"]
-TINY_DIN = [*TINY, "hyper_parameters.attention_softmax=false", "hyper_parameters.attention_units=[6,5]"]
+TINY = [
+    "runner.visualdl=false",
+    "runner.train_batch_size=64",
+    "runner.bucket_batches=4",
+    "runner.history_cap=12",
+    "runner.print_interval=5",
+    "hyper_parameters.activation=dice",
+    "hyper_parameters.embedding_size=4",
+    "hyper_parameters.tower=[8,4]",
+    "hyper_parameters.optimizer.learning_rate=0.01",
+]
+TINY_DIN = [
+    *TINY,
+    "hyper_parameters.attention_softmax=false",
+    "hyper_parameters.attention_units=[6,5]",
+]
 
 
 def small_log(users=60, impressions=40, items=90, seed=0):
-    """Impressions of users who click items of their two favourite categories (0.85) and seldom others (0.1).
+    """Impressions of users who click items of their two favourite categories (0.85) and seldom
+    others (0.1).
 
-    Item attributes: category (text), brand (text, some missing), maker (integer); item dense: price (some missing).
-    User attribute: age (some missing). Context: hour. Six users never click: their histories are empty throughout.
+    Item attributes: category (text), brand (text, some missing), maker (integer); item dense: price
+    (some missing). User attribute: age (some missing). Context: hour. Six users never click: their
+    histories are empty throughout.
     """
     rng = np.random.default_rng(seed)
     category = rng.integers(0, 8, items)
     price = np.round(rng.lognormal(2, 0.7, items), 2)
     price[::11] = np.nan
-    item_frame = pd.DataFrame({
-        "item": [f"i{k}" for k in range(items)], "category": [f"c{k}" for k in category],
-        "brand": [None if k % 13 == 0 else f"b{k % 10}" for k in range(items)],
-        "maker": category % 3, "price": price})
-    user_frame = pd.DataFrame({"user": [f"u{k}" for k in range(users)],
-                               "age": [None if k % 9 == 0 else ("young", "middle", "old")[k % 3] for k in range(users)]})
+    item_frame = pd.DataFrame(
+        {
+            "item": [f"i{k}" for k in range(items)],
+            "category": [f"c{k}" for k in category],
+            "brand": [None if k % 13 == 0 else f"b{k % 10}" for k in range(items)],
+            "maker": category % 3,
+            "price": price,
+        }
+    )
+    user_frame = pd.DataFrame(
+        {
+            "user": [f"u{k}" for k in range(users)],
+            "age": [
+                None if k % 9 == 0 else ("young", "middle", "old")[k % 3] for k in range(users)
+            ],
+        }
+    )
     favourite = np.array([rng.choice(8, 2, replace=False) for _ in range(users)])
     user = np.repeat(np.arange(users), impressions)
     item = rng.integers(0, items, len(user))
     likes = (category[item][:, None] == favourite[user]).any(1)
-    item = np.where(~likes & (rng.random(len(user)) < 0.3),  # show what they like more often than chance would
-                    np.array([rng.choice(np.flatnonzero(category == favourite[u, 0])) for u in user]), item)
+    item = np.where(
+        ~likes & (rng.random(len(user)) < 0.3),  # show what they like more often than chance would
+        np.array([rng.choice(np.flatnonzero(category == favourite[u, 0])) for u in user]),
+        item,
+    )
     likes = (category[item][:, None] == favourite[user]).any(1)
     label = (rng.random(len(user)) < np.where(likes, 0.85, 0.1)).astype(int)
     label[user % 10 == 7] = 0
     time = 1_700_000_000 + rng.integers(0, 500_000, len(user))
-    events = pd.DataFrame({"user": [f"u{k}" for k in user], "item": [f"i{k}" for k in item], "time": time,
-                           "label": label, "hour": [f"h{t // 3600 % 4}" for t in time]})
+    events = pd.DataFrame(
+        {
+            "user": [f"u{k}" for k in user],
+            "item": [f"i{k}" for k in item],
+            "time": time,
+            "label": label,
+            "hour": [f"h{t // 3600 % 4}" for t in time],
+        }
+    )
     return Log(events, item_frame, user_frame, context=["hour"], dense=["price"])
 
 
@@ -65,7 +102,8 @@ def settings_of(model, *overrides):
 
 
 def random_batch(schema, rows, lengths, seed=0, width=None):
-    """A batch as the reader gives it, of random indices. lengths: history length of each row, or one for all."""
+    """A batch as the reader gives it, of random indices. lengths: history length of each row, or
+    one for all."""
     rng = np.random.default_rng(seed)
     lengths = np.broadcast_to(np.asarray(lengths), rows)
     width = max(1, int(lengths.max())) if width is None else width
@@ -80,14 +118,17 @@ def random_batch(schema, rows, lengths, seed=0, width=None):
     if schema.dense_fields:
         batch["dense"] = rng.normal(size=(rows, len(schema.dense_fields))).astype(np.float32)
     batch["label"] = (rng.random(rows) < 0.5).astype(np.float32)
-    ago = np.sort(10 ** rng.uniform(-1, 9, real.shape), 1)[:, ::-1].astype(np.int64)  # from under a second to 30 years
+    ago = np.sort(10 ** rng.uniform(-1, 9, real.shape), 1)[:, ::-1].astype(
+        np.int64
+    )  # from under a second to 30 years
     batch["target_time"] = rng.integers(1_600_000_000, 1_700_000_000, rows)
     batch["history_time"] = np.where(real, batch["target_time"][:, None] - ago, 0)
     return batch
 
 
 def scramble(net, seed=0, scale=0.4):
-    """Give every weight and every buffer of a net a random value that matters (variances positive, padding 0)."""
+    """Give every weight and every buffer of a net a random value that matters (variances positive,
+    padding 0)."""
     rng = np.random.default_rng(seed)
     for name, tensor in net.state_dict().items():
         value = rng.normal(0, scale, tensor.shape)
@@ -99,48 +140,72 @@ def scramble(net, seed=0, scale=0.4):
     return net
 
 
-# ------------------------------------------------------------------------------------- what must hold for every net
+# what must hold for every net
+
 
 def probabilities(net, batch):
     """Click probabilities [B] in evaluation."""
     import paddle
+
     net.eval()
     with paddle.no_grad():
-        return paddle.nn.functional.sigmoid(net({k: paddle.to_tensor(v) for k, v in batch.items()})).numpy()
+        return paddle.nn.functional.sigmoid(
+            net({k: paddle.to_tensor(v) for k, v in batch.items()})
+        ).numpy()
 
 
 def check_invariants(net, schema, tolerance=1e-6):
-    """Extra padding, batch mates and batch size change no prediction by more than `tolerance`; 9 rows of all lengths."""
+    """Extra padding, batch mates and batch size change no prediction by more than `tolerance`; 9
+    rows of all lengths."""
     batch = random_batch(schema, 9, [0, 0, 1, 1, 2, 5, 9, 17, 30], seed=5)
     whole = probabilities(net, batch)
-    assert np.std(whole) > 0.02 and 0.001 < whole.min() and whole.max() < 0.999, whole  # a test that can fail
-    padded = {k: np.pad(v, ((0, 0), (0, 13))) if k.startswith("history_") else v for k, v in batch.items()}
+    assert np.std(whole) > 0.02 and 0.001 < whole.min() and whole.max() < 0.999, (
+        whole
+    )  # a test that can fail
+    padded = {
+        k: np.pad(v, ((0, 0), (0, 13))) if k.startswith("history_") else v for k, v in batch.items()
+    }
     close(probabilities(net, padded), whole, tolerance)
-    for row, length in enumerate([1, 1, 1, 1, 2, 5, 9, 17, 30]):  # alone, and padded no further than it needs
-        alone = {k: v[row:row + 1, :length] if k.startswith("history_") else v[row:row + 1] for k, v in batch.items()}
-        close(probabilities(net, alone), whole[row:row + 1], tolerance)
+    for row, length in enumerate(
+        [1, 1, 1, 1, 2, 5, 9, 17, 30]
+    ):  # alone, and padded no further than it needs
+        alone = {
+            k: v[row : row + 1, :length] if k.startswith("history_") else v[row : row + 1]
+            for k, v in batch.items()
+        }
+        close(probabilities(net, alone), whole[row : row + 1], tolerance)
     shuffled = np.random.default_rng(1).permutation(np.repeat(np.arange(9), 40))
-    close(probabilities(net, {k: v[shuffled] for k, v in batch.items()}), whole[shuffled], tolerance)
+    close(
+        probabilities(net, {k: v[shuffled] for k, v in batch.items()}), whole[shuffled], tolerance
+    )
 
 
 def trained(model, data, directory, *overrides, **scrambled):
-    """A run on disk as the trainer leaves it, with scrambled weights in place of trained ones: settings, binding, net."""
+    """A run on disk as the trainer leaves it, with scrambled weights in place of trained ones:
+    settings, binding, net."""
     from paddleinterest.data.schema import Schema
     from paddleinterest.training import checkpoint, run
-    config = settings_of(model, *overrides, f"runner.data_dir={data}", f"runner.model_save_path={directory}")
+
+    config = settings_of(
+        model, *overrides, f"runner.data_dir={data}", f"runner.model_save_path={directory}"
+    )
     binding = run.bind(config)
     net = scramble(run.create_net(binding, config, Schema.load(data)), **scrambled)
     folder = os.path.join(run.directory(config), "checkpoints")
-    checkpoint.save(os.path.join(folder, "best.npz"), net, {"model": model, "epoch": 1, "valid": None})
+    checkpoint.save(
+        os.path.join(folder, "best.npz"), net, {"model": model, "epoch": 1, "valid": None}
+    )
     settings.save(config, os.path.join(run.directory(config), "config.yaml"))
     net.eval()
     return config, binding, net
 
 
 def check_saving(model, data, directory, *overrides):
-    """A checkpoint read into a net with other start weights gives the same predictions, to the bit."""
+    """A checkpoint read into a net with other start weights gives the same predictions, to the
+    bit."""
     from paddleinterest.data.schema import Schema
     from paddleinterest.training import checkpoint, run
+
     config, binding, net = trained(model, data, directory, *overrides)
     schema = Schema.load(data)
     other = run.create_net(binding, settings_of(model, *overrides, "runner.seed=99"), schema)
@@ -150,13 +215,18 @@ def check_saving(model, data, directory, *overrides):
     close(probabilities(other, batch), probabilities(net, batch), 0)
 
 
-def check_export(model, data, directory, *overrides, lengths=range(51), onednn=(False, True), tolerance=1e-6):
-    """The bundle's programs give the dynamic graph's predictions: batch sizes 1, 7 and 500, the lengths given, empty
-    histories, rows of different lengths, and one user's candidates through the rank program."""
+def check_export(
+    model, data, directory, *overrides, lengths=range(51), onednn=(False, True), tolerance=1e-6
+):
+    """The bundle's programs give the dynamic graph's predictions: batch sizes 1, 7 and 500, the
+    lengths given, empty histories, rows of different lengths, and one user's candidates through the
+    rank program."""
     import paddle
+
     from paddleinterest.data.schema import Schema
-    from paddleinterest.serving.export import export
     from paddleinterest.serving.bundle import Bundle
+    from paddleinterest.serving.export import export
+
     config, _, net = trained(model, data, directory, *overrides, scale=0.3)
     schema, out = Schema.load(data), os.path.join(str(directory), "bundle")
     export(config, data, out)
@@ -166,14 +236,20 @@ def check_export(model, data, directory, *overrides, lengths=range(51), onednn=(
             for mixed in (False, True):
                 if rows == 1 and mixed or length % 25 and (rows == 500 or rows == 7 and not mixed):
                     continue
-                batch = random_batch(schema, rows, np.arange(rows) % (length + 1) if mixed else length, seed=length)
+                batch = random_batch(
+                    schema, rows, np.arange(rows) % (length + 1) if mixed else length, seed=length
+                )
                 expected = probabilities(net, batch)
                 of_user = ("history_", "user_", "context_", "target_time")
                 one_user = {k: v[:1] if k.startswith(of_user) else v for k, v in batch.items()}
-                repeated = {k: v if len(v) == rows else np.repeat(v, rows, 0) for k, v in one_user.items()}
+                repeated = {
+                    k: v if len(v) == rows else np.repeat(v, rows, 0) for k, v in one_user.items()
+                }
                 ranked = probabilities(net, repeated)
                 with paddle.no_grad():
-                    _, weight = net({k: paddle.to_tensor(v) for k, v in repeated.items()}, return_attention=True)
+                    _, weight = net(
+                        {k: paddle.to_tensor(v) for k, v in repeated.items()}, return_attention=True
+                    )
                 for bundle in bundles:
                     close(bundle.score(batch), expected, tolerance)
                     score, attention = bundle.programs["rank"](one_user)
@@ -186,7 +262,8 @@ def close(a, b, tolerance):
     np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
 
 
-# ------------------------------------------------------------------------------------------ the tools as processes
+# the tools as processes
+
 
 class Result:
     """What a tool did. `json` is the last line of its standard output."""
@@ -200,19 +277,31 @@ class Result:
 
     @property
     def lines(self):
-        """Lines of standard error that a person sees, progress bars (which a carriage return overwrites) left out."""
-        return [line.rpartition("\r")[2].strip() for line in self.err.splitlines() if line.rpartition("\r")[2].strip()]
+        """Lines of standard error that a person sees, progress bars (which a carriage return
+        overwrites) left out."""
+        return [
+            line.rpartition("\r")[2].strip()
+            for line in self.err.splitlines()
+            if line.rpartition("\r")[2].strip()
+        ]
 
 
 def run_tool(tool, *arguments, cwd, **env):
     """Run tools/<tool>.py as a user does, in a process of its own, from directory `cwd`."""
-    done = subprocess.run([sys.executable, os.path.join(ROOT, "tools", f"{tool}.py"), *map(str, arguments)], cwd=str(cwd),
-                          capture_output=True, text=True, timeout=300, env={**os.environ, **env})
+    done = subprocess.run(
+        [sys.executable, os.path.join(ROOT, "tools", f"{tool}.py"), *map(str, arguments)],
+        cwd=str(cwd),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **env},
+    )
     return Result(done.returncode, done.stdout, done.stderr)
 
 
 class ToolServer:
-    """Runs tools in forks of one process that has imported Paddle: the same as `run_tool`, without its seconds of import.
+    """Runs tools in forks of one process that has imported Paddle: the same as `run_tool`, without
+    its seconds of import.
 
     Example:
         with ToolServer() as tools:
@@ -255,9 +344,14 @@ os._exit(status)  # taking Paddle down in an orderly way costs half a second
         self.folder, self.jobs = str(folder), 0
 
     def __enter__(self):
-        self.process = subprocess.Popen([sys.executable, "-c", self.PROGRAM, ROOT], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                                        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOG_minloglevel": "2"})
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", self.PROGRAM, ROOT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "GLOG_minloglevel": "2"},
+        )
         return self
 
     def __exit__(self, *_):
@@ -268,12 +362,18 @@ os._exit(status)  # taking Paddle down in an orderly way costs half a second
     def run(self, tool, *arguments, cwd, interrupt=None, sign=signal.SIGINT, first=""):
         """Run tools/<tool>.py, after the Python source `first`.
 
-        With `interrupt`, a function of the standard error so far, send Ctrl-C, or signal `sign`, once it is true.
+        With `interrupt`, a function of the standard error so far, send Ctrl-C, or signal `sign`,
+        once it is true.
         """
         self.jobs += 1
         out, err = (os.path.join(self.folder, f"{self.jobs}.{k}") for k in ("out", "err"))
-        job = {"argv": [os.path.join(ROOT, "tools", f"{tool}.py"), *map(str, arguments)], "cwd": str(cwd), "out": out,
-               "err": err, "first": first}
+        job = {
+            "argv": [os.path.join(ROOT, "tools", f"{tool}.py"), *map(str, arguments)],
+            "cwd": str(cwd),
+            "out": out,
+            "err": err,
+            "first": first,
+        }
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
         pid = int(self.process.stdout.readline())
@@ -307,6 +407,12 @@ def _text(path):
 
 
 def tree(directory):
-    """Every file below `directory` with its size, {relative path: bytes}; to see what a failed tool left behind."""
-    return {os.path.relpath(os.path.join(folder, name), directory): os.path.getsize(os.path.join(folder, name))
-            for folder, _, names in os.walk(str(directory)) for name in names}
+    """Every file below `directory` with its size, {relative path: bytes}; to see what a failed tool
+    left behind."""
+    return {
+        os.path.relpath(os.path.join(folder, name), directory): os.path.getsize(
+            os.path.join(folder, name)
+        )
+        for folder, _, names in os.walk(str(directory))
+        for name in names
+    }

@@ -1,4 +1,6 @@
-"""The formulas of paddleinterest/nets/layers.py, models/din and models/base once more, in NumPy float64 and as literally as they read."""
+"""The formulas of paddleinterest/nets/layers.py, models/din and models/base once more, in NumPy
+float64 and as literally as they read."""
+
 import numpy as np
 
 
@@ -25,29 +27,43 @@ def weights_of(net):
 
 
 def activate(kind, w, prefix, s):
-    """Evaluation form of paddleinterest.nets.layers.Activation, its values under `prefix` in `w`."""
+    """Evaluation form of paddleinterest.nets.layers.Activation, its values under `prefix` in
+    `w`."""
     if kind == "relu":
         return np.where(s > 0, s, 0)
     if kind == "prelu":
         return np.where(s > 0, s, w[f"{prefix}.slope"] * s)
-    return dice(s, w[f"{prefix}.dice.alpha"], w[f"{prefix}.dice.mean"], w[f"{prefix}.dice.variance"])
+    return dice(
+        s, w[f"{prefix}.dice.alpha"], w[f"{prefix}.dice.mean"], w[f"{prefix}.dice.variance"]
+    )
 
 
 def mlp(kind, w, prefix, x):
     k = 0
     while f"{prefix}.hidden.{k}.weight" in w:
-        x = activate(kind, w, f"{prefix}.activations.{k}", x @ w[f"{prefix}.hidden.{k}.weight"] + w[f"{prefix}.hidden.{k}.bias"])
+        x = activate(
+            kind,
+            w,
+            f"{prefix}.activations.{k}",
+            x @ w[f"{prefix}.hidden.{k}.weight"] + w[f"{prefix}.hidden.{k}.bias"],
+        )
         k += 1
     return x @ w[f"{prefix}.out.weight"] + w[f"{prefix}.out.bias"]
 
 
 def activation_unit(kind, w, prefix, history, target):
-    """s_j = MLP([e_j; v; e_j − v; e_j∘v]) with the concatenation that the net avoids. [B, T, D], [B, D] → [B, T]."""
+    """s_j = MLP([e_j; v; e_j − v; e_j∘v]) with the concatenation that the net avoids. [B, T, D],
+    [B, D] → [B, T]."""
     v = np.repeat(target[:, None], history.shape[1], 1)
     x = np.concatenate([history, v, history - v, history * v], -1)
     k = 0
     while f"{prefix}.linears.{k}.weight" in w:
-        x = activate(kind, w, f"{prefix}.activations.{k}", x @ w[f"{prefix}.linears.{k}.weight"] + w[f"{prefix}.linears.{k}.bias"])
+        x = activate(
+            kind,
+            w,
+            f"{prefix}.activations.{k}",
+            x @ w[f"{prefix}.linears.{k}.weight"] + w[f"{prefix}.linears.{k}.bias"],
+        )
         k += 1
     return (x @ w[f"{prefix}.out.weight"])[..., 0] + w.get(f"{prefix}.out.bias", 0)
 
@@ -65,11 +81,14 @@ def attention_weights(score, mask, softmax, width):
 
 
 def embed(w, names, batch, of):
-    return np.concatenate([w[f"embeddings.tables.{n}.weight"][batch[f"{of}_{n}"]] for n in names], -1)
+    return np.concatenate(
+        [w[f"embeddings.tables.{n}.weight"][batch[f"{of}_{n}"]] for n in names], -1
+    )
 
 
 def logits(net, schema, batch, activation, attention=None):
-    """Logits [B] and weights [B, T] of Base (attention None) or DIN (attention "sum" or "softmax"), in evaluation."""
+    """Logits [B] and weights [B, T] of Base (attention None) or DIN (attention "sum" or "softmax"),
+    in evaluation."""
     w, names = weights_of(net), [f.name for f in schema.item_fields]
     history, target = embed(w, names, batch, "history"), embed(w, names, batch, "target")
     mask = (batch["history_item"] != 0).astype(np.float64)
@@ -78,8 +97,11 @@ def logits(net, schema, batch, activation, attention=None):
         score = activation_unit(activation, w, "attention.unit", history, target)
         weight = attention_weights(score, mask, attention == "softmax", history.shape[-1])
     interest = (weight[..., None] * history).sum(1)
-    side = [w[f"embeddings.tables.{f.name}.weight"][batch[f"{of}_{f.name}"]]
-            for of in ("user", "context") for f in schema.categories(of)]
+    side = [
+        w[f"embeddings.tables.{f.name}.weight"][batch[f"{of}_{f.name}"]]
+        for of in ("user", "context")
+        for f in schema.categories(of)
+    ]
     x = np.concatenate([interest, target, *side, batch["dense"].astype(np.float64)], -1)
     logit = mlp(activation, w, "tower.mlp", x)[:, 0]
     if "tower.item_bias.weight" in w:
@@ -88,7 +110,8 @@ def logits(net, schema, batch, activation, attention=None):
 
 
 def check_gradients(function, tensors, rng, step=1e-6, tolerance=1e-6, directions=3):
-    """Compare the gradients of a scalar `function()` with central differences along random directions.
+    """Compare the gradients of a scalar `function()` with central differences along random
+    directions.
 
     tensors: {name: Paddle tensor that `function` reads}; each is moved alone.
     """
@@ -107,4 +130,6 @@ def check_gradients(function, tensors, rng, step=1e-6, tolerance=1e-6, direction
                 values.append(function().item())
             t.set_value(start)
             measured, claimed = (values[0] - values[1]) / (2 * step), float((gradient * d).sum())
-            assert abs(measured - claimed) <= tolerance * max(1, abs(measured)), f"{name}: {claimed} against {measured}"
+            assert abs(measured - claimed) <= tolerance * max(1, abs(measured)), (
+                f"{name}: {claimed} against {measured}"
+            )

@@ -1,4 +1,5 @@
 """Runs of the training loop in the test's own process, and what they leave on disk."""
+
 import json
 import os
 
@@ -11,7 +12,9 @@ from paddleinterest.training.trainer import train
 
 def settings_for(data, where, *overrides, model="din"):
     tiny = TINY_DIN if model == "din" else [k for k in TINY_DIN if "attention" not in k]
-    return settings_of(model, *tiny, f"runner.data_dir={data}", f"runner.model_save_path={where}", *overrides)
+    return settings_of(
+        model, *tiny, f"runner.data_dir={data}", f"runner.model_save_path={where}", *overrides
+    )
 
 
 def ran(data, where, *overrides, model="din"):

@@ -1,10 +1,19 @@
 """models/base: sum pooling against NumPy float64, gradients, and the invariants of every net."""
+
 import numpy as np
 import paddle
 import paddle.nn.functional as F
 import pytest
 import reference
-from helpers import TINY, check_export, check_invariants, check_saving, close, random_batch, scramble
+from helpers import (
+    TINY,
+    check_export,
+    check_invariants,
+    check_saving,
+    close,
+    random_batch,
+    scramble,
+)
 from toy import FIELDS, OF_ACTIVATION, SCHEMA, tensors
 
 from models.base.net import Base
@@ -13,7 +22,9 @@ KINDS = ["relu", "prelu", "dice"]
 
 
 def made(activation="dice", seed=0, scale=0.4, **kw):
-    net = scramble(Base(FIELDS, 1, activation=activation, embedding_size=3, tower=(8, 4), **kw), seed, scale)
+    net = scramble(
+        Base(FIELDS, 1, activation=activation, embedding_size=3, tower=(8, 4), **kw), seed, scale
+    )
     net.eval()
     return net
 
@@ -32,7 +43,9 @@ def test_without_side_features():
     """A dataset of items alone: no user, context or dense column."""
     fields = [f for f in FIELDS if f.of == "item"]
     net = Base(fields, embedding_size=3, tower=(4,))
-    batch = {k: v for k, v in random_batch(SCHEMA, 5, 3).items() if k.startswith(("history_", "target_"))}
+    batch = {
+        k: v for k, v in random_batch(SCHEMA, 5, 3).items() if k.startswith(("history_", "target_"))
+    }
     assert net(tensors(batch)).shape == [5]
 
 
@@ -40,7 +53,11 @@ def test_without_side_features():
 def test_every_parameter_is_registered_and_gets_a_gradient(kind):
     net = made(kind, sparse=False, item_bias=True, dropout=0.1)
     names = {f"embeddings.tables.{f.name}.weight" for f in FIELDS} | {"tower.item_bias.weight"}
-    names |= {f"tower.mlp.{layer}.{own}" for layer in ("hidden.0", "hidden.1", "out") for own in ("weight", "bias")}
+    names |= {
+        f"tower.mlp.{layer}.{own}"
+        for layer in ("hidden.0", "hidden.1", "out")
+        for own in ("weight", "bias")
+    }
     names |= {f"tower.mlp.activations.{k}.{own}" for k in (0, 1) for own in OF_ACTIVATION[kind]}
     assert {k for k, _ in net.named_parameters()} == names
     net.train()
@@ -69,5 +86,12 @@ def test_saving_and_loading(tmp_path, data, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_export(tmp_path, data, kind):
-    check_export("base", data, tmp_path, *TINY, f"hyper_parameters.activation={kind}", "hyper_parameters.item_bias=true",
-                 lengths=(0, 1, 2, 20, 50))
+    check_export(
+        "base",
+        data,
+        tmp_path,
+        *TINY,
+        f"hyper_parameters.activation={kind}",
+        "hyper_parameters.item_bias=true",
+        lengths=(0, 1, 2, 20, 50),
+    )

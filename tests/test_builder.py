@@ -1,4 +1,5 @@
 """Prepared datasets against plain Python and pandas over small random logs."""
+
 import copy
 import dataclasses
 import hashlib
@@ -14,10 +15,10 @@ import pytest
 import yaml
 
 from paddleinterest.core import atomic
+from paddleinterest.core.errors import InputError
 from paddleinterest.data import builder
 from paddleinterest.data.builder import build
 from paddleinterest.data.reader import ItemTable
-from paddleinterest.core.errors import InputError
 from paddleinterest.data.schema import SPLITS, Log, Schema
 from tests.random_log import random_log
 
@@ -30,7 +31,11 @@ def make(log, out, protocol="every_prefix", **options):
 
 def files(directory):
     """{relative path: bytes} of all files below a directory."""
-    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(directory)): p.read_bytes()
+        for p in sorted(directory.rglob("*"))
+        if p.is_file()
+    }
 
 
 def table(directory, name):
@@ -50,19 +55,32 @@ def small_log(**changes):
 
     A sixth has two events of n, for train's negatives; n is not among the items listed.
     """
-    rows = [(f"u{u}", item, 10 * u + k) for u in range(5) for k, item in enumerate("abcd" if u < 4 else "abce")]
+    rows = [
+        (f"u{u}", item, 10 * u + k)
+        for u in range(5)
+        for k, item in enumerate("abcd" if u < 4 else "abce")
+    ]
     rows += [("u5", "n", 50), ("u5", "n", 51)]
-    log = Log(pd.DataFrame(rows, columns=["user", "item", "time"]),
-              pd.DataFrame({"item": list("fedcba"), "kind": ["k1", "k9", None, "k8", "k1", "k1"],
-                            "price": [9.0, 5.0, 7.0, np.nan, 3.0, 1.0]}), dense=["price"])
+    log = Log(
+        pd.DataFrame(rows, columns=["user", "item", "time"]),
+        pd.DataFrame(
+            {
+                "item": list("fedcba"),
+                "kind": ["k1", "k9", None, "k8", "k1", "k1"],
+                "price": [9.0, 5.0, 7.0, np.nan, 3.0, 1.0],
+            }
+        ),
+        dense=["price"],
+    )
     return dataclasses.replace(log, **changes)
 
 
-# ---- one random log, every file of every protocol ------------------------------------------------------------------
+# one random log, every file of every protocol -----------------------------------------------------
 
 
 def train_occurrences(log, protocol, made):
-    """(counted items, counted users): a list with an entry for each occurrence in train, by the protocol's definition."""
+    """(counted items, counted users): a list with an entry for each occurrence in train, by the
+    protocol's definition."""
     events = log.events.to_dict("records")
     if protocol == "impressions":
         cut = sorted(e["time"] for e in events)[int(0.8 * (len(events) - 1))]
@@ -76,7 +94,11 @@ def train_occurrences(log, protocol, made):
                 train += mine if len(mine) < 4 else mine[:-2]
         else:
             users = table(made, "users.parquet")
-            held_out = {users[s["user"]]["user"] for split in ("valid", "test") for s in samples(made, split)}
+            held_out = {
+                users[s["user"]]["user"]
+                for split in ("valid", "test")
+                for s in samples(made, split)
+            }
             train = [e for e in clicks if e["user"] not in held_out]
     return [str(e["item"]) for e in train], [e["user"] for e in train]
 
@@ -86,7 +108,8 @@ def as_text(value):
 
 
 def check_entity(made, of, frame, ids, occurrences, dense, min_count):
-    """items.parquet or users.parquet and the vocabularies, against counting by hand. Returns {raw id: row}."""
+    """items.parquet or users.parquet and the vocabularies, against counting by hand. Returns {raw
+    id: row}."""
     schema = Schema.load(str(made))
     fields = {f.name: f for f in schema.fields if f.of == of}
     rows = table(made, f"{of}s.parquet")
@@ -105,13 +128,19 @@ def check_entity(made, of, frame, ids, occurrences, dense, min_count):
             seen = [raw[i][name] for i in occurrences if i in raw and not pd.isna(raw[i][name])]
             assert f.kind == "dense" and f.size == 0
             assert f.mean == pytest.approx(np.mean(seen)) and f.std == pytest.approx(np.std(seen))
-            assert [r[name] for r in rows] == pytest.approx([np.nan if v is None else v for v in [None, None, *values]],
-                                                            nan_ok=True)
+            assert [r[name] for r in rows] == pytest.approx(
+                [np.nan if v is None else v for v in [None, None, *values]], nan_ok=True
+            )
             continue
-        seen = Counter(v for i in occurrences if (v := as_text(raw.get(i, {}).get(name))) is not None)
-        vocabulary = sorted((v for v, n in seen.items() if n >= min_count), key=lambda v: (-seen[v], v))
+        seen = Counter(
+            v for i in occurrences if (v := as_text(raw.get(i, {}).get(name))) is not None
+        )
+        vocabulary = sorted(
+            (v for v, n in seen.items() if n >= min_count), key=lambda v: (-seen[v], v)
+        )
         assert table(made, f"vocab/{name}.parquet") == [
-            {"index": 2 + k, "value": v, "count": seen[v]} for k, v in enumerate(vocabulary)]
+            {"index": 2 + k, "value": v, "count": seen[v]} for k, v in enumerate(vocabulary)
+        ]
         assert (f.kind, f.size, f.mean, f.std) == ("category", 2 + len(vocabulary), 0, 1)
         index = {v: 2 + k for k, v in enumerate(vocabulary)}
         assert [r[name] for r in rows] == [0, 1, *(index.get(as_text(v), 1) for v in values)]
@@ -129,7 +158,11 @@ def test_user_id_is_an_attribute_that_repeats_the_id(tmp_path, protocol):
     assert files(tmp_path / "d") == files(tmp_path / "want")
     assert [f.of for f in schema.fields if f.name == "user_id"] == ["user"]
     make(dataclasses.replace(log, users=None), tmp_path / "alone", protocol, user_id=True)
-    assert table(tmp_path / "alone", "vocab/user_id.parquet") == table(tmp_path / "d", "vocab/user_id.parquet") != []
+    assert (
+        table(tmp_path / "alone", "vocab/user_id.parquet")
+        == table(tmp_path / "d", "vocab/user_id.parquet")
+        != []
+    )
 
 
 def test_user_id_is_refused_where_the_name_is_taken(tmp_path):
@@ -154,7 +187,9 @@ def test_every_file_is_what_counting_by_hand_gives(tmp_path, protocol, min_count
     history = {}
     for e in sorted(log.events.to_dict("records"), key=lambda e: e["time"]):
         if e["label"]:
-            history.setdefault(user_row[e["user"]], []).append((item_row[str(e["item"])], e["time"]))
+            history.setdefault(user_row[e["user"]], []).append(
+                (item_row[str(e["item"])], e["time"])
+            )
     mapped = sequences(made)
     total = 0
     for split in SPLITS:
@@ -165,7 +200,10 @@ def test_every_file_is_what_counting_by_hand_gives(tmp_path, protocol, min_count
             assert list(zip(sequence["item"], sequence["time"])) == history.get(s["user"], [])
             assert 0 <= s["end"] <= len(sequence["item"]) and s["label"] in (0, 1)
             if s["label"] and protocol != "impressions":
-                assert (sequence["item"][s["end"]], sequence["time"][s["end"]]) == (s["item"], s["time"])
+                assert (sequence["item"][s["end"]], sequence["time"][s["end"]]) == (
+                    s["item"],
+                    s["time"],
+                )
             total += 1
     assert sum(len(s["item"]) for s in mapped) == sum(map(len, history.values()))
     assert total == sum(schema.rows.values())
@@ -179,11 +217,14 @@ def test_context_is_that_of_the_event_and_its_vocabulary_that_of_train(tmp_path,
     made = tmp_path / "d"
     schema = make(log, made, protocol)
     event = {e["time"]: e for e in log.events.to_dict("records")}
-    own = [s for s in samples(made, "train") if protocol == "impressions" or s["label"]]  # the others are drawn, not seen
+    own = [
+        s for s in samples(made, "train") if protocol == "impressions" or s["label"]
+    ]  # the others are drawn, not seen
     seen = Counter(d for s in own if (d := as_text(event[s["time"]]["device"])) is not None)
     vocabulary = sorted(seen, key=lambda v: (-seen[v], v))
     assert table(made, "vocab/device.parquet") == [
-        {"index": 2 + k, "value": v, "count": seen[v]} for k, v in enumerate(vocabulary)]
+        {"index": 2 + k, "value": v, "count": seen[v]} for k, v in enumerate(vocabulary)
+    ]
     waits = [w for s in own if not math.isnan(w := event[s["time"]]["wait"])]
     device, wait = (next(f for f in schema.fields if f.name == name) for name in ("device", "wait"))
     assert (device.of, device.size) == ("context", 2 + len(vocabulary))
@@ -203,36 +244,64 @@ def test_schema_lists_every_file_with_size_and_sha256_and_the_counts(tmp_path):
     schema = make(log, tmp_path / "d", recipe={"flag": 3}, source="src")
     on_disk = files(tmp_path / "d")
     written = yaml.safe_load(on_disk.pop("schema.yaml"))
-    assert written["files"] == {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-                                for name, data in on_disk.items()}
+    assert written["files"] == {
+        name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for name, data in on_disk.items()
+    }
     assert Schema.load(str(tmp_path / "d")) == schema
-    assert (written["name"], written["source"], written["protocol"], written["recipe"], written["time"]) == (
-        "test", "src", "every_prefix", {"flag": 3}, "seconds")
+    assert (
+        written["name"],
+        written["source"],
+        written["protocol"],
+        written["recipe"],
+        written["time"],
+    ) == ("test", "src", "every_prefix", {"flag": 3}, "seconds")
     clicks = log.events[log.events["label"] == 1]
-    lengths = clicks.groupby("user").size().reindex({*log.events["user"], *log.users["user"]}, fill_value=0)
+    lengths = (
+        clicks.groupby("user")
+        .size()
+        .reindex({*log.events["user"], *log.users["user"]}, fill_value=0)
+    )
     assert written["counts"]["events"] == len(log.events)
     assert written["counts"]["users"] == len(lengths)
     assert written["counts"]["items"] == len({*log.events["item"], *log.items["item"]})
-    assert written["counts"]["items_in_train"] == len(set(train_occurrences(log, "every_prefix", None)[0]))
+    assert written["counts"]["items_in_train"] == len(
+        set(train_occurrences(log, "every_prefix", None)[0])
+    )
     assert written["counts"]["history_mean"] == pytest.approx(lengths.mean(), abs=1e-3)
     assert written["counts"]["history_max"] == lengths.max()
 
 
-# ---- what train alone may know ------------------------------------------------------------------------------------
+# what train alone may know ------------------------------------------------------------------------
 
 
 def test_an_item_only_in_test_keeps_its_attributes_but_shares_index_1(tmp_path):
     """d and e occur in test alone, f never; a and b are train, c is valid."""
     schema = make(small_log(), tmp_path / "d")
     rows = {r["item"]: (k, r) for k, r in enumerate(table(tmp_path / "d", "items.parquet"))}
-    assert {i: r["count"] for i, (_, r) in rows.items() if i} == {"a": 5, "b": 5, "n": 2, "c": 0, "d": 0, "e": 0,
-                                                                  "f": 0}
+    assert {i: r["count"] for i, (_, r) in rows.items() if i} == {
+        "a": 5,
+        "b": 5,
+        "n": 2,
+        "c": 0,
+        "d": 0,
+        "e": 0,
+        "f": 0,
+    }
     assert schema.item_fields[0].size == 5
     items = ItemTable(str(tmp_path / "d"), schema)
     field = {i: items.fields["item"][k] for i, (k, _) in rows.items() if i}
     assert field == {"a": 2, "b": 3, "n": 4, "c": 1, "d": 1, "e": 1, "f": 1}
     kind = {i: items.fields["kind"][k] for i, (k, _) in rows.items() if i}
-    assert kind == {"a": 2, "b": 2, "n": 1, "c": 1, "d": 1, "e": 1, "f": 2}  # k8 and k9 are never in train; d has none
+    assert kind == {
+        "a": 2,
+        "b": 2,
+        "n": 1,
+        "c": 1,
+        "d": 1,
+        "e": 1,
+        "f": 2,
+    }  # k8 and k9 are never in train; d has none
     assert items.fields["item"][:2].tolist() == items.fields["kind"][:2].tolist() == [0, 1]
     assert items.rows == 2 + 7
     assert items.dense[rows["f"][0], 0] == pytest.approx((9 - 2) / 1)  # of 1 and 3, each five times
@@ -255,14 +324,20 @@ def test_a_dense_column_that_train_never_saw_is_left_as_it_is(tmp_path):
 
 
 def test_large_integers_in_a_column_with_gaps_stay_different(tmp_path):
-    """Two category ids that only differ beyond the 53 bits of a float; item c is not listed, which makes the gap."""
+    """Two category ids that only differ beyond the 53 bits of a float; item c is not listed, which
+    makes the gap."""
     log = small_log(dense=[])
-    log.items = pd.DataFrame({"item": list("ab"), "kind": [2 ** 60, 2 ** 60 + 1]})
+    log.items = pd.DataFrame({"item": list("ab"), "kind": [2**60, 2**60 + 1]})
     make(log, tmp_path / "d")
-    assert {r["value"] for r in table(tmp_path / "d", "vocab/kind.parquet")} == {str(2 ** 60), str(2 ** 60 + 1)}
+    assert {r["value"] for r in table(tmp_path / "d", "vocab/kind.parquet")} == {
+        str(2**60),
+        str(2**60 + 1),
+    }
 
 
-@pytest.mark.parametrize("kind", [[7.0, np.nan], ["7", None], [7, None], pd.array([7, None], "Int64")])
+@pytest.mark.parametrize(
+    "kind", [[7.0, np.nan], ["7", None], [7, None], pd.array([7, None], "Int64")]
+)
 def test_a_category_is_the_same_text_whatever_its_type(tmp_path, kind):
     log = small_log(dense=[])
     log.items = pd.DataFrame({"item": list("ab"), "kind": kind})
@@ -270,18 +345,31 @@ def test_a_category_is_the_same_text_whatever_its_type(tmp_path, kind):
     assert table(tmp_path / "d", "vocab/kind.parquet") == [{"index": 2, "value": "7", "count": 5}]
 
 
-@pytest.mark.parametrize("of_events, of_items", [("int64", str), (str, "int64"), (str, "Int64"), ("Int64", "Int64"),
-                                                 ("int64", "int32"), (object, str), ("int64", object),
-                                                 (str, "category")])
+@pytest.mark.parametrize(
+    "of_events, of_items",
+    [
+        ("int64", str),
+        (str, "int64"),
+        (str, "Int64"),
+        ("Int64", "Int64"),
+        ("int64", "int32"),
+        (object, str),
+        ("int64", object),
+        (str, "category"),
+    ],
+)
 def test_ids_are_joined_whatever_their_types(tmp_path, of_events, of_items):
     log = small_log(dense=[])
-    number = {c: 10 ** 15 + k for k, c in enumerate("abcdefn")}
+    number = {c: 10**15 + k for k, c in enumerate("abcdefn")}
     log.events["item"] = log.events["item"].map(number)
     log.items["item"] = log.items["item"].map(number)
     if of_items == "int32":
-        log.events["item"] -= 10 ** 15
-        log.items["item"] -= 10 ** 15
-    log.events["item"], log.items["item"] = log.events["item"].astype(of_events), log.items["item"].astype(of_items)
+        log.events["item"] -= 10**15
+        log.items["item"] -= 10**15
+    log.events["item"], log.items["item"] = (
+        log.events["item"].astype(of_events),
+        log.items["item"].astype(of_items),
+    )
     schema = make(log, tmp_path / "d")
     assert schema.counts["items"] == 7
     assert [r["kind"] for r in table(tmp_path / "d", "items.parquet")][:5] == [0, 1, 2, 2, 1]
@@ -297,30 +385,61 @@ def test_a_log_without_users_or_attributes(tmp_path):
     assert not os.listdir(tmp_path / "d" / "vocab")
 
 
-# ---- protocol given -------------------------------------------------------------------------------------------------
+# protocol given -----------------------------------------------------------------------------------
 
 
 def given_log(**changes):
     events = [("t1", "a", 0), ("t1", "b", 1), ("t2", "c", 0), ("v", "d", 0), ("x", "e", 0)]
-    of = [("t1", "f", 1, "train"), ("t1", "g", 0, "train"), ("t2", "f", 0, "train"), ("v", "g", 1, "valid"),
-          ("new", "a", 1, "test"), ("x", "h", 0, "test")]
+    of = [
+        ("t1", "f", 1, "train"),
+        ("t1", "g", 0, "train"),
+        ("t2", "f", 0, "train"),
+        ("v", "g", 1, "valid"),
+        ("new", "a", 1, "test"),
+        ("x", "h", 0, "test"),
+    ]
     return dataclasses.replace(
-        Log(pd.DataFrame(events, columns=["user", "item", "time"]), pd.DataFrame({"item": list("abcdefgh")}),
-            samples=pd.DataFrame(of, columns=["user", "item", "label", "split"]), time="order"), **changes)
+        Log(
+            pd.DataFrame(events, columns=["user", "item", "time"]),
+            pd.DataFrame({"item": list("abcdefgh")}),
+            samples=pd.DataFrame(of, columns=["user", "item", "label", "split"]),
+            time="order",
+        ),
+        **changes,
+    )
 
 
 def test_given_samples_are_kept_and_histories_of_train_are_train(tmp_path):
     schema = make(given_log(), tmp_path / "d", "given")
     assert schema.rows == {"train": 3, "valid": 1, "test": 2}
-    items, users, mapped = (table(tmp_path / "d", "items.parquet"), table(tmp_path / "d", "users.parquet"),
-                            sequences(tmp_path / "d"))
-    assert {r["item"]: r["count"] for r in items[2:]} == dict(a=1, b=1, c=1, d=0, e=0, f=2, g=1, h=0)
+    items, users, mapped = (
+        table(tmp_path / "d", "items.parquet"),
+        table(tmp_path / "d", "users.parquet"),
+        sequences(tmp_path / "d"),
+    )
+    assert {r["item"]: r["count"] for r in items[2:]} == dict(
+        a=1, b=1, c=1, d=0, e=0, f=2, g=1, h=0
+    )
     assert schema.item_fields[0].size == 2 + 5
-    got = [(split, users[s["user"]]["user"], [items[i]["item"] for i in mapped[s["sequence"]]["item"][:s["end"]]],
-            items[s["item"]]["item"], s["label"]) for split in SPLITS for s in samples(tmp_path / "d", split)]
-    assert got == [("train", "t1", ["a", "b"], "f", 1), ("train", "t1", ["a", "b"], "g", 0),
-                   ("train", "t2", ["c"], "f", 0),
-                   ("valid", "v", ["d"], "g", 1), ("test", "new", [], "a", 1), ("test", "x", ["e"], "h", 0)]
+    got = [
+        (
+            split,
+            users[s["user"]]["user"],
+            [items[i]["item"] for i in mapped[s["sequence"]]["item"][: s["end"]]],
+            items[s["item"]]["item"],
+            s["label"],
+        )
+        for split in SPLITS
+        for s in samples(tmp_path / "d", split)
+    ]
+    assert got == [
+        ("train", "t1", ["a", "b"], "f", 1),
+        ("train", "t1", ["a", "b"], "g", 0),
+        ("train", "t2", ["c"], "f", 0),
+        ("valid", "v", ["d"], "g", 1),
+        ("test", "new", [], "a", 1),
+        ("test", "x", ["e"], "h", 0),
+    ]
 
 
 def test_given_without_valid(tmp_path):
@@ -330,7 +449,7 @@ def test_given_without_valid(tmp_path):
     assert make(log, tmp_path / "none", "given").rows == {"train": 3, "test": 2}
 
 
-# ---- the same seed, the same bytes ----------------------------------------------------------------------------------
+# the same seed, the same bytes --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -346,8 +465,12 @@ def test_another_seed_draws_other_negatives_for_the_same_positives(tmp_path):
         make(random_log(4, users=60, labels=False), tmp_path / str(seed), seed=seed)
     for split in SPLITS:
         five, six = (samples(tmp_path / str(seed), split) for seed in (5, 6))
-        assert str([s for s in five if s["label"]]) == str([s for s in six if s["label"]])  # as text: NaN is not NaN
-        assert [s["item"] for s in five if not s["label"]] != [s["item"] for s in six if not s["label"]]
+        assert str([s for s in five if s["label"]]) == str(
+            [s for s in six if s["label"]]
+        )  # as text: NaN is not NaN
+        assert [s["item"] for s in five if not s["label"]] != [
+            s["item"] for s in six if not s["label"]
+        ]
 
 
 def test_the_log_is_not_changed(tmp_path):
@@ -363,7 +486,9 @@ def test_the_best_possible_auc_is_told_only_where_every_row_has_its_own_truth(tm
     log.events["probability"] = np.random.default_rng(0).random(len(log.events))
     log.truth = "probability"
     assert set(make(log, tmp_path / "i", "impressions").best) == set(SPLITS)
-    assert make(log, tmp_path / "e", "every_prefix").best == {}  # of a drawn negative nobody knows the probability
+    assert (
+        make(log, tmp_path / "e", "every_prefix").best == {}
+    )  # of a drawn negative nobody knows the probability
     assert "probability" in samples(tmp_path / "i", "test")[0]
     assert "probability" not in samples(tmp_path / "e", "test")[0]
 
@@ -378,7 +503,7 @@ def test_many_samples_are_cut_into_parts(tmp_path, monkeypatch):
     assert str(rows) == str(samples(tmp_path / "whole", "train"))  # as text: NaN is not NaN
 
 
-# ---- whole or not at all ------------------------------------------------------------------------------------------
+# whole or not at all ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
@@ -405,11 +530,16 @@ def test_overwrite_replaces_all_of_the_old_dataset(tmp_path):
     (tmp_path / "d" / "stray").write_text("x")
     make(random_log(9), tmp_path / "d", overwrite=True)
     make(random_log(9), tmp_path / "fresh")
-    assert files(tmp_path / "d") == files(tmp_path / "fresh") and sorted(os.listdir(tmp_path)) == ["d", "fresh"]
+    assert files(tmp_path / "d") == files(tmp_path / "fresh") and sorted(os.listdir(tmp_path)) == [
+        "d",
+        "fresh",
+    ]
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_a_failure_while_the_old_is_exchanged_for_the_new_keeps_the_old(tmp_path, monkeypatch, error):
+def test_a_failure_while_the_old_is_exchanged_for_the_new_keeps_the_old(
+    tmp_path, monkeypatch, error
+):
     make(random_log(8), tmp_path / "d")
     before, rename, calls = files(tmp_path), os.rename, []
 
@@ -474,7 +604,7 @@ def test_whole_file_appears_whole_or_not_at_all(tmp_path):
     assert path.read_text() == "one" and os.listdir(path.parent) == ["f"]
 
 
-# ---- bad logs -------------------------------------------------------------------------------------------------------
+# bad logs -----------------------------------------------------------------------------------------
 
 
 def with_column(frame, name, values):
@@ -489,25 +619,54 @@ EVENTS = small_log().events
 ITEMS = small_log().items
 BAD = [
     ("items list item 'a' more than once", dict(items=pd.concat([ITEMS, ITEMS.tail(1)]))),
-    ("users list user 7 more than once",
-     dict(events=with_column(EVENTS, "user", 7), users=pd.DataFrame({"user": [7, 7]}))),
-    ("items list item '1' more than once", dict(events=with_column(EVENTS, "item", "1"),
-                                                items=pd.DataFrame({"item": [1, "1"]}), dense=[])),
-    ("label is 2, must be 0 or 1", dict(events=with_column(EVENTS, "label", first_and_last(1, 1, 2)))),
+    (
+        "users list user 7 more than once",
+        dict(events=with_column(EVENTS, "user", 7), users=pd.DataFrame({"user": [7, 7]})),
+    ),
+    (
+        "items list item '1' more than once",
+        dict(
+            events=with_column(EVENTS, "item", "1"),
+            items=pd.DataFrame({"item": [1, "1"]}),
+            dense=[],
+        ),
+    ),
+    (
+        "label is 2, must be 0 or 1",
+        dict(events=with_column(EVENTS, "label", first_and_last(1, 1, 2))),
+    ),
     ("row 22: label is 0.5", dict(events=with_column(EVENTS, "label", first_and_last(1, 0, 0.5)))),
     ("label is '1'", dict(events=with_column(EVENTS, "label", "1"))),
-    ("row 22: label is nan", dict(events=with_column(EVENTS, "label", first_and_last(1, 1, np.nan)))),
-    ("events, row 22: user is missing", dict(events=with_column(EVENTS, "user", first_and_last("u", "u", None)))),
-    ("events, row 1: item is missing", dict(events=with_column(EVENTS, "item", first_and_last(None, "a", "b")))),
-    ("events, row 1: time is missing", dict(events=with_column(EVENTS, "time", first_and_last(np.nan, 1, 1)))),
+    (
+        "row 22: label is nan",
+        dict(events=with_column(EVENTS, "label", first_and_last(1, 1, np.nan))),
+    ),
+    (
+        "events, row 22: user is missing",
+        dict(events=with_column(EVENTS, "user", first_and_last("u", "u", None))),
+    ),
+    (
+        "events, row 1: item is missing",
+        dict(events=with_column(EVENTS, "item", first_and_last(None, "a", "b"))),
+    ),
+    (
+        "events, row 1: time is missing",
+        dict(events=with_column(EVENTS, "time", first_and_last(np.nan, 1, 1))),
+    ),
     ("items, row 2: item is missing", dict(items=pd.DataFrame({"item": ["a", None]}))),
     ("events have no column item", dict(events=EVENTS.drop(columns="item"))),
     ("events have no column device", dict(context=["device"])),
-    ("time holds datetime64", dict(events=with_column(EVENTS, "time", pd.to_datetime(EVENTS["time"])))),
+    (
+        "time holds datetime64",
+        dict(events=with_column(EVENTS, "time", pd.to_datetime(EVENTS["time"]))),
+    ),
     ("holds no events", dict(events=EVENTS.head(0))),
     ("may not be called 'count'", dict(items=with_column(ITEMS, "count", 1))),
     ("may not be called 'history'", dict(users=pd.DataFrame({"user": ["u1"], "history": [1]}))),
-    ("may not be called 'target'", dict(events=with_column(EVENTS, "target", 1), context=["target"])),
+    (
+        "may not be called 'target'",
+        dict(events=with_column(EVENTS, "target", 1), context=["target"]),
+    ),
     ("may not be called 'a/b'", dict(items=with_column(ITEMS, "a/b", 1))),
     ("'kind' occurs in two", dict(users=pd.DataFrame({"user": ["u1"], "kind": [1]}))),
     ("'kind' occurs in two", dict(events=with_column(EVENTS, "kind", 1), context=["kind"])),
@@ -519,7 +678,9 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("words, changes", BAD, ids=[f"{k}-{words}" for k, (words, _) in enumerate(BAD)])
+@pytest.mark.parametrize(
+    "words, changes", BAD, ids=[f"{k}-{words}" for k, (words, _) in enumerate(BAD)]
+)
 def test_a_bad_log_is_refused_in_one_line(tmp_path, words, changes):
     with pytest.raises(InputError) as e:
         make(small_log(**changes), tmp_path / "d")
@@ -527,9 +688,14 @@ def test_a_bad_log_is_refused_in_one_line(tmp_path, words, changes):
     assert not os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize("protocol, told", [("every_prefix", True), ("last_event", True), ("impressions", False)])
-def test_events_that_repeat_another_are_told_where_a_history_would_hold_its_target(tmp_path, capsys, protocol, told):
-    """Row for row twice, as an export that was appended to itself; a user's only repeat of an item at another moment is none."""
+@pytest.mark.parametrize(
+    "protocol, told", [("every_prefix", True), ("last_event", True), ("impressions", False)]
+)
+def test_events_that_repeat_another_are_told_where_a_history_would_hold_its_target(
+    tmp_path, capsys, protocol, told
+):
+    """Row for row twice, as an export that was appended to itself; a user's only repeat of an item
+    at another moment is none."""
     log = random_log(2, users=60)
     log.events["time"] = np.random.default_rng(0).permutation(len(log.events))
     make(log, tmp_path / "once", protocol)
@@ -537,7 +703,9 @@ def test_events_that_repeat_another_are_told_where_a_history_would_hold_its_targ
     log.events = pd.concat([log.events, log.events])
     make(log, tmp_path / "twice", protocol)
     clicks = int(log.events.label.sum()) if "label" in log.events else len(log.events)
-    assert (f"{clicks // 2:,} of {clicks:,} events repeat another" in capsys.readouterr().err) == told
+    assert (
+        f"{clicks // 2:,} of {clicks:,} events repeat another" in capsys.readouterr().err
+    ) == told
 
 
 def test_empty_splits_are_named(tmp_path):

@@ -1,4 +1,6 @@
-"""paddleinterest/nets/layers.py against NumPy float64, finite differences and the mistakes that known implementations make."""
+"""paddleinterest/nets/layers.py against NumPy float64, finite differences and the mistakes that
+known implementations make."""
+
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,12 +21,23 @@ from paddleinterest.nets.layers import (
     history_mask,
     masked_softmax,
     spread,
-    sum_pooling)
+    sum_pooling,
+)
 
-FIELDS = [SimpleNamespace(name="item", of="item", size=9), SimpleNamespace(name="category", of="item", size=5),
-          SimpleNamespace(name="age", of="user", size=4), SimpleNamespace(name="hour", of="context", size=3)]
-BATCH = {"history_item": [[3, 2, 3], [8, 0, 0], [0, 0, 0]], "history_category": [[2, 4, 2], [3, 0, 0], [0, 0, 0]],
-         "target_item": [2, 5, 3], "target_category": [4, 4, 2], "user_age": [2, 3, 1], "context_hour": [1, 1, 1]}
+FIELDS = [
+    SimpleNamespace(name="item", of="item", size=9),
+    SimpleNamespace(name="category", of="item", size=5),
+    SimpleNamespace(name="age", of="user", size=4),
+    SimpleNamespace(name="hour", of="context", size=3),
+]
+BATCH = {
+    "history_item": [[3, 2, 3], [8, 0, 0], [0, 0, 0]],
+    "history_category": [[2, 4, 2], [3, 0, 0], [0, 0, 0]],
+    "target_item": [2, 5, 3],
+    "target_category": [4, 4, 2],
+    "user_age": [2, 3, 1],
+    "context_hour": [1, 1, 1],
+}
 
 
 @pytest.fixture
@@ -46,7 +59,8 @@ def ragged_mask(rng, rows=5, width=6):
     return (np.arange(width) < lengths[:, None]).astype(np.float64)
 
 
-# --------------------------------------------------------------------------------------------------------------- Dice
+# Dice
+
 
 def made_dice(channels, rng, **kw):
     layer = Dice(channels, **kw)
@@ -116,12 +130,19 @@ def test_dice_is_finite_where_a_channel_is_constant(double):
 def test_dice_gradients(rng, double, masked):
     """Through the batch's mean and variance as well."""
     layer, mask = made_dice(3, rng), ragged_mask(rng)
-    s, weight = tensor(rng.normal(size=(5, 6, 3)), stop_gradient=False), tensor(rng.normal(size=(5, 6, 3)) * mask[..., None])
-    reference.check_gradients(lambda: (layer(s, tensor(mask) if masked else None) * weight).sum(),
-                              {"s": s, "alpha": layer.alpha}, rng)
+    s, weight = (
+        tensor(rng.normal(size=(5, 6, 3)), stop_gradient=False),
+        tensor(rng.normal(size=(5, 6, 3)) * mask[..., None]),
+    )
+    reference.check_gradients(
+        lambda: (layer(s, tensor(mask) if masked else None) * weight).sum(),
+        {"s": s, "alpha": layer.alpha},
+        rng,
+    )
 
 
-# -------------------------------------------------------------------------------------------- activations, MLP, Tower
+# activations, MLP, Tower
+
 
 @pytest.mark.parametrize("kind", ["relu", "prelu", "dice"])
 def test_activation(rng, double, kind):
@@ -129,7 +150,12 @@ def test_activation(rng, double, kind):
     for p in layer.parameters():
         p.set_value(rng.normal(size=4))
     layer.eval()
-    close(layer(tensor(s)), reference.activate(kind, {f"a.{k}": v for k, v in reference.weights_of(layer).items()}, "a", s))
+    close(
+        layer(tensor(s)),
+        reference.activate(
+            kind, {f"a.{k}": v for k, v in reference.weights_of(layer).items()}, "a", s
+        ),
+    )
 
 
 def test_prelu_starts_at_a_quarter():
@@ -147,11 +173,17 @@ def test_mlp(rng, double, kind):
     for t in net.state_dict().values():
         t.set_value(rng.random(t.shape) + 0.2 if len(t.shape) == 1 else rng.normal(size=t.shape))
     net.eval()  # dropout changes nothing here
-    close(net(tensor(x)), reference.mlp(kind, {f"m.{k}": v for k, v in reference.weights_of(net).items()}, "m", x))
+    close(
+        net(tensor(x)),
+        reference.mlp(kind, {f"m.{k}": v for k, v in reference.weights_of(net).items()}, "m", x),
+    )
 
 
 def test_dropout_acts_in_training_alone_and_keeps_the_mean(rng):
-    net, x = MLP(4, [2000], "relu", dropout=0.4), paddle.to_tensor(np.float32(rng.normal(size=(1, 4))))
+    net, x = (
+        MLP(4, [2000], "relu", dropout=0.4),
+        paddle.to_tensor(np.float32(rng.normal(size=(1, 4)))),
+    )
     net.out.weight.set_value(np.ones((2000, 1), np.float32))
     net.eval()
     whole = net(x).item()
@@ -178,7 +210,8 @@ def test_tower_joins_its_parts_and_adds_the_item_bias(rng, double):
     assert Tower(6, [3], "relu").item_bias is None
 
 
-# --------------------------------------------------------------------------------------------------- masks and pooling
+# masks and pooling
+
 
 def test_masked_softmax(rng, double):
     mask, score = ragged_mask(rng), rng.normal(0, 5, (5, 6))
@@ -200,7 +233,10 @@ def test_masked_softmax_of_an_empty_row_is_zero_and_its_gradient_finite():
 def test_sum_pooling_leaves_padding_out(rng, double):
     mask, history = ragged_mask(rng), rng.normal(size=(5, 6, 3))
     got = sum_pooling(tensor(history), tensor(mask)).numpy()
-    close(got, [sum((e for e, m in zip(row, real) if m), np.zeros(3)) for row, real in zip(history, mask)])
+    close(
+        got,
+        [sum((e for e, m in zip(row, real) if m), np.zeros(3)) for row, real in zip(history, mask)],
+    )
     assert not got[0].any()
 
 
@@ -214,11 +250,19 @@ def test_spread_repeats_a_row_and_sums_its_gradient(rng, double):
 
 
 def test_history_mask_reads_the_item_alone():
-    close(history_mask(tensors({"history_item": [[5, 1, 0], [0, 0, 0]], "history_category": [[0, 0, 0], [1, 1, 1]]})),
-          [[1, 1, 0], [0, 0, 0]], 0)
+    close(
+        history_mask(
+            tensors(
+                {"history_item": [[5, 1, 0], [0, 0, 0]], "history_category": [[0, 0, 0], [1, 1, 1]]}
+            )
+        ),
+        [[1, 1, 0], [0, 0, 0]],
+        0,
+    )
 
 
-# ---------------------------------------------------------------------------------------------------------- embeddings
+# embeddings
+
 
 def test_embeddings_join_the_fields_and_share_a_table_between_history_and_target(rng):
     e, batch = FieldEmbeddings(FIELDS, 2), tensors(BATCH)
@@ -227,17 +271,22 @@ def test_embeddings_join_the_fields_and_share_a_table_between_history_and_target
     for of, names in (("history", ("item", "category")), ("target", ("item", "category"))):
         got = getattr(e, of)(batch).numpy()
         close(got, np.concatenate([w[n][np.array(BATCH[f"{of}_{n}"])] for n in names], -1), 0)
-    close(e.history(batch).numpy()[0, 1], e.target(batch).numpy()[0], 0)  # item 2, category 4 in both
+    close(
+        e.history(batch).numpy()[0, 1], e.target(batch).numpy()[0], 0
+    )  # item 2, category 4 in both
     dense = np.float32(rng.normal(size=(3, 2)))
-    close(e.side({**batch, "dense": tensor(dense)}),
-          np.concatenate([w["age"][BATCH["user_age"]], w["hour"][BATCH["context_hour"]], dense], 1), 0)
+    close(
+        e.side({**batch, "dense": tensor(dense)}),
+        np.concatenate([w["age"][BATCH["user_age"]], w["hour"][BATCH["context_hour"]], dense], 1),
+        0,
+    )
     assert FieldEmbeddings(FIELDS[:2], 2).side(batch) is None
 
 
 @pytest.mark.parametrize("sparse", [False, True])
 def test_padding_row_is_zero_and_stays_zero(sparse):
-    """And every other row moves if and only if it occurs. The history is masked, as all nets must: Paddle's sparse
-    gradient, unlike its dense one, does not leave the padding row out by itself."""
+    """And every other row moves if and only if it occurs. The history is masked, as all nets must:
+    Paddle's sparse gradient, unlike its dense one, does not leave the padding row out by itself."""
     e, batch = FieldEmbeddings(FIELDS, 3, std=1.0, sparse=sparse), tensors(BATCH)
     optimizer = paddle.optimizer.Adam(0.1, parameters=e.parameters(), lazy_mode=sparse)
     before = {f.name: e.tables[f.name].weight.numpy().copy() for f in FIELDS}
@@ -257,37 +306,59 @@ def test_padding_reads_zero_whatever_its_row_holds(sparse):
     e = FieldEmbeddings(FIELDS, 3, sparse=sparse)
     for f in FIELDS:
         e.tables[f.name].weight.set_value(np.ones((f.size, 3), np.float32))
-    close(e.history(tensors(BATCH)).numpy(), np.repeat((np.array(BATCH["history_item"]) != 0)[..., None], 6, -1), 0)
+    close(
+        e.history(tensors(BATCH)).numpy(),
+        np.repeat((np.array(BATCH["history_item"]) != 0)[..., None], 6, -1),
+        0,
+    )
 
 
 @pytest.mark.parametrize("std", [0.0, 0.01, 0.3])
 def test_embedding_std(std):
     paddle.seed(1)
-    w = FieldEmbeddings([SimpleNamespace(name="item", of="item", size=3000)], 8, std=std).tables["item"].weight.numpy()
+    w = (
+        FieldEmbeddings([SimpleNamespace(name="item", of="item", size=3000)], 8, std=std)
+        .tables["item"]
+        .weight.numpy()
+    )
     assert abs(w[1:].std() - std) <= 0.03 * std
 
 
-# ------------------------------------------------------------------------------- mini-batch aware regularisation (MBA)
+# mini-batch aware regularisation (MBA)
 
-COUNTS = {"item": [0, 3, 1, 6, 2, 5, 9, 9, 0], "category": [0, 1, 7, 4, 2], "age": [0, 2, 5, 8], "hour": [0, 10, 4]}
+COUNTS = {
+    "item": [0, 3, 1, 6, 2, 5, 9, 9, 0],
+    "category": [0, 1, 7, 4, 2],
+    "age": [0, 2, 5, 8],
+    "hour": [0, 10, 4],
+}
 
 
 def occurring(name):
-    return sorted({i for k, v in BATCH.items() if k.endswith(f"_{name}") for i in np.ravel(v)} - {0})
+    return sorted(
+        {i for k, v in BATCH.items() if k.endswith(f"_{name}") for i in np.ravel(v)} - {0}
+    )
 
 
 @pytest.mark.parametrize("sparse", [False, True])
 def test_regularisation_value_and_decay(rng, sparse):
     strength = 0.3
-    e, regularize = FieldEmbeddings(FIELDS, 3, sparse=sparse), MiniBatchAwareRegularization(
-        {k: np.array(v) for k, v in COUNTS.items()}, strength)
+    e, regularize = (
+        FieldEmbeddings(FIELDS, 3, sparse=sparse),
+        MiniBatchAwareRegularization({k: np.array(v) for k, v in COUNTS.items()}, strength),
+    )
     for f in FIELDS:
-        e.tables[f.name].weight.set_value(np.float32(rng.normal(size=(f.size, 3))))  # padding too: it must not count
+        e.tables[f.name].weight.set_value(
+            np.float32(rng.normal(size=(f.size, 3)))
+        )  # padding too: it must not count
     penalty = regularize(e, tensors(BATCH))
     w = {f.name: e.tables[f.name].weight.numpy().astype(np.float64) for f in FIELDS}
-    expected = sum(strength / 2 * (w[n][j] ** 2).sum() / max(COUNTS[n][j], 1) for n in w for j in occurring(n))
+    expected = sum(
+        strength / 2 * (w[n][j] ** 2).sum() / max(COUNTS[n][j], 1) for n in w for j in occurring(n)
+    )
     close(float(penalty), expected, 1e-5)
-    # plain SGD of rate 1 subtracts the gradient: λ·w_j/n_j on rows that occur, exactly nothing elsewhere
+    # plain SGD of rate 1 subtracts the gradient: λ·w_j/n_j on rows that occur, exactly nothing
+    # elsewhere
     penalty.backward()
     paddle.optimizer.SGD(1.0, parameters=e.parameters()).step()
     for n in w:
@@ -299,13 +370,19 @@ def test_regularisation_value_and_decay(rng, sparse):
 
 
 def test_regularisation_gradient_by_differences(rng):
-    """The penalty is a square form, so that central differences have no error of their own and the step may be large."""
+    """The penalty is a square form, so that central differences have no error of their own and the
+    step may be large."""
     e = FieldEmbeddings(FIELDS, 2, sparse=False)
     for f in FIELDS:
         e.tables[f.name].weight.set_value(np.float32(rng.normal(size=(f.size, 2))))
     regularize = MiniBatchAwareRegularization({k: np.array(v) for k, v in COUNTS.items()}, 0.7)
-    reference.check_gradients(lambda: regularize(e, tensors(BATCH)), {f.name: e.tables[f.name].weight for f in FIELDS},
-                              rng, step=0.5, tolerance=1e-4)
+    reference.check_gradients(
+        lambda: regularize(e, tensors(BATCH)),
+        {f.name: e.tables[f.name].weight for f in FIELDS},
+        rng,
+        step=0.5,
+        tolerance=1e-4,
+    )
 
 
 def test_regularisation_has_nothing_to_train_or_save():
@@ -333,9 +410,12 @@ def test_sparse_and_dense_lookups_give_the_same_gradient(rng):
 
 @pytest.mark.parametrize("kind, decay", [("mba", [1 / 5, 1 / 2]), ("l2", [1.0, 1.0])])
 def test_kinds_of_regularization(kind, decay):
-    """Rows 2 (5 times in train) and 3 (twice) in the batch, row 1 not: their gradients are λ·w/n and λ·w."""
+    """Rows 2 (5 times in train) and 3 (twice) in the batch, row 1 not: their gradients are λ·w/n
+    and λ·w."""
     config = {"hyper_parameters": {"regularization": 0.3, "regularization_kind": kind}}
-    regularize = ClickModel().create_regularization(config, lambda: {"item": np.array([0, 7, 5, 2])})
+    regularize = ClickModel().create_regularization(
+        config, lambda: {"item": np.array([0, 7, 5, 2])}
+    )
     e = FieldEmbeddings([SimpleNamespace(name="item", of="item", size=4)], 3, sparse=False)
     regularize(e, {"target_item": paddle.to_tensor([2, 3, 2])}).backward()
     weight = e.tables["item"].weight

@@ -1,4 +1,5 @@
 """Metrics against scikit-learn and against their definitions."""
+
 import math
 
 import numpy as np
@@ -12,7 +13,11 @@ from paddleinterest.core.metrics import auc, click_metrics, group_auc, log_loss,
 def draw(seed, rows=500, users=40, levels=7):
     """Labels, and scores of so few levels that most rows are tied."""
     rng = np.random.default_rng(seed)
-    return rng.integers(users, size=rows), rng.integers(2, size=rows), rng.integers(1, levels + 1, rows) / (levels + 1)
+    return (
+        rng.integers(users, size=rows),
+        rng.integers(2, size=rows),
+        rng.integers(1, levels + 1, rows) / (levels + 1),
+    )
 
 
 def brute_group_auc(user, label, score):
@@ -25,7 +30,7 @@ def brute_group_auc(user, label, score):
     return total / weight
 
 
-@pytest.mark.parametrize("levels", [1, 2, 7, 10 ** 6])
+@pytest.mark.parametrize("levels", [1, 2, 7, 10**6])
 @pytest.mark.parametrize("rows", [5, 500])
 def test_auc_is_scikit_learns(rows, levels):
     for seed in range(10):
@@ -33,7 +38,8 @@ def test_auc_is_scikit_learns(rows, levels):
         label[:2] = 0, 1
         assert auc(label, score) == pytest.approx(roc_auc_score(label, score), abs=1e-12)
         assert auc(label.astype(np.float32), score.astype(np.float32)) == pytest.approx(
-            roc_auc_score(label, score.astype(np.float32)), abs=1e-12)
+            roc_auc_score(label, score.astype(np.float32)), abs=1e-12
+        )
 
 
 def test_auc_counts_pairs_and_halves_ties():
@@ -49,7 +55,9 @@ def test_auc_counts_pairs_and_halves_ties():
 def test_group_auc_is_the_mean_over_users_with_both_classes(users):
     for seed in range(3):
         user, label, score = draw(seed, rows=300, users=users)
-        assert group_auc(user, label, score) == pytest.approx(brute_group_auc(user, label, score), abs=1e-12)
+        assert group_auc(user, label, score) == pytest.approx(
+            brute_group_auc(user, label, score), abs=1e-12
+        )
 
 
 def test_users_with_one_class_change_nothing():
@@ -61,7 +69,8 @@ def test_users_with_one_class_change_nothing():
 def test_users_may_be_texts():
     user, label, score = draw(2)
     assert group_auc(np.array([f"u{u}" for u in user]), label, score) == pytest.approx(
-        brute_group_auc(user, label, score), abs=1e-12)
+        brute_group_auc(user, label, score), abs=1e-12
+    )
 
 
 def test_log_loss_is_scikit_learns_and_finite():
@@ -80,9 +89,19 @@ def test_pcoc_is_predicted_over_observed():
     assert math.isnan(pcoc([0, 0], [0.1, 0.2]))
 
 
-@pytest.mark.parametrize("model, base, printed", [  # AUC and RelaImpr of the DIN paper's table of public datasets
-    (0.7742, 0.8624, -24.34), (0.8637, 0.8624, 0.36), (0.8679, 0.8624, 1.52), (0.8683, 0.8624, 1.63),
-    (0.8818, 0.8624, 5.35), (0.8871, 0.8624, 6.82), (0.7263, 0.7300, -1.61), (0.7348, 0.7300, 2.09)])
+@pytest.mark.parametrize(
+    "model, base, printed",
+    [  # AUC and RelaImpr of the DIN paper's table of public datasets
+        (0.7742, 0.8624, -24.34),
+        (0.8637, 0.8624, 0.36),
+        (0.8679, 0.8624, 1.52),
+        (0.8683, 0.8624, 1.63),
+        (0.8818, 0.8624, 5.35),
+        (0.8871, 0.8624, 6.82),
+        (0.7263, 0.7300, -1.61),
+        (0.7348, 0.7300, 2.09),
+    ],
+)
 def test_rela_impr_is_the_papers(model, base, printed):
     assert rela_impr(model, base) == pytest.approx(printed, abs=0.005)
 
@@ -113,4 +132,6 @@ def test_the_order_of_the_rows_and_their_batches_change_nothing():
 def test_a_monotone_change_of_scores_keeps_the_ranks():
     user, label, score = draw(7)
     assert auc(label, np.exp(5 * score) - 100) == auc(label, score)
-    assert group_auc(user, label, -score) == pytest.approx(1 - group_auc(user, label, score), abs=1e-12)
+    assert group_auc(user, label, -score) == pytest.approx(
+        1 - group_auc(user, label, score), abs=1e-12
+    )

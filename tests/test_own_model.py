@@ -1,4 +1,6 @@
-"""docs/own_model.md as its reader follows it: the files as they stand there, in a copy of the repository, and its commands."""
+"""docs/own_model.md as its reader follows it: the files as they stand there, in a copy of the
+repository, and its commands."""
+
 import importlib.util
 import itertools
 import json
@@ -34,23 +36,33 @@ def repository(tmp_path_factory):
     """A copy of the repository with the page's files in it."""
     root = tmp_path_factory.mktemp("own") / "repository"
     for folder in ("configs", "datasets", "models", "paddleinterest", "tools"):
-        shutil.copytree(os.path.join(ROOT, folder), root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            os.path.join(ROOT, folder), root / folder, ignore=shutil.ignore_patterns("__pycache__")
+        )
     config, net, binding, _, table = (text for _, text in page("own_model.md"))
     (root / "models" / "dot").mkdir()
-    for path, text in (("models/dot/config.yaml", config), ("models/dot/net.py", net), ("models/dot/dygraph_model.py", binding),
-                       ("configs/tables/mine.yaml", table)):
+    for path, text in (
+        ("models/dot/config.yaml", config),
+        ("models/dot/net.py", net),
+        ("models/dot/dygraph_model.py", binding),
+        ("configs/tables/mine.yaml", table),
+    ):
         (root / path).write_text(text, encoding="utf-8")
     return root
 
 
 def run(repository, *words):
-    done = subprocess.run([sys.executable, *words], cwd=repository, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, *words], cwd=repository, capture_output=True, text=True, timeout=300
+    )
     return done.returncode, done.stdout, done.stderr
 
 
 def test_the_commands(repository):
     commands = [shlex.split(line) for line in page("own_model.md")[3][1].splitlines()]
-    assert [c[1] for c in commands] == [f"tools/{t}.py" for t in ("trainer", "infer", "to_static", "paddle_infer")]
+    assert [c[1] for c in commands] == [
+        f"tools/{t}.py" for t in ("trainer", "infer", "to_static", "paddle_infer")
+    ]
     results = {}
     for python, tool, *words in commands:
         words = [w.replace("complete_journey", "debug") for w in words]
@@ -64,9 +76,20 @@ def test_the_commands(repository):
 
 
 def test_its_setting_is_checked(repository):
-    for value, words in (("hot", "temperature is 'hot', must be a number"), ("0", "temperature is 0.0, must be above 0")):
-        status, out, err = run(repository, "tools/trainer.py", "-m", "models/dot/config.yaml", "-o", *FEW, "runner.name=refused",
-                               f"hyper_parameters.temperature={value}")
+    for value, words in (
+        ("hot", "temperature is 'hot', must be a number"),
+        ("0", "temperature is 0.0, must be above 0"),
+    ):
+        status, out, err = run(
+            repository,
+            "tools/trainer.py",
+            "-m",
+            "models/dot/config.yaml",
+            "-o",
+            *FEW,
+            "runner.name=refused",
+            f"hyper_parameters.temperature={value}",
+        )
         assert status == 1 and not out and words in err.splitlines()[-1]
 
 
@@ -78,15 +101,21 @@ def test_its_table(repository):
 
 @pytest.mark.parametrize("temperature", [1.0, 0.3])
 def test_its_net_keeps_what_the_page_asks(repository, temperature):
-    spec = importlib.util.spec_from_file_location("dot_net", repository / "models" / "dot" / "net.py")
+    spec = importlib.util.spec_from_file_location(
+        "dot_net", repository / "models" / "dot" / "net.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    check_invariants(scramble(module.Dot(FIELDS, 1, embedding_size=3, tower=(8, 4), temperature=temperature)), SCHEMA)
+    check_invariants(
+        scramble(module.Dot(FIELDS, 1, embedding_size=3, tower=(8, 4), temperature=temperature)),
+        SCHEMA,
+    )
 
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
-    """A function (text of net.py or None, text of dygraph_model.py or None) → settings of models/mine, which Python finds in tmp_path."""
+    """A function (text of net.py or None, text of dygraph_model.py or None) → settings of
+    models/mine, which Python finds in tmp_path."""
     monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
 
     def make(net, binding):
@@ -94,7 +123,9 @@ def mine(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         for file, text in (("net.py", net), ("dygraph_model.py", binding)):
             if text is not None:
-                (tmp_path / name / file).write_text(text.replace("models.dot", f"models.{name}"), encoding="utf-8")
+                (tmp_path / name / file).write_text(
+                    text.replace("models.dot", f"models.{name}"), encoding="utf-8"
+                )
         importlib.invalidate_caches()
         config = settings_of("base", *TINY)
         config["model"], config["hyper_parameters"]["temperature"] = name, 1.0
@@ -107,18 +138,56 @@ def one_step(config, *, penalty=0.0):
     config["hyper_parameters"]["regularization"] = penalty
     model = run_module.bind(config)
     net = run_module.create_net(model, config, SCHEMA)
-    regularization = model.create_regularization(config, lambda: {f.name: np.ones(f.size, np.int64) for f in FIELDS})
-    return train_step(model, net, model.create_optimizer(net, config), regularization, random_batch(SCHEMA, 8, 3), 0.01, 1, 0)
+    regularization = model.create_regularization(
+        config, lambda: {f.name: np.ones(f.size, np.int64) for f in FIELDS}
+    )
+    return train_step(
+        model,
+        net,
+        model.create_optimizer(net, config),
+        regularization,
+        random_batch(SCHEMA, 8, 3),
+        0.01,
+        1,
+        0,
+    )
 
 
-@pytest.mark.parametrize("which, old, new, words", [
-    (1, "", None, "dygraph_model.py does not exist; docs/own_model.md"),
-    (1, "class DygraphModel", "class Model", "dygraph_model.py has no class DygraphModel"),
-    (1, '"temperature"', '"temprature"', "asks for the setting temprature, which has no default in config.yaml beside it; nearest is temperature"),
-    (0, "def rank(", "def order(", "needs a method rank(batch, return_attention=False)"),
-    (0, "def rank(self, batch, return_attention=False)", "def rank(self, batch)", "needs a method rank(batch, return_attention=False)"),
-    (0, "def forward(self, batch, return_attention=False)", "def forward(self, batch, weights=False)", "needs a method forward(batch, return_attention=False)"),
-    (0, 'batch["target_item"])\n', 'batch["target_item"]).unsqueeze(-1)\n', "gives logits [8, 1] for 8 rows, must be [B]")])
+@pytest.mark.parametrize(
+    "which, old, new, words",
+    [
+        (1, "", None, "dygraph_model.py does not exist; docs/own_model.md"),
+        (1, "class DygraphModel", "class Model", "dygraph_model.py has no class DygraphModel"),
+        (
+            1,
+            '"temperature"',
+            '"temprature"',
+            (
+                "asks for the setting temprature, which has no default in config.yaml beside it;"
+                " nearest is temperature"
+            ),
+        ),
+        (0, "def rank(", "def order(", "needs a method rank(batch, return_attention=False)"),
+        (
+            0,
+            "def rank(self, batch, return_attention=False)",
+            "def rank(self, batch)",
+            "needs a method rank(batch, return_attention=False)",
+        ),
+        (
+            0,
+            "def forward(self, batch, return_attention=False)",
+            "def forward(self, batch, weights=False)",
+            "needs a method forward(batch, return_attention=False)",
+        ),
+        (
+            0,
+            'batch["target_item"])\n',
+            'batch["target_item"]).unsqueeze(-1)\n',
+            "gives logits [8, 1] for 8 rows, must be [B]",
+        ),
+    ],
+)
 def test_mistakes_are_told_in_one_line(mine, which, old, new, words):
     files = [text for _, text in page("own_model.md")[1:3]]
     one_step(mine(*files), penalty=0.1)
@@ -128,9 +197,14 @@ def test_mistakes_are_told_in_one_line(mine, which, old, new, words):
         one_step(mine(*files))
 
 
-@pytest.mark.parametrize("parts, penalty, words", [
-    ("{}", 0.0, "the parts none, and must name loss"), ('{"focal": total}', 0.0, "the parts focal, and must name loss"),
-    ('{"loss": total}', 0.1, "the parts loss, and must name regularization")])
+@pytest.mark.parametrize(
+    "parts, penalty, words",
+    [
+        ("{}", 0.0, "the parts none, and must name loss"),
+        ('{"focal": total}', 0.0, "the parts focal, and must name loss"),
+        ('{"loss": total}', 0.1, "the parts loss, and must name regularization"),
+    ],
+)
 def test_a_loss_of_ones_own_names_its_parts(mine, parts, penalty, words):
     net, binding = (text for _, text in page("own_model.md")[1:3])
     binding += f"""

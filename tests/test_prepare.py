@@ -1,4 +1,6 @@
-"""tools/prepare.py as a user runs it: from another directory, with good and bad input, Ctrl-C and a full disk."""
+"""tools/prepare.py as a user runs it: from another directory, with good and bad input, Ctrl-C and a
+full disk."""
+
 import argparse
 import gzip
 import json
@@ -13,19 +15,21 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from paddleinterest.data.reader import Reader
 from paddleinterest.core.errors import InputError
+from paddleinterest.data.prepare import Parser, prepare
+from paddleinterest.data.reader import Reader
 from paddleinterest.data.schema import Schema
 from paddleinterest.data.sources import SOURCES
 from tests.random_log import random_log
-from paddleinterest.data.prepare import Parser, prepare
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 COMMAND = [sys.executable, os.path.join(ROOT, "tools", "prepare.py")]
 
 
 def tool(cwd, *flags):
-    return subprocess.run([*COMMAND, *map(str, flags)], cwd=cwd, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [*COMMAND, *map(str, flags)], cwd=cwd, capture_output=True, text=True, timeout=60
+    )
 
 
 def result(done):
@@ -48,43 +52,80 @@ def failed(done, *words, status=1):
 
 @pytest.fixture
 def shop(tmp_path):
-    """events.csv, items.csv and users.csv.gz: three item attributes, a dense price, context, users who never click."""
+    """events.csv, items.csv and users.csv.gz: three item attributes, a dense price, context, users
+    who never click."""
     log = random_log(11, users=80)
     log.events.loc[log.events["user"].isin(["u1", "u2", "u3"]), "label"] = 0
     log.events.rename(columns={"label": "clicked"}).to_csv(tmp_path / "events.csv", index=False)
-    items = log.items.assign(season=["s", "t", None, "s", "t"] * (len(log.items) // 5) + [None] * (len(log.items) % 5))
+    items = log.items.assign(
+        season=["s", "t", None, "s", "t"] * (len(log.items) // 5) + [None] * (len(log.items) % 5)
+    )
     items.to_csv(tmp_path / "items.csv", index=False)
     log.users.to_csv(tmp_path / "users.csv.gz", index=False)
     return tmp_path
 
 
-FLAGS = ["--source", "event_log", "--events", "events.csv", "--items", "items.csv", "--users", "users.csv.gz",
-         "--label-column", "clicked", "--context", "device", "wait", "--dense", "price", "wait"]
+FLAGS = [
+    "--source",
+    "event_log",
+    "--events",
+    "events.csv",
+    "--items",
+    "items.csv",
+    "--users",
+    "users.csv.gz",
+    "--label-column",
+    "clicked",
+    "--context",
+    "device",
+    "wait",
+    "--dense",
+    "price",
+    "wait",
+]
 
 
-# ---- what works -----------------------------------------------------------------------------------------------------
+# what works ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("protocol", ["impressions", "every_prefix"])
 def test_a_log_of_ones_own(shop, protocol):
-    report = result(tool(shop, *FLAGS, "--protocol", protocol, "--out", "data/mine", "--name", "mine"))
+    report = result(
+        tool(shop, *FLAGS, "--protocol", protocol, "--out", "data/mine", "--name", "mine")
+    )
     schema = Schema.load(str(shop / "data/mine"))
     events, items = pd.read_csv(shop / "events.csv"), pd.read_csv(shop / "items.csv")
-    assert (report["data_dir"], report["protocol"], report["rows"]) == ("data/mine", protocol, schema.rows)
-    assert report["events"] == len(events) and report["items"] == len({*events["item"], *items["item"]})
+    assert (report["data_dir"], report["protocol"], report["rows"]) == (
+        "data/mine",
+        protocol,
+        schema.rows,
+    )
+    assert report["events"] == len(events) and report["items"] == len(
+        {*events["item"], *items["item"]}
+    )
     assert report["seconds"] > 0 and set(report["rows"]) == {"train", "valid", "test"}
     assert [(f.name, f.of, f.kind) for f in schema.fields] == [
-        ("item", "item", "category"), ("category", "item", "category"), ("brand", "item", "category"),
-        ("price", "item", "dense"), ("season", "item", "category"), ("city", "user", "category"),
-        ("device", "context", "category"), ("wait", "context", "dense")]
+        ("item", "item", "category"),
+        ("category", "item", "category"),
+        ("brand", "item", "category"),
+        ("price", "item", "dense"),
+        ("season", "item", "category"),
+        ("city", "user", "category"),
+        ("device", "context", "category"),
+        ("wait", "context", "dense"),
+    ]
     assert (schema.name, schema.source, schema.protocol) == ("mine", "event_log", protocol)
     assert sorted(os.listdir(shop / "data")) == ["mine"]
     reader = Reader(str(shop / "data/mine"), "train", 1000)
     batch = next(reader.epoch())
     users = pq.read_table(shop / "data/mine/users.parquet")["user"].to_pylist()
-    empty = {users[u] for u, history in zip(batch["user"], batch["history_item"]) if not history.any()}
+    empty = {
+        users[u] for u, history in zip(batch["user"], batch["history_item"]) if not history.any()
+    }
     if protocol == "impressions":
-        assert report["rows"]["train"] + report["rows"]["valid"] + report["rows"]["test"] == len(events)
+        assert report["rows"]["train"] + report["rows"]["valid"] + report["rows"]["test"] == len(
+            events
+        )
         assert {"u1", "u2", "u3"} & empty
     else:
         assert not empty and {"u1", "u2", "u3"} <= set(users)
@@ -94,46 +135,101 @@ def test_the_same_command_in_another_folder_writes_the_same_bytes(shop):
     result(tool(shop, *FLAGS, "--protocol", "impressions", "--out", "one", "--name", "x"))
     flags = [shop / f if (shop / f).is_file() else f for f in FLAGS]
     (shop / "elsewhere").mkdir()
-    result(tool(shop / "elsewhere", *flags, "--protocol", "impressions", "--out", "../two", "--name", "x"))
-    one, two = ({p.relative_to(shop / name): p.read_bytes() for p in sorted((shop / name).rglob("*")) if p.is_file()}
-                for name in ("one", "two"))
+    result(
+        tool(
+            shop / "elsewhere",
+            *flags,
+            "--protocol",
+            "impressions",
+            "--out",
+            "../two",
+            "--name",
+            "x",
+        )
+    )
+    one, two = (
+        {
+            p.relative_to(shop / name): p.read_bytes()
+            for p in sorted((shop / name).rglob("*"))
+            if p.is_file()
+        }
+        for name in ("one", "two")
+    )
     assert one == two
 
 
 def test_a_recipe_and_flags_beside_it(tmp_path):
-    (tmp_path / "r.yaml").write_text("name: r\nsource: synthetic\nprotocol: impressions\nusers: 100\nitems: 60\n"
-                                     "drift: 1e-2\nimpressions: 20\nseed: 4\npaper_split: false\n")
+    (tmp_path / "r.yaml").write_text(
+        "name: r\nsource: synthetic\nprotocol: impressions\nusers: 100\nitems: 60\n"
+        "drift: 1e-2\nimpressions: 20\nseed: 4\npaper_split: false\n"
+    )
     report = result(tool(tmp_path, "--config", "r.yaml", "--impressions", "10", "--seed", "5"))
     schema = Schema.load(str(tmp_path / "data/r"))
     assert report["data_dir"] == os.path.join("data", "r") and report["events"] == 1000
     assert (schema.name, schema.seed, schema.protocol) == ("r", 5, "impressions")
-    assert schema.recipe == {"users": 100, "items": 60, "categories": 50, "impressions": 10, "drift": 0.01,
-                             "paper_split": False, "min_count": 1}
-    assert set(report["best"]) == {"train", "valid", "test"} and 0.5 < report["best"]["train"]["auc"] < 1
-    report = result(tool(tmp_path, "--config", "r.yaml", "--paper-split", "--protocol", "every_prefix", "--overwrite"))
-    assert set(report["rows"]) == {"train", "test"} and report["events"] == 2000 and "best" not in report
+    assert schema.recipe == {
+        "users": 100,
+        "items": 60,
+        "categories": 50,
+        "impressions": 10,
+        "drift": 0.01,
+        "paper_split": False,
+        "min_count": 1,
+    }
+    assert (
+        set(report["best"]) == {"train", "valid", "test"}
+        and 0.5 < report["best"]["train"]["auc"] < 1
+    )
+    report = result(
+        tool(
+            tmp_path,
+            "--config",
+            "r.yaml",
+            "--paper-split",
+            "--protocol",
+            "every_prefix",
+            "--overwrite",
+        )
+    )
+    assert (
+        set(report["rows"]) == {"train", "test"}
+        and report["events"] == 2000
+        and "best" not in report
+    )
     assert os.listdir(tmp_path / "data") == ["r"]
 
 
 def test_user_id_needs_users(tmp_path):
-    failed(tool(tmp_path, "--source", "paddlerec_text", "--train", "x", "--test", "y", "--user-id"), "--user-id: the lines of paddlerec_text name no users")
+    failed(
+        tool(tmp_path, "--source", "paddlerec_text", "--train", "x", "--test", "y", "--user-id"),
+        "--user-id: the lines of paddlerec_text name no users",
+    )
     for protocol in ("by_user", "last_event"):
-        failed(tool(tmp_path, "--source", "synthetic", "--protocol", protocol, "--user-id"),
-               f"--user-id: under {protocol} no user of valid or test is in train")
+        failed(
+            tool(tmp_path, "--source", "synthetic", "--protocol", protocol, "--user-id"),
+            f"--user-id: under {protocol} no user of valid or test is in train",
+        )
     assert os.listdir(tmp_path) == []
 
 
 def test_a_dataset_of_other_options_than_the_recipes_is_refused(tmp_path):
     from paddleinterest.data.prepare import check_same
+
     plain = "source: synthetic\nprotocol: impressions\nusers: 100\nitems: 60\nimpressions: 10\n"
     for name, text in (("plain", plain), ("known", plain + "user_id: true\n")):
         (tmp_path / f"{name}.yaml").write_text(text)
         result(tool(tmp_path, "--config", f"{name}.yaml", "--out", name))
         check_same(str(tmp_path / name), str(tmp_path / f"{name}.yaml"))
-    assert [f.name for f in Schema.load(str(tmp_path / "known")).fields if f.of == "user"][-1] == "user_id"
-    with pytest.raises(InputError, match="plain was prepared with user_id absent, but .*known.yaml says true"):
+    assert [f.name for f in Schema.load(str(tmp_path / "known")).fields if f.of == "user"][
+        -1
+    ] == "user_id"
+    with pytest.raises(
+        InputError, match="plain was prepared with user_id absent, but .*known.yaml says true"
+    ):
         check_same(str(tmp_path / "plain"), str(tmp_path / "known.yaml"))
-    with pytest.raises(InputError, match="known was prepared with user_id true, but .*plain.yaml says absent"):
+    with pytest.raises(
+        InputError, match="known was prepared with user_id true, but .*plain.yaml says absent"
+    ):
         check_same(str(tmp_path / "known"), str(tmp_path / "plain.yaml"))
 
 
@@ -156,7 +252,11 @@ def test_help_of_the_tool():
     done = tool("/", "--help")
     assert done.returncode == 0
     examples, flags = done.stdout.split("options:")
-    assert "--items items.csv \\\n        --protocol" in examples and "--overwrite" in flags and "--events" not in flags
+    assert (
+        "--items items.csv \\\n        --protocol" in examples
+        and "--overwrite" in flags
+        and "--events" not in flags
+    )
 
 
 @pytest.mark.parametrize("path", sorted(os.listdir(os.path.join(ROOT, "datasets"))))
@@ -169,16 +269,29 @@ def test_every_recipe_of_the_repository_is_understood(path):
 
 def test_flags_win_over_the_recipe_and_the_recipe_over_the_defaults(tmp_path):
     recipe = tmp_path / "r.yaml"
-    recipe.write_text("source: event_log\nevents: [a.csv, b.csv]\ncontext: [x]\ndense: []\nseparator: '-'\nmin_count: 3\n"
-                      "paper_split: true\nusers: null\nlabel_column: 7\n")
+    recipe.write_text(
+        "source: event_log\nevents: [a.csv, b.csv]\ncontext: [x]\ndense: []\nseparator:"
+        " '-'\nmin_count: 3\npaper_split: true\nusers: null\nlabel_column: 7\n"
+    )
     args = Parser().parse_args(["--config", str(recipe)])
-    assert (args.events, args.context, args.dense, args.separator, args.min_count, args.paper_split, args.users,
-            args.seed, args.label_column) == (["a.csv", "b.csv"], ["x"], [], "-", 3, True, None, 2026, "7")
-    args = Parser().parse_args(["--events", "c.csv", "--config", str(recipe), "--min-count=5", "--context", "y", "z"])
+    assert (
+        args.events,
+        args.context,
+        args.dense,
+        args.separator,
+        args.min_count,
+        args.paper_split,
+        args.users,
+        args.seed,
+        args.label_column,
+    ) == (["a.csv", "b.csv"], ["x"], [], "-", 3, True, None, 2026, "7")
+    args = Parser().parse_args(
+        ["--events", "c.csv", "--config", str(recipe), "--min-count=5", "--context", "y", "z"]
+    )
     assert (args.events, args.context, args.min_count) == (["c.csv"], ["y", "z"], 5)
 
 
-# ---- what is refused ------------------------------------------------------------------------------------------------
+# what is refused ----------------------------------------------------------------------------------
 
 
 def spoil_label(shop):
@@ -215,19 +328,23 @@ def existing(shop):
     (shop / "out" / "mine.txt").write_text("mine")
 
 
-@pytest.mark.parametrize("spoil, flags, words", [
-    (None, ["--events", "none.csv"], ["none.csv", "does not exist"]),
-    (drop_column, [], ["events.csv has no column 'item'"]),
-    (spoil_label, [], ["events.csv: clicked is 2 in row 4", "labels are 0 or 1"]),
-    (double_item, [], ["items.csv", "more than one row"]),
-    (cut_parquet, ["--events", "events.parquet"], ["events.parquet"]),
-    (cut_gzip, [], ["users.csv.gz"]),
-    (one_moment, [], ["the valid split is empty"]),
-    (existing, [], ["out exists already"]),
-    (existing, ["--overwrite"], ["out is no prepared dataset"]),
-    (None, ["--protocol", "given"], ["protocol given does not fit source event_log"]),
-    (None, ["--min-count", "0"], ["--min-count is 0, must be at least 1"]),
-], ids="missing column label duplicate parquet gzip empty exists foreign given min_count".split())
+@pytest.mark.parametrize(
+    "spoil, flags, words",
+    [
+        (None, ["--events", "none.csv"], ["none.csv", "does not exist"]),
+        (drop_column, [], ["events.csv has no column 'item'"]),
+        (spoil_label, [], ["events.csv: clicked is 2 in row 4", "labels are 0 or 1"]),
+        (double_item, [], ["items.csv", "more than one row"]),
+        (cut_parquet, ["--events", "events.parquet"], ["events.parquet"]),
+        (cut_gzip, [], ["users.csv.gz"]),
+        (one_moment, [], ["the valid split is empty"]),
+        (existing, [], ["out exists already"]),
+        (existing, ["--overwrite"], ["out is no prepared dataset"]),
+        (None, ["--protocol", "given"], ["protocol given does not fit source event_log"]),
+        (None, ["--min-count", "0"], ["--min-count is 0, must be at least 1"]),
+    ],
+    ids="missing column label duplicate parquet gzip empty exists foreign given min_count".split(),
+)
 def test_bad_input_ends_in_one_line_and_leaves_nothing(shop, spoil, flags, words):
     if spoil:
         spoil(shop)
@@ -236,21 +353,30 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(shop, spoil, flags, words
     assert sorted(p.relative_to(shop) for p in shop.rglob("*")) == before
 
 
-@pytest.mark.parametrize("text, words", [
-    ("source: synthetic\nuser: 5\n", "unknown key user; nearest is users"),
-    ("source: synthetic\nmin-count: 5\n", "unknown key min-count; nearest is min_count"),
-    ("source: synthetic\nconfig: x\n", "unknown key config"), ("source: synthetic\nhelp: true\n", "unknown key help"),
-    ("source: synthetic\nevents: [a]\n", "unknown key events"), ("source: synthetic\n1: 2\n", "unknown key 1"),
-    ("source: synthetic\nusers: many\n", "argument --users: invalid int value: 'many'"),
-    ("source: synthetic\nusers: 2.5\n", "invalid int value"), ("source: synthetic\nusers: [1, 2]\n", "2"),
-    ("source: synthetic\nusers: {a: 1}\n", "users is a section"),
-    ("source: synthetic\nuser_id: 'yes'\n", "user_id is 'yes', must be true or false"),
-    ("source: synthetic\npaper_split: 1\n", "paper_split is 1, must be true or false"),
-    ("source: synthetic\nprotocol: both\n", "invalid choice: 'both'"),
-    ("source: synthetic\nusers: true\n", "argument --users: expected one argument"),
-    ("source: synthetik\n", "source is 'synthetik'; it must be one of"), ("users: 5\n", "source is None"),
-    ("source: [synthetic]\n", "must be one of"), ("source: [\n", "is not YAML"),
-    ("- a\n", "must hold keys and values")])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("source: synthetic\nuser: 5\n", "unknown key user; nearest is users"),
+        ("source: synthetic\nmin-count: 5\n", "unknown key min-count; nearest is min_count"),
+        ("source: synthetic\nconfig: x\n", "unknown key config"),
+        ("source: synthetic\nhelp: true\n", "unknown key help"),
+        ("source: synthetic\nevents: [a]\n", "unknown key events"),
+        ("source: synthetic\n1: 2\n", "unknown key 1"),
+        ("source: synthetic\nusers: many\n", "argument --users: invalid int value: 'many'"),
+        ("source: synthetic\nusers: 2.5\n", "invalid int value"),
+        ("source: synthetic\nusers: [1, 2]\n", "2"),
+        ("source: synthetic\nusers: {a: 1}\n", "users is a section"),
+        ("source: synthetic\nuser_id: 'yes'\n", "user_id is 'yes', must be true or false"),
+        ("source: synthetic\npaper_split: 1\n", "paper_split is 1, must be true or false"),
+        ("source: synthetic\nprotocol: both\n", "invalid choice: 'both'"),
+        ("source: synthetic\nusers: true\n", "argument --users: expected one argument"),
+        ("source: synthetik\n", "source is 'synthetik'; it must be one of"),
+        ("users: 5\n", "source is None"),
+        ("source: [synthetic]\n", "must be one of"),
+        ("source: [\n", "is not YAML"),
+        ("- a\n", "must hold keys and values"),
+    ],
+)
 def test_a_bad_recipe_is_refused(tmp_path, text, words):
     (tmp_path / "r.yaml").write_text(text)
     with pytest.raises(InputError) as e:
@@ -268,35 +394,67 @@ def test_a_bad_recipe_ends_the_tool_in_one_line(tmp_path, text):
 
 def test_a_wrong_command_line(tmp_path, capsys):
     failed(tool(tmp_path), "name a --source")
-    done = tool(tmp_path, "--source", "synthetic", "--user", "5")  # a beginning of a name is no name
-    assert done.returncode == 2 and "unrecognized arguments: --user 5" in done.stderr and not done.stdout
+    done = tool(
+        tmp_path, "--source", "synthetic", "--user", "5"
+    )  # a beginning of a name is no name
+    assert (
+        done.returncode == 2
+        and "unrecognized arguments: --user 5" in done.stderr
+        and not done.stdout
+    )
     assert not os.listdir(tmp_path)
     with pytest.raises(InputError, match="none.yaml does not exist"):
         prepare(["--config", "none.yaml"])
     with pytest.raises(InputError, match="name a --source"):  # rather than call --events unknown
         prepare(["--events", "events.csv"])
-    for flags, words in ((["--source", "nowhere"], "invalid choice: 'nowhere'"), (["--source", "synthetic", "--seed", "x"], "invalid int value"),
-                         (["--source", "synthetic", "--drift"], "expected one argument")):
+    for flags, words in (
+        (["--source", "nowhere"], "invalid choice: 'nowhere'"),
+        (["--source", "synthetic", "--seed", "x"], "invalid int value"),
+        (["--source", "synthetic", "--drift"], "expected one argument"),
+    ):
         with pytest.raises(SystemExit) as e:
             Parser().parse_args(flags)
         assert e.value.code == 2 and words in capsys.readouterr().err
 
 
-# ---- Ctrl-C and a full disk -----------------------------------------------------------------------------------------
+# Ctrl-C and a full disk ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number, status, old", [(signal.SIGINT, 130, False), (signal.SIGINT, 130, True),
-                                                 (signal.SIGTERM, 143, False)])
+@pytest.mark.parametrize(
+    "number, status, old",
+    [(signal.SIGINT, 130, False), (signal.SIGINT, 130, True), (signal.SIGTERM, 143, False)],
+)
 def test_a_signal_in_the_middle_leaves_what_was_there(tmp_path, number, status, old):
-    small = ["--source", "synthetic", "--users", "200", "--impressions", "10", "--protocol", "impressions"]
+    small = [
+        "--source",
+        "synthetic",
+        "--users",
+        "200",
+        "--impressions",
+        "10",
+        "--protocol",
+        "impressions",
+    ]
     if old:
         result(tool(tmp_path, *small, "--out", "d"))
     before = {p: p.read_bytes() for p in (tmp_path / "d").rglob("*") if p.is_file()}
     names = set(os.listdir(tmp_path))
-    flags = ["--source", "synthetic", "--users", "40000", "--impressions", "20", "--protocol", "impressions", "--out",
-             "d", "--overwrite"]
-    with subprocess.Popen([*COMMAND, *flags], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True) as p:
+    flags = [
+        "--source",
+        "synthetic",
+        "--users",
+        "40000",
+        "--impressions",
+        "20",
+        "--protocol",
+        "impressions",
+        "--out",
+        "d",
+        "--overwrite",
+    ]
+    with subprocess.Popen(
+        [*COMMAND, *flags], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as p:
         end = time.time() + 60
         while set(os.listdir(tmp_path)) == names and p.poll() is None and time.time() < end:
             time.sleep(0.005)
@@ -317,8 +475,10 @@ def tmpfs(tmp_path):
     folder.mkdir()
 
     def mount(kilobytes):
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", folder],
-                              capture_output=True)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", folder],
+            capture_output=True,
+        )
         if done.returncode:
             pytest.skip("cannot mount a tmpfs here")
         return folder
@@ -330,11 +490,26 @@ def tmpfs(tmp_path):
             subprocess.run(["umount", folder], check=True)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount a small file system")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0,
+    reason="only root can mount a small file system",
+)
 @pytest.mark.parametrize("kilobytes", [16, 200, 700])
 def test_a_full_disk_ends_in_one_line_and_leaves_nothing(tmpfs, kilobytes):
     """What fills up first are the tables, the sequences, the samples."""
     folder = tmpfs(kilobytes)
-    failed(tool(folder, "--source", "synthetic", "--users", "1000", "--protocol", "impressions", "--out", "d"),
-           "No space left on device")
+    failed(
+        tool(
+            folder,
+            "--source",
+            "synthetic",
+            "--users",
+            "1000",
+            "--protocol",
+            "impressions",
+            "--out",
+            "d",
+        ),
+        "No space left on device",
+    )
     assert os.listdir(folder) == []

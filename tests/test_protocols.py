@@ -1,4 +1,5 @@
 """Protocols against plain Python loops over small random logs."""
+
 from collections import Counter, defaultdict
 from datetime import datetime, timezone
 
@@ -6,8 +7,15 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from paddleinterest.data.protocols import Events, by_day, by_user, every_prefix, impressions, last_event
 from paddleinterest.core.errors import InputError
+from paddleinterest.data.protocols import (
+    Events,
+    by_day,
+    by_user,
+    every_prefix,
+    impressions,
+    last_event,
+)
 from paddleinterest.data.schema import SPLITS
 
 SEEDS = range(8)
@@ -36,7 +44,8 @@ def run(protocol, rows, users, seed=0, paper_split=False, clock=True):
 
 
 def sequences(rows):
-    """{user: [(item, time, row) …]}, oldest first, ties in file order; only events with label 1 where there are labels."""
+    """{user: [(item, time, row) …]}, oldest first, ties in file order; only events with label 1
+    where there are labels."""
     out = defaultdict(list)
     for k in sorted(range(len(rows)), key=lambda k: rows[k][2]):
         if len(rows[k]) == 3 or rows[k][3]:
@@ -61,7 +70,7 @@ def check_history(history, rows):
     assert list(zip(history.user.tolist(), history.item.tolist(), history.time.tolist())) == want
 
 
-# ---- every_prefix ------------------------------------------------------------------------------------------------
+# every_prefix -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("labels", [False, True])
@@ -90,23 +99,31 @@ def test_every_prefix_is_the_loop_over_users(paper_split, labels):
 
 def seen_in_train(rows):
     """Items of every_prefix's train: all events but the last two of users with four or more."""
-    return {item for events in sequences(rows).values()
-            for item, _, _ in (events if len(events) < 4 else events[:-2])}
+    return {
+        item
+        for events in sequences(rows).values()
+        for item, _, _ in (events if len(events) < 4 else events[:-2])
+    }
 
 
 def test_every_prefix_draws_items_that_the_user_never_touched_and_for_train_those_of_train():
     for seed in SEEDS:
-        rows = [(u, 3 * i + 1, t) for u, i, t in random_rows(seed, items=60)]  # codes with gaps: 0, 2, 3 … do not occur
+        rows = [
+            (u, 3 * i + 1, t) for u, i, t in random_rows(seed, items=60)
+        ]  # codes with gaps: 0, 2, 3 … do not occur
         of_log, of_train = {i for _, i, _ in rows}, seen_in_train(rows)
         assert of_train < of_log
         touched = {(u, i) for u, i, _ in rows}
         for split, s in run(every_prefix, rows, 30, seed)[1].items():
             for u, _, item, _, _ in tuples(s, 0):
-                assert item in (of_train if split == "train" else of_log) and (u, item) not in touched
+                assert (
+                    item in (of_train if split == "train" else of_log) and (u, item) not in touched
+                )
 
 
 def test_every_prefix_negatives_are_uniform_over_the_untouched():
-    """Half of the users touch items 0 to 4 and half 5 to 9; seven users without samples put 10 to 29 into train."""
+    """Half of the users touch items 0 to 4 and half 5 to 9; seven users without samples put 10 to
+    29 into train."""
     rows = [(u, k + 5 * (u % 2), k) for u in range(3000) for k in range(5)]
     rows += [(3000 + k // 3, 10 + k, k) for k in range(20)]
     users = 3000 + 7
@@ -133,8 +150,13 @@ def test_negatives_of_the_splits_and_seeds_are_independent():
 
 
 def test_users_who_touched_nearly_all_items_get_the_rest_uniformly():
-    """Item 5000 and 5001 are all that user 0 left: two of 5,002, far beyond what a few random draws find."""
-    rows = [(0, i, i) for i in range(5000)] + [(1, 5000, 0), (1, 5001, 1)] + [(2, 7, t) for t in range(6)]
+    """Item 5000 and 5001 are all that user 0 left: two of 5,002, far beyond what a few random draws
+    find."""
+    rows = (
+        [(0, i, i) for i in range(5000)]
+        + [(1, 5000, 0), (1, 5001, 1)]
+        + [(2, 7, t) for t in range(6)]
+    )
     samples = run(every_prefix, rows, 3)[1]
     drawn = Counter(item for u, _, item, _, _ in tuples(samples["train"], 0) if u == 0)
     assert set(drawn) == {5000, 5001} and sum(drawn.values()) == 4997
@@ -143,12 +165,16 @@ def test_users_who_touched_nearly_all_items_get_the_rest_uniformly():
 
 
 def test_a_user_who_touched_all_items_is_an_error():
-    rows = [(0, i, i) for i in range(6)] + [(1, i, 0) for i in range(3)] + [(2, i, 0) for i in range(3, 6)]
+    rows = (
+        [(0, i, i) for i in range(6)]
+        + [(1, i, 0) for i in range(3)]
+        + [(2, i, 0) for i in range(3, 6)]
+    )
     with pytest.raises(InputError, match="touched all 6 items"):
         run(every_prefix, rows, 3)
 
 
-# ---- last_event --------------------------------------------------------------------------------------------------
+# last_event ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("labels", [False, True])
@@ -164,23 +190,32 @@ def test_last_event_takes_each_users_last_event_once(paper_split, labels):
         assert len(got) == len(want) and set(got) == want
         for s in samples.values():
             check_pairs(s)
-        shares = {"train": 0.9, "test": 0.1} if paper_split else {"train": 0.8, "valid": 0.1, "test": 0.1}
+        shares = (
+            {"train": 0.9, "test": 0.1}
+            if paper_split
+            else {"train": 0.8, "valid": 0.1, "test": 0.1}
+        )
         for split, share in shares.items():
             assert abs(len(samples[split].user) / 2 - share * len(want)) <= 1
-        held_out = {u for split in samples if split != "train" for u in samples[split].user.tolist()}
+        held_out = {
+            u for split in samples if split != "train" for u in samples[split].user.tolist()
+        }
         assert set(history.user[~train].tolist()) == held_out
         assert not held_out & set(history.user[train].tolist())
 
 
 def test_last_event_users_are_shuffled_by_the_seed():
     rows = random_rows(0, users=200)
-    parts = [frozenset(run(last_event, rows, 200, seed)[1]["test"].user.tolist()) for seed in (1, 1, 2)]
+    parts = [
+        frozenset(run(last_event, rows, 200, seed)[1]["test"].user.tolist()) for seed in (1, 1, 2)
+    ]
     assert parts[0] == parts[1] != parts[2]
     assert max(parts[0]) - min(parts[0]) > 100  # not simply the last users
 
 
 def test_last_event_negatives_follow_popularity_in_train_and_are_never_the_positive():
-    """All users end with item 0, so that the others' shares can be counted; item 9 occurs in valid and test alone."""
+    """All users end with item 0, so that the others' shares can be counted; item 9 occurs in valid
+    and test alone."""
     rng = np.random.default_rng(0)
     rows = [(u, int(rng.choice([1, 2, 3, 4], p=[0.5, 0.3, 0.15, 0.05])), 0) for u in range(4000)]
     rows += [(u, 0, 1) for u in range(4000)]
@@ -195,7 +230,9 @@ def test_last_event_negatives_follow_popularity_in_train_and_are_never_the_posit
         assert (s.item[0::2] == 0).all()
         drawn = Counter(s.item[1::2].tolist())
         assert set(drawn) == {1, 2, 3, 4}
-        share = np.array([popularity[i] for i in range(1, 5)]) / sum(popularity[i] for i in range(1, 5))
+        share = np.array([popularity[i] for i in range(1, 5)]) / sum(
+            popularity[i] for i in range(1, 5)
+        )
         assert chisquare([drawn[i] for i in range(1, 5)], share * len(s.user) / 2).pvalue > 1e-3
 
 
@@ -206,7 +243,8 @@ def test_last_event_with_many_kinds_of_positives_never_draws_the_positive():
 
 
 def test_last_event_draws_at_once_where_one_item_has_nearly_all_events():
-    """User 400's single event puts item 1 into train: one ticket of 200,001, which all positives of item 0 need."""
+    """User 400's single event puts item 1 into train: one ticket of 200,001, which all positives of
+    item 0 need."""
     rows = [(u, 0, t) for u in range(400) for t in range(500)] + [(400, 1, 0)]
     for s in run(last_event, rows, 401)[1].values():
         assert (s.item[0::2] == 0).all() and (s.item[1::2] == 1).all()
@@ -227,18 +265,23 @@ def test_last_event_without_two_items_is_an_error():
         run(last_event, [(0, 1, 0), (0, 2, 1)], 1)
 
 
-# ---- impressions -------------------------------------------------------------------------------------------------
+# impressions --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("paper_split", [False, True])
 def test_impressions_are_split_by_time_with_the_clicks_strictly_before_as_history(paper_split):
     for seed in SEEDS:
         rng = np.random.default_rng(seed)
-        rows = [(u, i, int(rng.integers(60)), y) for u, i, _, y in random_rows(seed, users=60, most=12, labels=True)]
+        rows = [
+            (u, i, int(rng.integers(60)), y)
+            for u, i, _, y in random_rows(seed, users=60, most=12, labels=True)
+        ]
         history, samples, train = run(impressions, rows, 60, seed, paper_split)
         check_history(history, rows)
-        want = sorted((u, sum(r[0] == u and r[2] < t and r[3] for r in rows), i, t, k, y)
-                      for k, (u, i, t, y) in enumerate(rows))
+        want = sorted(
+            (u, sum(r[0] == u and r[2] < t and r[3] for r in rows), i, t, k, y)
+            for k, (u, i, t, y) in enumerate(rows)
+        )
         got = sorted((*x, int(y)) for s in samples.values() for x, y in zip(tuples(s), s.label))
         assert got == want
         assert any(x[1] == 0 for x in got)
@@ -253,7 +296,9 @@ def test_impressions_are_split_by_time_with_the_clicks_strictly_before_as_histor
 
 
 def test_impressions_of_one_second_do_not_see_each_other():
-    rows = [(0, 1, 5, 1), (0, 2, 5, 1), (0, 3, 5, 0), (0, 4, 6, 1), (0, 5, 6, 0)] + [(1, 9, t, 1) for t in range(20)]
+    rows = [(0, 1, 5, 1), (0, 2, 5, 1), (0, 3, 5, 0), (0, 4, 6, 1), (0, 5, 6, 0)] + [
+        (1, 9, t, 1) for t in range(20)
+    ]
     _, samples, _ = run(impressions, rows, 2)
     end = {item: e for s in samples.values() for u, e, item, _, _ in tuples(s) if u == 0}
     assert end == {1: 0, 2: 0, 3: 0, 4: 2, 5: 2}
@@ -266,22 +311,35 @@ def test_impressions_need_labels_and_a_clock():
         run(impressions, random_rows(0, labels=True), 30, clock=False)
 
 
-# ---- by_user -----------------------------------------------------------------------------------------------------
+# by_user ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("paper_split", [False, True])
 def test_by_user_is_every_label_with_the_clicks_strictly_before_and_whole_users(paper_split):
     for seed in SEEDS:
         rng = np.random.default_rng(seed)
-        rows = [(u, i, int(rng.integers(60)), y) for u, i, _, y in random_rows(seed, users=200, most=12, labels=True)]
+        rows = [
+            (u, i, int(rng.integers(60)), y)
+            for u, i, _, y in random_rows(seed, users=200, most=12, labels=True)
+        ]
         history, samples, train = run(by_user, rows, 200, seed, paper_split, clock=seed % 2 == 0)
         check_history(history, rows)
-        want = sorted((u, sum(r[0] == u and r[2] < t and r[3] for r in rows), i, t, k, y)
-                      for k, (u, i, t, y) in enumerate(rows))
-        assert want == sorted((*x, int(y)) for s in samples.values() for x, y in zip(tuples(s), s.label))
+        want = sorted(
+            (u, sum(r[0] == u and r[2] < t and r[3] for r in rows), i, t, k, y)
+            for k, (u, i, t, y) in enumerate(rows)
+        )
+        assert want == sorted(
+            (*x, int(y)) for s in samples.values() for x, y in zip(tuples(s), s.label)
+        )
         users = {split: set(s.user.tolist()) for split, s in samples.items()}
-        shares = {"train": 0.722, "test": 0.278} if paper_split else {"train": 0.650, "valid": 0.072, "test": 0.278}
-        assert list(users) == list(shares) and sum(map(len, users.values())) == len({r[0] for r in rows})
+        shares = (
+            {"train": 0.722, "test": 0.278}
+            if paper_split
+            else {"train": 0.650, "valid": 0.072, "test": 0.278}
+        )
+        assert list(users) == list(shares) and sum(map(len, users.values())) == len(
+            {r[0] for r in rows}
+        )
         for split, share in shares.items():
             assert abs(len(users[split]) - share * 200) <= 1
         assert train.sum() == len(samples["train"].user)
@@ -289,20 +347,25 @@ def test_by_user_is_every_label_with_the_clicks_strictly_before_and_whole_users(
 
 def test_by_user_shuffles_users_by_the_seed_and_needs_labels():
     rows = random_rows(0, users=200, labels=True)
-    parts = [frozenset(run(by_user, rows, 200, seed)[1]["test"].user.tolist()) for seed in (1, 1, 2)]
+    parts = [
+        frozenset(run(by_user, rows, 200, seed)[1]["test"].user.tolist()) for seed in (1, 1, 2)
+    ]
     assert parts[0] == parts[1] != parts[2] and max(parts[0]) - min(parts[0]) > 100
     with pytest.raises(InputError, match="by_user needs labels"):
         run(by_user, random_rows(0), 30)
 
 
-# ---- by_day ------------------------------------------------------------------------------------------------------
+# by_day -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("paper_split", [False, True])
 def test_by_day_cuts_the_calendar_and_not_the_events(paper_split):
     for seed in SEEDS:
         rng = np.random.default_rng(seed)
-        rows = [(u, i, int(1e9 + 9e6 * rng.random() ** 3), y) for u, i, _, y in random_rows(seed, users=200, most=12, labels=True)]
+        rows = [
+            (u, i, int(1e9 + 9e6 * rng.random() ** 3), y)
+            for u, i, _, y in random_rows(seed, users=200, most=12, labels=True)
+        ]
         history, samples, train = run(by_day, rows, 200, seed, paper_split)
         check_history(history, rows)
         dates = [datetime.fromtimestamp(r[2], timezone.utc).date() for r in rows]
@@ -311,15 +374,21 @@ def test_by_day_cuts_the_calendar_and_not_the_events(paper_split):
         of = [next(k for k, share in enumerate(ends) if day <= share * max(days)) for day in days]
         assert list(samples) == (["train", "test"] if paper_split else list(SPLITS))
         for k, s in enumerate(samples.values()):
-            want = sorted((u, sum(r[0] == u and r[2] < t and r[3] for r in rows), i, t, row, y)
-                          for row, (u, i, t, y) in enumerate(rows) if of[row] == k)
+            want = sorted(
+                (u, sum(r[0] == u and r[2] < t and r[3] for r in rows), i, t, row, y)
+                for row, (u, i, t, y) in enumerate(rows)
+                if of[row] == k
+            )
             assert want == sorted((*x, int(y)) for x, y in zip(tuples(s), s.label)) != []
         assert train.sum() == len(samples["train"].user) > 0.85 * len(rows)
 
 
 def test_by_day_starts_a_split_at_midnight():
     day = 24 * 3600
-    rows = [(0, k, k * day, 1) for k in range(11)] + [(1, 20, 9 * day - 1, 0), (1, 21, 10 * day - 1, 1)]
+    rows = [(0, k, k * day, 1) for k in range(11)] + [
+        (1, 20, 9 * day - 1, 0),
+        (1, 21, 10 * day - 1, 1),
+    ]
     _, samples, _ = run(by_day, rows, 2)
     items = {split: sorted(s.item.tolist()) for split, s in samples.items()}
     assert items == {"train": [*range(9), 20], "valid": [9, 21], "test": [10]}
@@ -327,7 +396,10 @@ def test_by_day_starts_a_split_at_midnight():
 
 def test_by_day_says_which_days_the_log_has():
     rows = [(u, u, 1_700_000_000 + 24 * 3600 * (u % 3), 1) for u in range(30)]
-    with pytest.raises(InputError, match="no label falls on the days of valid, of 3 days from 2023-11-14 to 2023-11-16") as e:
+    with pytest.raises(
+        InputError,
+        match="no label falls on the days of valid, of 3 days from 2023-11-14 to 2023-11-16",
+    ) as e:
         run(by_day, rows, 30)
     assert "impressions" in str(e.value)
 

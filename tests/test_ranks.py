@@ -1,4 +1,6 @@
-"""Several processes train what one trains: same loss curve, same weights on every rank, one run written; and they stop together."""
+"""Several processes train what one trains: same loss curve, same weights on every rank, one run
+written; and they stop together."""
+
 import json
 import os
 import signal
@@ -12,14 +14,16 @@ import paddle.distributed as dist
 import pytest
 from helpers import ROOT, TINY, TINY_DIN, _text, close, settings_of, small_dataset, tree
 
+from paddleinterest.core import distributed as ranks
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.schema import Schema
-from paddleinterest.core import distributed as ranks
 from paddleinterest.training import checkpoint, run
 from paddleinterest.training.trainer import _mix, train
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux") or not dist.is_available(),
-                                reason="this Paddle has no Gloo, which carries numbers between processes on CPUs")
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not dist.is_available(),
+    reason="this Paddle has no Gloo, which carries numbers between processes on CPUs",
+)
 
 # Imports once, then forks the ranks; each trains job after job and leaves a digest of its weights.
 RANKS = """
@@ -82,24 +86,42 @@ def ports(number):
 
 def overrides_of(data, where, model, *overrides):
     tiny = {"din": TINY_DIN}.get(model, TINY)
-    return [*tiny, f"runner.data_dir={data}", f"runner.model_save_path={where}", "runner.epochs=1", "runner.early_stop=0",
-            "hyper_parameters.activation=prelu", *overrides]
+    return [
+        *tiny,
+        f"runner.data_dir={data}",
+        f"runner.model_save_path={where}",
+        "runner.epochs=1",
+        "runner.early_stop=0",
+        "hyper_parameters.activation=prelu",
+        *overrides,
+    ]
 
 
 def train_together(number, jobs, folder):
-    """Train (name, model, overrides) one after the other in so many processes; {name: (result, digest) of each rank}."""
+    """Train (name, model, overrides) one after the other in so many processes; {name: (result,
+    digest) of each rank}."""
     path = os.path.join(str(folder), "jobs.json")
     with open(path, "w") as f:
         json.dump([dict(zip(("name", "model", "overrides"), job)) for job in jobs], f)
-    done = subprocess.run([sys.executable, "-c", RANKS, ROOT, path, ",".join(map(str, ports(number + 1)))], text=True,
-                          capture_output=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1", "GLOG_minloglevel": "2"})
+    done = subprocess.run(
+        [sys.executable, "-c", RANKS, ROOT, path, ",".join(map(str, ports(number + 1)))],
+        text=True,
+        capture_output=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOG_minloglevel": "2"},
+    )
     assert done.returncode == 0, done.stderr[-9000:]
-    return {job[0]: [json.loads(_text(f"{path}.{job[0]}.{r}")) for r in range(number)] for job in jobs}
+    return {
+        job[0]: [json.loads(_text(f"{path}.{job[0]}.{r}")) for r in range(number)] for job in jobs
+    }
 
 
 def files(result):
     """Lines of metrics.jsonl and arrays of the latest checkpoint."""
-    lines = [json.loads(line) for line in _text(os.path.join(result["run_dir"], "metrics.jsonl")).splitlines()]
+    lines = [
+        json.loads(line)
+        for line in _text(os.path.join(result["run_dir"], "metrics.jsonl")).splitlines()
+    ]
     return lines, checkpoint.read(os.path.join(result["run_dir"], "checkpoints", "latest.npz"))
 
 
@@ -108,7 +130,10 @@ def same_curve(one, other, loss=1e-6, weights=1e-5):
     (a_lines, a), (b_lines, b) = files(one), files(other)
     assert len(a_lines) == len(b_lines) and a.keys() == b.keys()
     for x, y in zip(a_lines, b_lines):
-        assert x["train"].keys() == y["train"].keys() and (x["epoch"], x["step"]) == (y["epoch"], y["step"])
+        assert x["train"].keys() == y["train"].keys() and (x["epoch"], x["step"]) == (
+            y["epoch"],
+            y["step"],
+        )
         for part in x["train"]:
             close(x["train"][part], y["train"][part], loss)
         close(x["valid"]["logloss"], y["valid"]["logloss"], loss)
@@ -120,47 +145,105 @@ def same_curve(one, other, loss=1e-6, weights=1e-5):
             close(value, other[split][metric], 1e-5)
 
 
-# ---------------------------------------------------------------------------------------------------- the same numbers
+# the same numbers
 
 # Plain gradient descent: unlike Adam it does not blow a gradient of nearly 0 up to a full step.
-SGD = ["hyper_parameters.optimizer.class=sgd", "hyper_parameters.optimizer.learning_rate=0.5", "runner.train_batch_size=60"]
+SGD = [
+    "hyper_parameters.optimizer.class=sgd",
+    "hyper_parameters.optimizer.learning_rate=0.5",
+    "runner.train_batch_size=60",
+]
 CASES = {
-    "adam, one row left over": ("din", ["runner.train_batch_size=479", "hyper_parameters.item_bias=true"]),
-    "dice, clipped": ("din", [*SGD, "hyper_parameters.activation=dice", "hyper_parameters.optimizer.clip_norm=0.05"]),
-    "regularisation": ("din", [*SGD, "hyper_parameters.regularization=0.3", "runner.train_batch_size=37"]),
+    "adam, one row left over": (
+        "din",
+        ["runner.train_batch_size=479", "hyper_parameters.item_bias=true"],
+    ),
+    "dice, clipped": (
+        "din",
+        [*SGD, "hyper_parameters.activation=dice", "hyper_parameters.optimizer.clip_norm=0.05"],
+    ),
+    "regularisation": (
+        "din",
+        [*SGD, "hyper_parameters.regularization=0.3", "runner.train_batch_size=37"],
+    ),
     "dense gradients": ("base", ["hyper_parameters.sparse=false"]),
     "adagrad": ("deepfm", ["hyper_parameters.optimizer.class=adagrad"]),
     "dien": ("dien", [*SGD, "runner.train_batch_size=479"]),
-    "dien, all mlp": ("dien", [*SGD, "hyper_parameters.activation=dice", "hyper_parameters.attention=mlp",
-                               "hyper_parameters.auxiliary=mlp"]),
-    "bst": ("bst", SGD)}
+    "dien, all mlp": (
+        "dien",
+        [
+            *SGD,
+            "hyper_parameters.activation=dice",
+            "hyper_parameters.attention=mlp",
+            "hyper_parameters.auxiliary=mlp",
+        ],
+    ),
+    "bst": ("bst", SGD),
+}
 
 
 SPREAD = {
-    "spread, regularised": ("din", ["hyper_parameters.regularization=0.3", "runner.train_batch_size=160",
-                                    "hyper_parameters.item_bias=true"]),
-    "spread, dien": ("dien", [*SGD, "runner.train_batch_size=160"])}
+    "spread, regularised": (
+        "din",
+        [
+            "hyper_parameters.regularization=0.3",
+            "runner.train_batch_size=160",
+            "hyper_parameters.item_bias=true",
+        ],
+    ),
+    "spread, dien": ("dien", [*SGD, "runner.train_batch_size=160"]),
+}
 
 
 @pytest.fixture(scope="module")
 def together(data, tmp_path_factory):
-    """Every case in two processes, and what follows them: {name: (result, digest) of each rank}, and where they lie."""
+    """Every case in two processes, and what follows them: {name: (result, digest) of each rank},
+    and where they lie."""
     where = tmp_path_factory.mktemp("two")
-    jobs = [(name, model, overrides_of(data, where / name, model, *more)) for name, (model, more) in CASES.items()]
-    dropout = overrides_of(data, where / "whole", "din", "hyper_parameters.dropout=0.5", "runner.epochs=3")
-    cut = overrides_of(data, where / "cut", "din", "hyper_parameters.dropout=0.5", "runner.epochs=2")
-    jobs += [("whole", "din", dropout), ("cut", "din", cut),
-             ("resumed", "din", [*cut, "runner.epochs=3", "runner.resume=true"])]
+    jobs = [
+        (name, model, overrides_of(data, where / name, model, *more))
+        for name, (model, more) in CASES.items()
+    ]
+    dropout = overrides_of(
+        data, where / "whole", "din", "hyper_parameters.dropout=0.5", "runner.epochs=3"
+    )
+    cut = overrides_of(
+        data, where / "cut", "din", "hyper_parameters.dropout=0.5", "runner.epochs=2"
+    )
+    jobs += [
+        ("whole", "din", dropout),
+        ("cut", "din", cut),
+        ("resumed", "din", [*cut, "runner.epochs=3", "runner.resume=true"]),
+    ]
     handed = overrides_of(data, where / "handed", "din", *SGD, "runner.epochs=1")
     train(settings_of("din", *handed), data)  # one process begins what two go on with
-    jobs += [(name, model, overrides_of(data, where / name, model, *more, "runner.shard_tables=10"))
-             for name, (model, more) in SPREAD.items()]
-    more = overrides_of(data, where / "spread on", "din", "runner.epochs=1", "hyper_parameters.item_bias=true")
+    jobs += [
+        (name, model, overrides_of(data, where / name, model, *more, "runner.shard_tables=10"))
+        for name, (model, more) in SPREAD.items()
+    ]
+    more = overrides_of(
+        data, where / "spread on", "din", "runner.epochs=1", "hyper_parameters.item_bias=true"
+    )
     train(settings_of("din", *more), data)
-    jobs += [("spread on", "din", [*more, "runner.epochs=2", "runner.resume=true", "runner.shard_tables=10"])]
-    bad = ["hyper_parameters.optimizer.learning_rate=1e30", "runner.shard_tables=10"]  # the second step reads weights of 1e30
-    jobs += [("bad", "din", overrides_of(data, where / "bad", "din", *bad)),
-             ("skipped", "din", overrides_of(data, where / "skipped", "din", *bad, "runner.skip_bad_batches=99"))]
+    jobs += [
+        (
+            "spread on",
+            "din",
+            [*more, "runner.epochs=2", "runner.resume=true", "runner.shard_tables=10"],
+        )
+    ]
+    bad = [
+        "hyper_parameters.optimizer.learning_rate=1e30",
+        "runner.shard_tables=10",
+    ]  # the second step reads weights of 1e30
+    jobs += [
+        ("bad", "din", overrides_of(data, where / "bad", "din", *bad)),
+        (
+            "skipped",
+            "din",
+            overrides_of(data, where / "skipped", "din", *bad, "runner.skip_bad_batches=99"),
+        ),
+    ]
     jobs += [("handed on", "din", [*handed, "runner.epochs=2", "runner.resume=true"])]
     return train_together(2, jobs, where), where
 
@@ -173,13 +256,20 @@ def test_two_processes_train_what_one_trains(together, data, tmp_path, name):
     assert a == b  # the weights of both, to the bit
     assert first["valid"] == second["valid"] and first["test"] == second["test"]
     same_curve(one, first)
-    start = run.create_net(run.bind(settings_of(model, *TINY)), settings_of(model, *overrides_of(data, tmp_path, model, *more)),
-                           Schema.load(data))
-    moved = max(np.abs(v.numpy() - files(one)[1][f"weights/{k}"]).max() for k, v in start.state_dict().items())
+    start = run.create_net(
+        run.bind(settings_of(model, *TINY)),
+        settings_of(model, *overrides_of(data, tmp_path, model, *more)),
+        Schema.load(data),
+    )
+    moved = max(
+        np.abs(v.numpy() - files(one)[1][f"weights/{k}"]).max()
+        for k, v in start.state_dict().items()
+    )
     assert moved > 0.01  # else the comparison says little
 
 
-# ------------------------------------------------------------------------------------------------ tables that are spread
+# tables that are spread
+
 
 @pytest.mark.parametrize("name", SPREAD)
 def test_tables_that_are_spread_learn_the_same(together, data, tmp_path, name):
@@ -191,13 +281,19 @@ def test_tables_that_are_spread_learn_the_same(together, data, tmp_path, name):
     a, b = files(one)[1], files(spread)[1]
     for k in a.keys() - {"state"}:
         close(a[k], b[k], 1e-5)
-    items = a["weights/embeddings.tables.item.weight"]  # 4 columns of 4 bytes; what has fewer than ten rows is not spread
+    items = a[
+        "weights/embeddings.tables.item.weight"
+    ]  # 4 columns of 4 bytes; what has fewer than ten rows is not spread
     tables = {f.name: f.size for f in Schema.load(data).fields if f.kind == "category"}
     assert len(items) == tables["item"] > 20 and min(tables.values()) < 10
-    half = {name: (size + 1) // 2 + 1 if size >= 10 else size for name, size in tables.items()}  # and a row that is nobody's
+    half = {
+        name: (size + 1) // 2 + 1 if size >= 10 else size for name, size in tables.items()
+    }  # and a row that is nobody's
     bias = 4 * (model == "din")
-    said = (f"each holds about {16 * sum(half.values()) + bias * half['item']:,} of "
-            f"{16 * sum(tables.values()) + bias * tables['item']:,} bytes of tables")
+    said = (
+        f"each holds about {16 * sum(half.values()) + bias * half['item']:,} of "
+        f"{16 * sum(tables.values()) + bias * tables['item']:,} bytes of tables"
+    )
     assert said in _text(os.path.join(spread["run_dir"], "log.txt")), said
 
 
@@ -209,15 +305,34 @@ def test_one_process_goes_on_with_spread_tables_and_they_with_its(together, data
     name = "spread, regularised"
     more = [*SPREAD[name][1], "runner.epochs=2"]
     whole = train(settings_of("din", *overrides_of(data, tmp_path / "b", "din", *more)), data)
-    same_curve(whole, train(settings_of("din", *overrides_of(data, where / name, "din", *more), "runner.resume=true"), data))
+    same_curve(
+        whole,
+        train(
+            settings_of(
+                "din", *overrides_of(data, where / name, "din", *more), "runner.resume=true"
+            ),
+            data,
+        ),
+    )
 
 
 def test_clipping_of_spread_tables_is_refused(monkeypatch, data, tmp_path):
     monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
     monkeypatch.setattr(ranks, "start", lambda use_gpu: None)
     with pytest.raises(InputError, match="clip_norm needs the norm of the whole gradient"):
-        train(settings_of("din", *overrides_of(data, tmp_path, "din", "runner.shard_tables=10",
-                                               "hyper_parameters.optimizer.clip_norm=1.0")), data)
+        train(
+            settings_of(
+                "din",
+                *overrides_of(
+                    data,
+                    tmp_path,
+                    "din",
+                    "runner.shard_tables=10",
+                    "hyper_parameters.optimizer.clip_norm=1.0",
+                ),
+            ),
+            data,
+        )
     assert not list(tmp_path.iterdir())
     ranks.shard_from(0)
 
@@ -225,14 +340,22 @@ def test_clipping_of_spread_tables_is_refused(monkeypatch, data, tmp_path):
 def test_three_processes_and_a_last_batch_of_one_row(data, tmp_path):
     name = "adam, one row left over"
     model, more = CASES[name]
-    job = (name, model, overrides_of(data, tmp_path / "three", model, *more, "hyper_parameters.activation=dice"))
+    job = (
+        name,
+        model,
+        overrides_of(data, tmp_path / "three", model, *more, "hyper_parameters.activation=dice"),
+    )
     results = train_together(3, [job], tmp_path)[name]
     assert len({digest for _, digest in results}) == 1
     more = [*more, "hyper_parameters.activation=dice"]
-    same_curve(train(settings_of(model, *overrides_of(data, tmp_path / "one", model, *more)), data), results[0][0])
+    same_curve(
+        train(settings_of(model, *overrides_of(data, tmp_path / "one", model, *more)), data),
+        results[0][0],
+    )
 
 
-# ------------------------------------------------------------------------------------------------------ stopping, going on
+# stopping, going on
+
 
 def test_two_processes_go_on_to_the_same_bits(together):
     """Dropout too: its masks depend on seed, step and rank."""
@@ -247,10 +370,17 @@ def test_bad_numbers_end_or_skip_a_batch_in_all_processes(together):
     """And leave them in step: the jobs after these two are the same processes'."""
     results, where = together
     (first, _), (second, _) = results["bad"]
-    assert first == second and first["error"].startswith("the loss is nan at step 2 (epoch 1, batch 2), ")
+    assert first == second and first["error"].startswith(
+        "the loss is nan at step 2 (epoch 1, batch 2), "
+    )
     (first, _), (second, _) = results["skipped"]
     assert first == second and "the model's scores are not finite" in first["error"]
-    assert _text(str(where / "skipped" / "din" / "tiny" / "log.txt")).count("skipped a batch: the loss is nan at step ") == 7
+    assert (
+        _text(str(where / "skipped" / "din" / "tiny" / "log.txt")).count(
+            "skipped a batch: the loss is nan at step "
+        )
+        == 7
+    )
 
 
 def test_masks_of_dropout_differ_between_processes(monkeypatch):
@@ -269,25 +399,49 @@ def test_another_number_of_processes_goes_on_within_float_error(together, data, 
     overrides = [*SGD, "runner.epochs=2"]
     whole = train(settings_of("din", *overrides_of(data, tmp_path, "din", *overrides)), data)
     same_curve(whole, results["handed on"][0][0])
-    more = overrides_of(data, where / "regularisation", "din", *CASES["regularisation"][1], "runner.epochs=3")
+    more = overrides_of(
+        data, where / "regularisation", "din", *CASES["regularisation"][1], "runner.epochs=3"
+    )
     resumed = train(settings_of("din", *more, "runner.resume=true"), data)
     more = overrides_of(data, tmp_path / "3", "din", *CASES["regularisation"][1], "runner.epochs=3")
     same_curve(train(settings_of("din", *more), data), resumed)
 
 
-# ------------------------------------------------------------------------------------------------------------- the launcher
+# the launcher
+
 
 class Launch:
-    """`python -m paddle.distributed.launch` of two trainers, as a user types it, from directory `cwd`."""
+    """`python -m paddle.distributed.launch` of two trainers, as a user types it, from directory
+    `cwd`."""
 
     def __init__(self, cwd, *overrides):
         self.cwd = str(cwd)
-        self.out, self.err = (open(os.path.join(self.cwd, f"{id(self)}.{k}"), "w+") for k in ("out", "err"))
-        command = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", "log",
-                   os.path.join(ROOT, "tools", "trainer.py"), "-m", os.path.join(ROOT, "models", "din", "config.yaml"), "-o",
-                   *[k for k in TINY_DIN if "activation" not in k], *overrides]
-        self.process = subprocess.Popen([sys.executable, *command], cwd=self.cwd, stdout=self.out, stderr=self.err, text=True,
-                                        start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        self.out, self.err = (
+            open(os.path.join(self.cwd, f"{id(self)}.{k}"), "w+") for k in ("out", "err")
+        )
+        command = [
+            "-m",
+            "paddle.distributed.launch",
+            "--nproc_per_node",
+            "2",
+            "--log_dir",
+            "log",
+            os.path.join(ROOT, "tools", "trainer.py"),
+            "-m",
+            os.path.join(ROOT, "models", "din", "config.yaml"),
+            "-o",
+            *[k for k in TINY_DIN if "activation" not in k],
+            *overrides,
+        ]
+        self.process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=self.cwd,
+            stdout=self.out,
+            stderr=self.err,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
 
     def __enter__(self):
         return self
@@ -309,7 +463,9 @@ class Launch:
                 with open(f"/proc/{pid}/stat") as f:
                     parent = int(f.read().rpartition(")")[2].split()[1])
                 with open(f"/proc/{pid}/environ", "rb") as f:
-                    environment = dict(x.partition("=")[::2] for x in f.read().decode(errors="replace").split("\0"))
+                    environment = dict(
+                        x.partition("=")[::2] for x in f.read().decode(errors="replace").split("\0")
+                    )
             except OSError:
                 continue
             if parent == self.process.pid and "PADDLE_TRAINER_ID" in environment:
@@ -323,23 +479,36 @@ class Launch:
 
     def log(self, number):
         """What one rank wrote, without Paddle's list of flags."""
-        return [line for line in _text(os.path.join(self.cwd, "log", f"workerlog.{number}")).splitlines()
-                if line.strip() and not line.startswith(("===", "FLAGS("))]
+        return [
+            line
+            for line in _text(os.path.join(self.cwd, "log", f"workerlog.{number}")).splitlines()
+            if line.strip() and not line.startswith(("===", "FLAGS("))
+        ]
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipe")
     with open(folder / "small.yaml", "w") as f:
-        f.write("name: small\nsource: synthetic\nprotocol: impressions\nusers: 60\nitems: 50\nimpressions: 20\n")
+        f.write(
+            "name: small\nsource: synthetic\nprotocol: impressions\nusers: 60\nitems:"
+            " 50\nimpressions: 20\n"
+        )
     return f"runner.dataset={folder / 'small.yaml'}"
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory, recipe):
-    """Two processes that prepare a dataset and train; then one is killed: directory, status, seconds, output, rank 0's log."""
+    """Two processes that prepare a dataset and train; then one is killed: directory, status,
+    seconds, output, rank 0's log."""
     cwd = tmp_path_factory.mktemp("killed")
-    with Launch(cwd, recipe, "runner.epochs=100000", "runner.early_stop=0", "hyper_parameters.activation=dice") as launch:
+    with Launch(
+        cwd,
+        recipe,
+        "runner.epochs=100000",
+        "runner.early_stop=0",
+        "hyper_parameters.activation=dice",
+    ) as launch:
         lines = cwd / "output" / "din" / "small" / "metrics.jsonl"
         until = time.time() + 120
         while _text(str(lines)).count("\n") < 3:
@@ -356,28 +525,47 @@ def test_a_killed_process_stops_the_others_with_a_line(killed):
     _, status, seconds, out, err, zero, _, left = killed
     assert status != 0 and seconds < 60 and not left
     said = [line for line in zero if "another process of this run has ended" in line]
-    by_launch = status == 256 - signal.SIGTERM and not said  # a race: `launch` looked before rank 0 met the broken connection
+    by_launch = (
+        status == 256 - signal.SIGTERM and not said
+    )  # a race: `launch` looked before rank 0 met the broken connection
     assert by_launch or len(said) == 1 and said[0].startswith("error: ") and said[0] in out
-    assert "Traceback" not in "".join(zero) and "Container failed" in err  # which rank it names is a race, too
+    assert (
+        "Traceback" not in "".join(zero) and "Container failed" in err
+    )  # which rank it names is a race, too
 
 
 def test_one_process_prepares_writes_and_speaks(killed):
     cwd, _, _, out, _, zero, one, _ = killed
-    said = [line for line in zero if "preparing " in line]  # of what `launch` shows, it may quote the end a second time
+    said = [
+        line for line in zero if "preparing " in line
+    ]  # of what `launch` shows, it may quote the end a second time
     assert len(said) == 1 and said[0] in out and one == []
-    steps = [json.loads(line) for line in _text(str(cwd / "output" / "din" / "small" / "metrics.jsonl")).splitlines()]
+    steps = [
+        json.loads(line)
+        for line in _text(str(cwd / "output" / "din" / "small" / "metrics.jsonl")).splitlines()
+    ]
     assert [k["epoch"] for k in steps] == list(range(1, len(steps) + 1))
     assert not [name for name in tree(cwd / "output") if ".part-" in name]
     assert {os.path.basename(name) for name in tree(cwd / "output") if "log" not in name} == {
-        "config.yaml", "metrics.jsonl", "latest.npz", "best.npz"}
+        "config.yaml",
+        "metrics.jsonl",
+        "latest.npz",
+        "best.npz",
+    }
 
 
 def test_what_was_killed_goes_on_and_reports_once(killed, recipe):
     """The last line of standard output is the result, as without the launcher."""
     cwd = killed[0]
     done = len(_text(str(cwd / "output" / "din" / "small" / "metrics.jsonl")).splitlines())
-    with Launch(cwd, recipe, f"runner.epochs={done + 1}", "runner.early_stop=0", "hyper_parameters.activation=dice",
-                "runner.resume=true") as launch:
+    with Launch(
+        cwd,
+        recipe,
+        f"runner.epochs={done + 1}",
+        "runner.early_stop=0",
+        "hyper_parameters.activation=dice",
+        "runner.resume=true",
+    ) as launch:
         status, out, err = launch.ended()
         assert status == 0, err[-2000:]
         result = json.loads(out.splitlines()[-1])
@@ -385,12 +573,19 @@ def test_what_was_killed_goes_on_and_reports_once(killed, recipe):
 
 
 def test_a_mistake_is_said_once(tmp_path, data):
-    """By each process in its own log; only that of rank 0 is on the terminal (and once more where the launcher quotes it)."""
+    """By each process in its own log; only that of rank 0 is on the terminal (and once more where
+    the launcher quotes it)."""
     with Launch(tmp_path, f"runner.data_dir={data}", "runner.epoch=3") as launch:
         status, out, _ = launch.ended()
         message = "error: -o runner.epoch=3: unknown key runner.epoch; nearest is runner.epochs"
-        assert status != 0 and launch.log(0) == [message] and launch.log(1) == [f"rank 1: {message}"]
-        assert "rank 1: " not in out and "Traceback" not in out and sorted(set(out.splitlines())) == [message]
+        assert (
+            status != 0 and launch.log(0) == [message] and launch.log(1) == [f"rank 1: {message}"]
+        )
+        assert (
+            "rank 1: " not in out
+            and "Traceback" not in out
+            and sorted(set(out.splitlines())) == [message]
+        )
     assert not (tmp_path / "output").exists()
 
 
@@ -398,5 +593,8 @@ def test_fewer_rows_than_processes_are_refused(monkeypatch, data, tmp_path):
     monkeypatch.setenv("PADDLE_TRAINERS_NUM", "4")
     monkeypatch.setattr(ranks, "start", lambda use_gpu: None)
     with pytest.raises(InputError, match="train_batch_size is 3, for 4 processes"):
-        train(settings_of("din", *overrides_of(data, tmp_path, "din", "runner.train_batch_size=3")), data)
+        train(
+            settings_of("din", *overrides_of(data, tmp_path, "din", "runner.train_batch_size=3")),
+            data,
+        )
     assert not list(tmp_path.iterdir())

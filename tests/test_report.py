@@ -1,4 +1,6 @@
-"""tools/report.py: the numbers behind the pictures against other libraries, the page and its files, runs that are not whole."""
+"""tools/report.py: the numbers behind the pictures against other libraries, the page and its files,
+runs that are not whole."""
+
 import json
 import os
 import re
@@ -15,22 +17,46 @@ from sklearn.metrics import roc_auc_score
 from paddleinterest.data.builder import build
 from paddleinterest.study import breakdown, curves, page, plots, results, tables
 
-TABLE = {"title": "t", "seeds": [1, 2], "datasets": ["datasets/debug.yaml"], "baseline": "", "pairs": [], "rows": [
-    {"label": "popularity", "tool": "popularity"}, *[
-    {"label": label, "model": model, "set": ["runner.epochs=2", "runner.early_stop=0", *TINY, "runner.train_batch_size=256"]}
-    for label, model in (("no attention", "base"), ("DIN", "din"))]]}
+TABLE = {
+    "title": "t",
+    "seeds": [1, 2],
+    "datasets": ["datasets/debug.yaml"],
+    "baseline": "",
+    "pairs": [],
+    "rows": [
+        {"label": "popularity", "tool": "popularity"},
+        *[
+            {
+                "label": label,
+                "model": model,
+                "set": [
+                    "runner.epochs=2",
+                    "runner.early_stop=0",
+                    *TINY,
+                    "runner.train_batch_size=256",
+                ],
+            }
+            for label, model in (("no attention", "base"), ("DIN", "din"))
+        ],
+    ],
+}
 KINDS = ("learning", "length", "calibration", "cost")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A directory with mine.yaml and its four runs on the debug dataset; what the trainer printed of each; a server of tools."""
+    """A directory with mine.yaml and its four runs on the debug dataset; what the trainer printed
+    of each; a server of tools."""
     folder = tmp_path_factory.mktemp("place")
     (folder / "mine.yaml").write_text(yaml.safe_dump(TABLE))
     with ToolServer(tmp_path_factory.mktemp("server")) as tools:
         printed = {}
-        for cell in tables.cells(tables.read(str(folder / "mine.yaml")), rows=["no attention", "DIN"]):
-            command = [os.path.join(ROOT, c) if c.startswith("models/") else c for c in cell["command"][2:]]
+        for cell in tables.cells(
+            tables.read(str(folder / "mine.yaml")), rows=["no attention", "DIN"]
+        ):
+            command = [
+                os.path.join(ROOT, c) if c.startswith("models/") else c for c in cell["command"][2:]
+            ]
             done = tools.run("trainer", *command, cwd=folder)
             assert done.status == 0, done.err
             printed[done.json["run_dir"]] = done.json
@@ -56,7 +82,8 @@ def a_copy(place, tmp_path, which=-1, name="copy"):
     return out
 
 
-# ------------------------------------------------------------------------------------------------------------- numbers
+# numbers
+
 
 @pytest.mark.parametrize("seed", range(5))
 def test_equal_bins_partition_the_rows(seed):
@@ -75,7 +102,9 @@ def test_equal_bins_partition_the_rows(seed):
 def test_equal_bins_are_about_equal():
     ranges, _ = breakdown.equal_bins(np.arange(600) // 2, 6)
     assert [r[2] for r in ranges] == [100] * 6
-    heavy, _ = breakdown.equal_bins(np.repeat([4, 5, 6, 7, 8], [600, 100, 100, 100, 100]), 5)  # a value is never cut in two
+    heavy, _ = breakdown.equal_bins(
+        np.repeat([4, 5, 6, 7, 8], [600, 100, 100, 100, 100]), 5
+    )  # a value is never cut in two
     assert heavy == [(4, 4, 600), (5, 6, 200), (7, 8, 200)]
 
 
@@ -83,7 +112,11 @@ def test_weighted_auc_is_sklearns():
     rng = np.random.default_rng(0)
     label, score = rng.integers(0, 2, 400), rng.integers(0, 30, 400) / 30  # many ties
     for weight in (np.ones(400), rng.integers(0, 4, 400), rng.random(400)):
-        close(breakdown.WeightedAUC(label, score)(weight), roc_auc_score(label, score, sample_weight=weight), 1e-12)
+        close(
+            breakdown.WeightedAUC(label, score)(weight),
+            roc_auc_score(label, score, sample_weight=weight),
+            1e-12,
+        )
     assert np.isnan(breakdown.WeightedAUC(label, score)(label))
 
 
@@ -96,10 +129,15 @@ def test_resampling_draws_users():
     a, positive = roc_auc_score(label, score), label.sum()
     q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
     negative = 500 - positive
-    error = np.sqrt((a * (1 - a) + (positive - 1) * (q1 - a * a) + (negative - 1) * (q2 - a * a)) / (positive * negative))
+    error = np.sqrt(
+        (a * (1 - a) + (positive - 1) * (q1 - a * a) + (negative - 1) * (q2 - a * a))
+        / (positive * negative)
+    )
     assert abs(once.mean() - a) < error / 2 and 0.75 < once.std() / error < 1.25
     # four copies of every row of a user are no more evidence than one
-    four = breakdown.resampled_auc(np.repeat(user, 4), np.repeat(label, 4), [np.repeat(score, 4)], 300)
+    four = breakdown.resampled_auc(
+        np.repeat(user, 4), np.repeat(label, 4), [np.repeat(score, 4)], 300
+    )
     close(four, once, 1e-12)
     # several scores: their mean on the same users
     other = score + rng.normal(0, 1, 500)
@@ -112,43 +150,72 @@ def test_calibration_is_pandas():
     frame = pd.DataFrame({"score": rng.random(1000)})
     frame["label"] = (rng.random(1000) < frame.score).astype(int)
     by = frame.groupby(pd.qcut(frame.score, 10)).mean()
-    close(breakdown.calibration(frame.label.to_numpy(), frame.score.to_numpy(), 10), by[["score", "label"]].to_numpy().T, 1e-12)
+    close(
+        breakdown.calibration(frame.label.to_numpy(), frame.score.to_numpy(), 10),
+        by[["score", "label"]].to_numpy().T,
+        1e-12,
+    )
     assert breakdown.calibration(np.array([0, 1, 1]), np.array([0.1, 0.2, 0.3]), 10).shape == (2, 3)
 
 
 def test_scores_are_those_of_infer_and_the_trainer(place, runs):
     folder, printed, tools = place
     r = runs[-1]
-    done = tools.run("infer", "-m", os.path.join(ROOT, "models", r.model, "config.yaml"), "-o",
-                     f"runner.name={os.path.basename(r.directory)}", "--out", "p.parquet", cwd=folder)
+    done = tools.run(
+        "infer",
+        "-m",
+        os.path.join(ROOT, "models", r.model, "config.yaml"),
+        "-o",
+        f"runner.name={os.path.basename(r.directory)}",
+        "--out",
+        "p.parquet",
+        cwd=folder,
+    )
     assert done.status == 0, done.err
     assert np.array_equal(pd.read_parquet(folder / "p.parquet").score, r.score)
     for label, of_label in results.series(runs)["debug"].items():
         tested = [printed[r.directory]["test"] for r in of_label]
         for metric, (mean, low, high) in curves.quality({label: of_label})[label].items():
-            close([mean, low, high], [f([t[metric] for t in tested]) for f in (np.mean, min, max)], 1e-6)
-        assert [r.best_epoch for r in of_label] == [printed[r.directory]["best_epoch"] for r in of_label]
+            close(
+                [mean, low, high],
+                [f([t[metric] for t in tested]) for f in (np.mean, min, max)],
+                1e-6,
+            )
+        assert [r.best_epoch for r in of_label] == [
+            printed[r.directory]["best_epoch"] for r in of_label
+        ]
 
 
 def test_what_the_trainer_printed_lies_in_the_run(place):
     folder, printed, _ = place
     for directory, said in printed.items():
-        assert json.loads((folder / directory / "result.json").read_text()) == {k: v for k, v in said.items() if k != "seconds"}
+        assert json.loads((folder / directory / "result.json").read_text()) == {
+            k: v for k, v in said.items() if k != "seconds"
+        }
         assert said["samples_per_second"] > 0 and said["threads"] == 1
 
 
 def test_by_length(place, runs):
-    """Against scikit-learn on the dataset's own files: whole histories, not capped ones (12), an AUC a seed, then the mean."""
+    """Against scikit-learn on the dataset's own files: whole histories, not capped ones (12), an
+    AUC a seed, then the mean."""
     folder, _, _ = place
-    test = pd.concat([pd.read_parquet(p) for p in sorted((folder / "data" / "debug" / "test").iterdir())])
+    test = pd.concat(
+        [pd.read_parquet(p) for p in sorted((folder / "data" / "debug" / "test").iterdir())]
+    )
     series = results.series(runs)["debug"]
     ranges, found = curves.by_length(series, runs[0].split, 3, 40)
-    assert sum(r[2] for r in ranges) == len(test) and len(ranges) == 3 and ranges[-1][1] == test.end.max()
+    assert (
+        sum(r[2] for r in ranges) == len(test)
+        and len(ranges) == 3
+        and ranges[-1][1] == test.end.max()
+    )
     for label, of_label in series.items():
         for g, (low, high, rows) in enumerate(ranges):
             inside = test.end.between(low, high).to_numpy()
             assert inside.sum() == rows
-            expected = np.mean([roc_auc_score(test.label[inside], r.score[inside]) for r in of_label])
+            expected = np.mean(
+                [roc_auc_score(test.label[inside], r.score[inside]) for r in of_label]
+            )
             close(found[label]["auc"][g], expected, 1e-9)
             assert found[label]["interval"][0, g] < expected < found[label]["interval"][1, g]
 
@@ -159,11 +226,17 @@ def test_learning_and_cost(place, runs):
     found, costs = curves.learning(series), curves.cost(series, runs[0].split)
     for label, of_label in series.items():
         lines = [pd.read_json(folder / r.directory / "metrics.jsonl", lines=True) for r in of_label]
-        for key, column in (("auc", lambda f: f.valid.str["auc"]), ("loss", lambda f: f.train.str["loss"])):
+        for key, column in (
+            ("auc", lambda f: f.valid.str["auc"]),
+            ("loss", lambda f: f.train.str["loss"]),
+        ):
             both = np.array([column(f) for f in lines], float)
             close(found[label][key], [both.mean(0), both.min(0), both.max(0)], 1e-12)
             assert both.shape == (2, 2)
-        seconds = [printed[r.directory]["rows"]["train"] / printed[r.directory]["samples_per_second"] for r in of_label]
+        seconds = [
+            printed[r.directory]["rows"]["train"] / printed[r.directory]["samples_per_second"]
+            for r in of_label
+        ]
         close(costs[label]["seconds"], [np.mean(seconds), min(seconds), max(seconds)], 1e-9)
         assert costs[label]["threads"] == ["1"] and costs[label]["timed"] == 2
     of_label = series["DIN"]
@@ -180,13 +253,28 @@ def test_calibrated(runs):
         label_of = runs[0].split.label
         for r in of_label:
             assert not np.array_equal(r.score, of_label[1 - of_label.index(r)].score)
-        close(found[label]["pcoc"][0], np.mean([r.score.mean(dtype=float) / label_of.mean() for r in of_label]), 1e-9)
-        frames = [pd.DataFrame({"s": r.score.astype(float), "l": label_of}).sort_values("s", kind="stable") for r in of_label]
+        close(
+            found[label]["pcoc"][0],
+            np.mean([r.score.mean(dtype=float) / label_of.mean() for r in of_label]),
+            1e-9,
+        )
+        frames = [
+            pd.DataFrame({"s": r.score.astype(float), "l": label_of}).sort_values(
+                "s", kind="stable"
+            )
+            for r in of_label
+        ]
         rows = len(label_of)
         sizes = [rows // 7 + (k < rows % 7) for k in range(7)]
-        means = np.array([f.groupby(np.repeat(np.arange(7), sizes)).mean().to_numpy() for f in frames])
+        means = np.array(
+            [f.groupby(np.repeat(np.arange(7), sizes)).mean().to_numpy() for f in frames]
+        )
         close(found[label]["score"], means[:, :, 0].mean(0), 1e-9)
-        close(found[label]["label"], [means[:, :, 1].mean(0), means[:, :, 1].min(0), means[:, :, 1].max(0)], 1e-9)
+        close(
+            found[label]["label"],
+            [means[:, :, 1].mean(0), means[:, :, 1].min(0), means[:, :, 1].max(0)],
+            1e-9,
+        )
 
 
 def test_names_say_what_differs():
@@ -196,14 +284,19 @@ def test_names_say_what_differs():
     alone = [named("runner.epochs=3", "runner.seed=5")]
     results.name_runs(alone)
     assert alone[0].label == "DIN"
-    several = [named(), named("runner.seed=7", "runner.threads=2"), named("runner.epochs=3"),
-               named("hyper_parameters.sparse=false")]
+    several = [
+        named(),
+        named("runner.seed=7", "runner.threads=2"),
+        named("runner.epochs=3"),
+        named("hyper_parameters.sparse=false"),
+    ]
     results.name_runs(several)
     assert [r.label for r in several] == ["DIN", "DIN", "DIN, epochs=3", "DIN, sparse=false"]
     assert results.own_settings(several[1:]) == ["epochs=3", "sparse=false"]
 
 
-# ------------------------------------------------------------------------------------------------------------ pictures
+# pictures
+
 
 def test_a_model_keeps_its_colour():
     one = plots.styles({"DIN": "din", "DIN, Dice": "din", "mine": "my_model"})
@@ -211,9 +304,16 @@ def test_a_model_keeps_its_colour():
     assert one["DIN"] == other["DIN"] and one["DIN"]["color"] == one["DIN, Dice"]["color"]
     assert one["DIN"]["linestyle"] != one["DIN, Dice"]["linestyle"]
     many = plots.styles({f"DIN, {k}": "din" for k in range(8)}).values()
-    assert len({s["color"] for s in many}) == 1 and len({(s["marker"], s["markerfacecolor"]) for s in many}) == 8
+    assert (
+        len({s["color"] for s in many}) == 1
+        and len({(s["marker"], s["markerfacecolor"]) for s in many}) == 8
+    )
     every = plots.styles({m: m for m in [*plots.COLOURS, "x", "y", "z"]})
-    assert len({s["color"] for s in every.values()}) == len(every) == len({s["marker"] for s in every.values()})
+    assert (
+        len({s["color"] for s in every.values()})
+        == len(every)
+        == len({s["marker"] for s in every.values()})
+    )
 
 
 def drawn(path):
@@ -227,22 +327,34 @@ def drawn(path):
 def test_without_a_valid_split_there_is_no_valid_panel(tmp_path):
     style, path = plots.styles({"DIN": "din"}), tmp_path / "p.svg"
     for auc, panel in ((np.nan, False), (0.7, True)):
-        plots.learning({"DIN": {"auc": np.full((3, 2), auc), "loss": np.full((3, 2), 0.5)}}, style, path, "title")
+        plots.learning(
+            {"DIN": {"auc": np.full((3, 2), auc), "loss": np.full((3, 2), 0.5)}},
+            style,
+            path,
+            "title",
+        )
         assert ("AUC on valid" in drawn(path)) is panel and "log loss on train" in drawn(path)
 
 
 def test_a_legend_of_long_names_stays_inside(tmp_path):
     names = [f"DIN, a_rather_long_setting={k} and_another={k}" for k in range(5)]
-    numbers = {n: {"score": np.array([0.2, 0.8]), "label": np.full((3, 2), 0.5), "pcoc": np.ones(3)} for n in names}
+    numbers = {
+        n: {"score": np.array([0.2, 0.8]), "label": np.full((3, 2), 0.5), "pcoc": np.ones(3)}
+        for n in names
+    }
     plots.calibrated(numbers, plots.styles({n: "din" for n in names}), tmp_path / "p.svg", "title")
     root = ElementTree.parse(tmp_path / "p.svg").getroot()
     width = float(root.get("viewBox").split()[2])
-    starts = [float(t.get("x") or re.search(r"translate\(([-\d.]+)", t.get("transform")).group(1))
-              for t in root.findall(".//{*}text") if "rather_long" in "".join(t.itertext())]
+    starts = [
+        float(t.get("x") or re.search(r"translate\(([-\d.]+)", t.get("transform")).group(1))
+        for t in root.findall(".//{*}text")
+        if "rather_long" in "".join(t.itertext())
+    ]
     assert len(starts) == 5 and all(0 < x < width - 150 for x in starts)
 
 
-# ---------------------------------------------------------------------------------------------------------------- page
+# page
+
 
 def report(place, *flags):
     folder, _, tools = place
@@ -256,30 +368,45 @@ def test_the_page(place, tmp_path):
     assert done.json["runs"] == 4 and done.json["pictures"] == [f"debug-{k}.svg" for k in KINDS]
     names = {"README.md", "README_cn.md", *done.json["pictures"]}
     assert set(os.listdir(tmp_path / "page")) == names
-    english, chinese = ((tmp_path / "page" / f"README{k}.md").read_text(encoding="utf-8") for k in ("", "_cn"))
+    english, chinese = (
+        (tmp_path / "page" / f"README{k}.md").read_text(encoding="utf-8") for k in ("", "_cn")
+    )
     for text in (english, chinese):
         assert set(re.findall(r"\]\(([^)]+)\)", text)) | {"README.md", "README_cn.md"} == names
         assert f"python tools/report.py --table mine.yaml --out {tmp_path / 'page'}" in text
         assert text.count("<details>") == text.count("</details>") == 4 and "{" not in text
     mean = np.mean([p["test"]["auc"] for d, p in printed.items() if d.startswith("output/din")])
-    assert "| DIN | 1, 2 |" in english and f"| {mean:.4f} (" in english and "no attention" in english
-    assert re.findall(r"\d\.\d{4}", english) == re.findall(r"\d\.\d{4}", chinese)  # equal numbers, other words
+    assert (
+        "| DIN | 1, 2 |" in english and f"| {mean:.4f} (" in english and "no attention" in english
+    )
+    assert re.findall(r"\d\.\d{4}", english) == re.findall(
+        r"\d\.\d{4}", chinese
+    )  # equal numbers, other words
     for block in re.findall(r"(?:^\|.*\n)+", english, re.M):
         assert len({line.count("|") for line in block.splitlines()}) == 1, block
     words = {k: drawn(tmp_path / "page" / f"debug-{k}.svg") for k in KINDS}
     assert all("DIN" in w and "no attention" in w for w in words.values())
-    assert "PCOC" in words["calibration"] and "rows" in words["length"] and "threads: 1" in words["cost"]
+    assert (
+        "PCOC" in words["calibration"]
+        and "rows" in words["length"]
+        and "threads: 1" in words["cost"]
+    )
     # again, on the scores that were kept: the same files to the byte
     again = report(place, "--table", "mine.yaml", "--out", tmp_path / "again")
     assert again.status == 0 and "scoring" not in again.err
     for name in names - {"README.md", "README_cn.md"}:
-        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "page" / name).read_bytes(), name
+        assert (tmp_path / "again" / name).read_bytes() == (
+            tmp_path / "page" / name
+        ).read_bytes(), name
 
 
 def test_runs_by_directory(place, tmp_path):
-    """The same numbers as by the table; labels are the models' names; a directory named twice counts once."""
+    """The same numbers as by the table; labels are the models' names; a directory named twice
+    counts once."""
     folder, printed, _ = place
-    done = report(place, "--runs", *printed, list(printed)[0] + "/", "--out", tmp_path / "page", "--bins", 2)
+    done = report(
+        place, "--runs", *printed, list(printed)[0] + "/", "--out", tmp_path / "page", "--bins", 2
+    )
     assert done.status == 0 and done.json["runs"] == 4, done.err
     text = (tmp_path / "page" / "README.md").read_text()
     assert "| base | 1, 2 |" in text and "| DIN | 1, 2 |" in text and "`epochs=2`" in text
@@ -287,19 +414,41 @@ def test_runs_by_directory(place, tmp_path):
 
 def test_one_range_of_lengths_is_no_picture(place, tmp_path):
     done = report(place, "--runs", *place[1], "--out", tmp_path / "page", "--bins", 1)
-    assert done.status == 0 and done.json["pictures"] == [f"debug-{k}.svg" for k in KINDS if k != "length"], done.err
-    assert "No picture: there is a single range of history lengths, so nothing to compare." in (tmp_path / "page" / "README.md").read_text()
+    assert done.status == 0 and done.json["pictures"] == [
+        f"debug-{k}.svg" for k in KINDS if k != "length"
+    ], done.err
+    assert (
+        "No picture: there is a single range of history lengths, so nothing to compare."
+        in (tmp_path / "page" / "README.md").read_text()
+    )
 
 
 def test_two_datasets(place, tmp_path):
     folder, printed, tools = place
-    build(small_log(users=30, impressions=20), str(tmp_path / "other"), protocol="impressions", name="other | log", seed=3)
-    done = tools.run("trainer", "-m", os.path.join(ROOT, "models", "din", "config.yaml"), "-o", *TINY, "runner.epochs=1",
-                     f"runner.data_dir={tmp_path / 'other'}", f"runner.model_save_path={tmp_path / 'runs'}", cwd=folder)
+    build(
+        small_log(users=30, impressions=20),
+        str(tmp_path / "other"),
+        protocol="impressions",
+        name="other | log",
+        seed=3,
+    )
+    done = tools.run(
+        "trainer",
+        "-m",
+        os.path.join(ROOT, "models", "din", "config.yaml"),
+        "-o",
+        *TINY,
+        "runner.epochs=1",
+        f"runner.data_dir={tmp_path / 'other'}",
+        f"runner.model_save_path={tmp_path / 'runs'}",
+        cwd=folder,
+    )
     assert done.status == 0, done.err
     done = report(place, "--runs", *printed, done.json["run_dir"], "--out", tmp_path / "page")
     assert done.status == 0, done.err
-    assert sorted(done.json["pictures"]) == sorted(f"{d}-{k}.svg" for d in ("debug", "other-log") for k in KINDS)
+    assert sorted(done.json["pictures"]) == sorted(
+        f"{d}-{k}.svg" for d in ("debug", "other-log") for k in KINDS
+    )
     text = (tmp_path / "page" / "README.md").read_text()
     assert all(f"]({p})" in text for p in done.json["pictures"]) and "## other | log" in text
 
@@ -309,7 +458,9 @@ def test_another_checkpoint_is_scored_again(place, tmp_path, runs, monkeypatch):
     copy = a_copy(place, tmp_path)
     other = runs[-2]
     assert other.model == runs[-1].model and (copy / results.SCORES).exists()
-    shutil.copy(os.path.join(other.directory, "checkpoints", "best.npz"), copy / "checkpoints" / "best.npz")
+    shutil.copy(
+        os.path.join(other.directory, "checkpoints", "best.npz"), copy / "checkpoints" / "best.npz"
+    )
     for _ in range(2):
         r = results.open_run(str(copy))
         results.score_runs([r])
@@ -333,16 +484,34 @@ def test_without_result_json(place, tmp_path):
 def test_skip_missing(place, tmp_path):
     folder, printed, _ = place
     shutil.rmtree(a_copy(place, tmp_path) / "checkpoints")
-    done = report(place, "--runs", list(printed)[0], tmp_path / "copy", tmp_path / "nothing", "--skip-missing",
-                  "--out", tmp_path / "page")
+    done = report(
+        place,
+        "--runs",
+        list(printed)[0],
+        tmp_path / "copy",
+        tmp_path / "nothing",
+        "--skip-missing",
+        "--out",
+        tmp_path / "page",
+    )
     assert done.status == 0 and done.json["runs"] == 1 and len(done.json["left_out"]) == 2, done.err
     text = (tmp_path / "page" / "README.md").read_text()
-    assert f"- {tmp_path / 'nothing'} is not a run directory" in text and "checkpoints/best.npz" in text
-    done = report(place, "--runs", tmp_path / "nothing", "--skip-missing", "--out", tmp_path / "never")
-    assert done.status == 1 and "error: none of the runs is there" in done.lines and not (tmp_path / "never").exists()
+    assert (
+        f"- {tmp_path / 'nothing'} is not a run directory" in text
+        and "checkpoints/best.npz" in text
+    )
+    done = report(
+        place, "--runs", tmp_path / "nothing", "--skip-missing", "--out", tmp_path / "never"
+    )
+    assert (
+        done.status == 1
+        and "error: none of the runs is there" in done.lines
+        and not (tmp_path / "never").exists()
+    )
 
 
-# --------------------------------------------------------------------------------------------------------- wrong input
+# wrong input
+
 
 def no_metrics(run):
     os.remove(run / "metrics.jsonl")
@@ -380,7 +549,13 @@ def one_class(run):
 
 
 def other_data(run):
-    build(small_log(users=30, impressions=20), str(run.parent / "two"), protocol="impressions", name="debug", seed=3)
+    build(
+        small_log(users=30, impressions=20),
+        str(run.parent / "two"),
+        protocol="impressions",
+        name="debug",
+        seed=3,
+    )
     change(run, data_dir=str(run.parent / "two"))
 
 
@@ -394,13 +569,22 @@ def change(run, **runner):
     (run / "config.yaml").write_text(yaml.safe_dump(config))
 
 
-@pytest.mark.parametrize("spoil, words", [
-    (shutil.rmtree, "is not a run directory"), (no_metrics, "has no metrics.jsonl"),
-    (broken_metrics, "metrics.jsonl is not what"), (other_metrics, "metrics.jsonl is not what"),
-    (broken_result, "result.json is not what"), (no_checkpoint, "has no checkpoints/best.npz"),
-    (broken_checkpoint, "not a whole checkpoint"), (no_dataset, "was trained on gone, which is not there"),
-    (one_class, "has only one class: AUC is undefined"), (other_data, "but their test splits differ"),
-    (nothing, "are the same model, settings and seed")])
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (shutil.rmtree, "is not a run directory"),
+        (no_metrics, "has no metrics.jsonl"),
+        (broken_metrics, "metrics.jsonl is not what"),
+        (other_metrics, "metrics.jsonl is not what"),
+        (broken_result, "result.json is not what"),
+        (no_checkpoint, "has no checkpoints/best.npz"),
+        (broken_checkpoint, "not a whole checkpoint"),
+        (no_dataset, "was trained on gone, which is not there"),
+        (one_class, "has only one class: AUC is undefined"),
+        (other_data, "but their test splits differ"),
+        (nothing, "are the same model, settings and seed"),
+    ],
+)
 def test_runs_that_cannot_be_drawn(place, tmp_path, spoil, words):
     folder, printed, _ = place
     copy = a_copy(place, tmp_path)
@@ -421,13 +605,26 @@ def test_wrong_flags(place, tmp_path):
     one = list(printed)[0]
     (tmp_path / "file").write_text("mine")
     refused(report(place, "--runs", one, "--out", tmp_path / "file"), "is a file, not a directory")
-    refused(report(place, "--runs", one, "--out", tmp_path / "file" / "page"), "is a file, not a directory")
+    refused(
+        report(place, "--runs", one, "--out", tmp_path / "file" / "page"),
+        "is a file, not a directory",
+    )
     (tmp_path / "README.md").write_text("# Mine\n")
-    refused(report(place, "--runs", one, "--out", tmp_path), "its README.md is no page of this tool's")
+    refused(
+        report(place, "--runs", one, "--out", tmp_path), "its README.md is no page of this tool's"
+    )
     os.remove(tmp_path / "README.md")
-    refused(report(place, "--runs", one, "--out", tmp_path / "page", "--bins", 0), "--bins must be at least 1")
-    refused(report(place, "--table", "nothing", "--out", tmp_path / "page"), "there is no table nothing")
-    refused(report(place, "--table", "mine.yaml", "--seeds", 3, "--out", tmp_path / "page"), "has no seed 3")
+    refused(
+        report(place, "--runs", one, "--out", tmp_path / "page", "--bins", 0),
+        "--bins must be at least 1",
+    )
+    refused(
+        report(place, "--table", "nothing", "--out", tmp_path / "page"), "there is no table nothing"
+    )
+    refused(
+        report(place, "--table", "mine.yaml", "--seeds", 3, "--out", tmp_path / "page"),
+        "has no seed 3",
+    )
     assert report(place, "--out", tmp_path / "page").status == 2
     assert (tmp_path / "file").read_text() == "mine" and os.listdir(tmp_path) == ["file"]
 

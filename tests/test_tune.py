@@ -1,6 +1,10 @@
-"""tools/tune.py: the space's checks, which trials are run, what a search leaves behind, and that none of it reads test.
+"""tools/tune.py: the space's checks, which trials are run, what a search leaves behind, and that
+none of it reads test.
 
-Searches run with a stand-in for the trainer, whose figure is known for every setting, but for those at the end."""
+Searches run with a stand-in for the trainer, whose figure is known for every setting, but for those
+at the end.
+"""
+
 import argparse
 import csv
 import glob
@@ -18,62 +22,101 @@ import pytest
 import yaml
 from helpers import ROOT, ToolServer, run_tool, settings_of, small_dataset, tree
 
+from paddleinterest.commands import tune
+from paddleinterest.core import child, settings
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.schema import Schema
-from paddleinterest.commands import tune
-from paddleinterest.core import child
 from paddleinterest.study import space
-from paddleinterest.core import settings
 
 BASE, BST = (os.path.join(ROOT, "models", m, "config.yaml") for m in ("base", "bst"))
-RATE, SIZE, TOWER = "hyper_parameters.optimizer.learning_rate", "hyper_parameters.embedding_size", "hyper_parameters.tower"
-SPACE = {RATE: {"low": 3e-4, "high": 3e-3, "log": True}, SIZE: [16, 32, 64], TOWER: [[200, 80], [8, 4]],
-         "hyper_parameters.dropout": {"low": 0.0, "high": 0.3, "step": 0.1}}
+RATE, SIZE, TOWER = (
+    "hyper_parameters.optimizer.learning_rate",
+    "hyper_parameters.embedding_size",
+    "hyper_parameters.tower",
+)
+SPACE = {
+    RATE: {"low": 3e-4, "high": 3e-3, "log": True},
+    SIZE: [16, 32, 64],
+    TOWER: [[200, 80], [8, 4]],
+    "hyper_parameters.dropout": {"low": 0.0, "high": 0.3, "step": 0.1},
+}
 NAMES = sorted(f[:-5] for f in os.listdir(space.FOLDER))
 
 
 def written(path, content):
-    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
+    path.write_text(
+        content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False)
+    )
     return str(path)
 
 
-# ------------------------------------------------------------------------------------------------------------ the space
+# the space
 
-@pytest.mark.parametrize("text, words", [
-    ("hyper_parameters.dropot: [0.0]", "unknown key hyper_parameters.dropot; nearest is hyper_parameters.dropout"),
-    ("hyper_parameters.heads: [4]", "unknown key"), ("hyper_parameters: {dropout: [0.0]}", "hyper_parameters is a section"),
-    ("runner.seed: [1, 2]", "runner.seed cannot be searched"), ("model: [base, din]", "model cannot be searched"),
-    (f"{SIZE}: [32, many]", "'many', must be an integer"), (f"{SIZE}: [32, 0]", "is 0, must be at least 1"),
-    (f"{SIZE}: [32, {{a: 1}}]", "is a value, not a section"), (f"{SIZE}: [32, null]", "must be an integer"),
-    ("hyper_parameters.activation: [relu, gelu]", "'gelu', must be one of relu"), (f"{SIZE}: []", "at least one value"),
-    (f"{SIZE}: [32, 16, 32]", "each once"), (f"{RATE}: [0.001, 1e-3]", "each once"), (f"{SIZE}: 32", "must be a list of values"),
-    (f"{SIZE}: {{low: 8}}", "must be a list of values"), (f"{SIZE}: {{low: 8, high: 64, steps: 8}}", "must be a list of values"),
-    (f"{SIZE}: {{low: 0, high: 64}}", "is 0, must be at least 1"), (f"{SIZE}: {{low: 8, high: 40.5}}", "must be an integer"),
-    (f"{RATE}: {{low: 0.0, high: 0.01}}", "must be above 0"), (f"{RATE}: {{low: 0.01, high: 0.001}}", "must be below high"),
-    ("hyper_parameters.dropout: {low: 0, high: 1}", "at most 0.99"),
-    (f"{SIZE}: {{low: 8, high: 64, step: 9}}", "must lead from low"),
-    ("hyper_parameters.dropout: {low: 0, high: 0.5, log: true}", "needs low above 0"),
-    (f"{SIZE}: {{low: 8, high: 64, log: 2}}", "log of"),
-    (f"{SIZE}: {{low: 16, high: 64, log: true, step: 16}}", "no step"),
-    ("hyper_parameters.sparse: {low: 0, high: 1}", "must be true or false"), (f"{TOWER}: {{low: 8, high: 9}}", "must be a list"),
-    (f"{SIZE}: [16, 64]", "is 32 where the search starts"), (f"{SIZE}: {{low: 24, high: 64, step: 10}}", "is 32 where"),
-    ("hyper_parameters.dropout: {low: 0.1, high: 0.5}", "is 0.0 where"),
-    ("[]", "must hold keys"), ("{}", "nothing is left to search")])
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (
+            "hyper_parameters.dropot: [0.0]",
+            "unknown key hyper_parameters.dropot; nearest is hyper_parameters.dropout",
+        ),
+        ("hyper_parameters.heads: [4]", "unknown key"),
+        ("hyper_parameters: {dropout: [0.0]}", "hyper_parameters is a section"),
+        ("runner.seed: [1, 2]", "runner.seed cannot be searched"),
+        ("model: [base, din]", "model cannot be searched"),
+        (f"{SIZE}: [32, many]", "'many', must be an integer"),
+        (f"{SIZE}: [32, 0]", "is 0, must be at least 1"),
+        (f"{SIZE}: [32, {{a: 1}}]", "is a value, not a section"),
+        (f"{SIZE}: [32, null]", "must be an integer"),
+        ("hyper_parameters.activation: [relu, gelu]", "'gelu', must be one of relu"),
+        (f"{SIZE}: []", "at least one value"),
+        (f"{SIZE}: [32, 16, 32]", "each once"),
+        (f"{RATE}: [0.001, 1e-3]", "each once"),
+        (f"{SIZE}: 32", "must be a list of values"),
+        (f"{SIZE}: {{low: 8}}", "must be a list of values"),
+        (f"{SIZE}: {{low: 8, high: 64, steps: 8}}", "must be a list of values"),
+        (f"{SIZE}: {{low: 0, high: 64}}", "is 0, must be at least 1"),
+        (f"{SIZE}: {{low: 8, high: 40.5}}", "must be an integer"),
+        (f"{RATE}: {{low: 0.0, high: 0.01}}", "must be above 0"),
+        (f"{RATE}: {{low: 0.01, high: 0.001}}", "must be below high"),
+        ("hyper_parameters.dropout: {low: 0, high: 1}", "at most 0.99"),
+        (f"{SIZE}: {{low: 8, high: 64, step: 9}}", "must lead from low"),
+        ("hyper_parameters.dropout: {low: 0, high: 0.5, log: true}", "needs low above 0"),
+        (f"{SIZE}: {{low: 8, high: 64, log: 2}}", "log of"),
+        (f"{SIZE}: {{low: 16, high: 64, log: true, step: 16}}", "no step"),
+        ("hyper_parameters.sparse: {low: 0, high: 1}", "must be true or false"),
+        (f"{TOWER}: {{low: 8, high: 9}}", "must be a list"),
+        (f"{SIZE}: [16, 64]", "is 32 where the search starts"),
+        (f"{SIZE}: {{low: 24, high: 64, step: 10}}", "is 32 where"),
+        ("hyper_parameters.dropout: {low: 0.1, high: 0.5}", "is 0.0 where"),
+        ("[]", "must hold keys"),
+        ("{}", "nothing is left to search"),
+    ],
+)
 def test_wrong_spaces(tmp_path, text, words):
     path = written(tmp_path / "space.yaml", text)
     with pytest.raises(InputError) as e:
         space.read(path, BASE, [])
-    assert words in str(e.value) and "\n" not in str(e.value) and "space.yaml" in str(e.value), e.value
+    assert words in str(e.value) and "\n" not in str(e.value) and "space.yaml" in str(e.value), (
+        e.value
+    )
 
 
 def test_the_types_are_the_settings(tmp_path):
-    path = written(tmp_path / "space.yaml", f"{RATE}: {{low: 3e-4, high: 3e-3, log: true}}\n{TOWER}: [[8], [200, 80]]\n"
-                   "hyper_parameters.dropout: [0, 1e-1]\nhyper_parameters.sparse: [false, true]\n"
-                   "runner.epochs: {low: 1, high: 10}\n")
+    path = written(
+        tmp_path / "space.yaml",
+        f"{RATE}: {{low: 3e-4, high: 3e-3, log: true}}\n{TOWER}: [[8], [200, 80]]\n"
+        "hyper_parameters.dropout: [0, 1e-1]\nhyper_parameters.sparse: [false, true]\n"
+        "runner.epochs: {low: 1, high: 10}\n",
+    )
     found = space.read(path, BASE, [])
-    assert found == {RATE: {"low": 0.0003, "high": 0.003, "log": True, "step": None}, TOWER: [[8], [200, 80]],
-                     "hyper_parameters.dropout": [0.0, 0.1], "hyper_parameters.sparse": [False, True],
-                     "runner.epochs": {"low": 1, "high": 10, "log": False, "step": None}}
+    assert found == {
+        RATE: {"low": 0.0003, "high": 0.003, "log": True, "step": None},
+        TOWER: [[8], [200, 80]],
+        "hyper_parameters.dropout": [0.0, 0.1],
+        "hyper_parameters.sparse": [False, True],
+        "runner.epochs": {"low": 1, "high": 10, "log": False, "step": None},
+    }
     assert type(found["hyper_parameters.dropout"][0]) is float
 
 
@@ -97,10 +140,12 @@ def draws(dimensions, base, number):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_spaces_that_we_ship(name):
-    """Every model has one; it starts at the defaults; what it draws is taken by the settings and by the net."""
+    """Every model has one; it starts at the defaults; what it draws is taken by the settings and by
+    the net."""
     from toy import SCHEMA
 
     from paddleinterest.training import run
+
     assert settings.models() == NAMES
     path = os.path.join(ROOT, "models", name, "config.yaml")
     base = settings.flatten(settings.load(path))
@@ -112,13 +157,24 @@ def test_the_spaces_that_we_ship(name):
         config = settings.load(path, [f"{k}={space.text(v)}" for k, v in drawn.items()])
         assert {k: settings.flatten(config)[k] for k in drawn} == drawn
         run.create_net(run.bind(config), config, SCHEMA)
-    for key, dimension in dimensions.items():  # nothing is drawn but what the file says, and most of it is
+    for (
+        key,
+        dimension,
+    ) in dimensions.items():  # nothing is drawn but what the file says, and most of it is
         seen = [d[key] for d in others]
         assert len({str(v) for v in seen}) > 1, key
-        assert all(v in dimension if isinstance(dimension, list) else dimension["low"] <= v <= dimension["high"] for v in seen)
+        assert all(
+            (
+                v in dimension
+                if isinstance(dimension, list)
+                else dimension["low"] <= v <= dimension["high"]
+            )
+            for v in seen
+        )
 
 
-# ------------------------------------------------------------------------------ which trials are run, and what is left
+# which trials are run, and what is left
+
 
 @pytest.fixture(scope="module")
 def clicks(tmp_path_factory):
@@ -126,7 +182,8 @@ def clicks(tmp_path_factory):
 
 
 class Trainer:
-    """Stands in for `child.run`: the figure is best at learning rate 0.002, 64 wide. `does`: {trial: what happens instead}."""
+    """Stands in for `child.run`: the figure is best at learning rate 0.002, 64 wide. `does`:
+    {trial: what happens instead}."""
 
     def __init__(self, does=None):
         self.does, self.runs, self.given = does or {}, [], []
@@ -156,20 +213,35 @@ class Trainer:
     @staticmethod
     def figures(config):
         h = config["hyper_parameters"]
-        far = abs(math.log(h["optimizer"]["learning_rate"] / 0.002)) + abs(math.log2(h["embedding_size"] / 64)) + h["dropout"]
+        far = (
+            abs(math.log(h["optimizer"]["learning_rate"] / 0.002))
+            + abs(math.log2(h["embedding_size"] / 64))
+            + h["dropout"]
+        )
         return {"auc": 0.9 - far / 20, "gauc": None, "logloss": 0.3 + far / 20}
 
 
 @pytest.fixture
 def search(tmp_path, monkeypatch, clicks):
-    """Runs a search in tmp_path: search(trials, trainer, *-o, **arguments of the tool) → the tool's JSON."""
+    """Runs a search in tmp_path: search(trials, trainer, *-o, **arguments of the tool) → the tool's
+    JSON."""
     monkeypatch.chdir(tmp_path)
     path = written(tmp_path / "space.yaml", SPACE)
 
     def go(trials, trainer, *overrides, space=path, out="s", seed=1, data=clicks):
         monkeypatch.setattr(child, "run", trainer)
-        return tune.work(argparse.Namespace(config_yaml=BASE, override=[f"runner.data_dir={data}", *overrides], trials=trials,
-                                            space=space, seed=seed, out=out, typed=["-m", BASE]))
+        return tune.work(
+            argparse.Namespace(
+                config_yaml=BASE,
+                override=[f"runner.data_dir={data}", *overrides],
+                trials=trials,
+                space=space,
+                seed=seed,
+                out=out,
+                typed=["-m", BASE],
+            )
+        )
+
     return go
 
 
@@ -182,45 +254,78 @@ def test_a_search(search, clicks, capfd):
     trainer = Trainer()
     result = search(16, trainer, "runner.visualdl=false", "runner.epochs=2")
     assert trainer.runs == list(range(16)) and result["trials"] == 16 and result["failed"] == 0
-    assert trainer.given[0]["hyper_parameters"] == settings_of("base")["hyper_parameters"]  # the defaults come first
+    assert (
+        trainer.given[0]["hyper_parameters"] == settings_of("base")["hyper_parameters"]
+    )  # the defaults come first
     figures = [trainer.figures(c)["auc"] for c in trainer.given]
     assert result["default"] == figures[0] and result["best"] == max(figures) > figures[0]
     assert result["best_trial"] == figures.index(max(figures))
-    assert [float(r["auc"]) for r in rows()] == figures and [r["trial"] for r in rows()] == [str(k) for k in range(16)]
+    assert [float(r["auc"]) for r in rows()] == figures and [r["trial"] for r in rows()] == [
+        str(k) for k in range(16)
+    ]
     for row, config in zip(rows(), trainer.given):
         flat = settings.flatten(config)
         assert {k: row[k] for k in SPACE} == {k: space.text(flat[k]) for k in SPACE}
-        assert len(row[RATE].strip("0.")) <= 3 and row["hyper_parameters.dropout"] in ("0.0", "0.1", "0.2", "0.3")  # tidy
+        assert len(row[RATE].strip("0.")) <= 3 and row["hyper_parameters.dropout"] in (
+            "0.0",
+            "0.1",
+            "0.2",
+            "0.3",
+        )  # tidy
     assert len({str(sorted(r.items())) for r in rows(without=("seconds", "trial", "auc"))}) > 12
     # checkpoints of the best alone; everything else of every run
     best = f"s/base/trial-{result['best_trial']:04d}"
     assert glob.glob("s/base/*/checkpoints/*") == [f"{best}/checkpoints/best.npz"]
     assert len(glob.glob("s/base/*/metrics.jsonl")) == len(glob.glob("s/base/*/config.yaml")) == 16
     assert not glob.glob("s/base/*.err")
-    # best.yaml: what that trial trained with, but for where and on which machine; nothing that is the default
+    # best.yaml: what that trial trained with, but for where and on which machine; nothing that is
+    # the default
     config, default = settings.load(result["best_yaml"]), settings_of("base")
     given = trainer.given[result["best_trial"]]
-    assert config["hyper_parameters"] == given["hyper_parameters"] and config["runner"]["epochs"] == 2
+    assert (
+        config["hyper_parameters"] == given["hyper_parameters"] and config["runner"]["epochs"] == 2
+    )
     text = open(result["best_yaml"]).read()
     own, flat = settings.flatten(yaml.safe_load(text)), settings.flatten(default)
-    assert own.pop("model") == "base" and all(v != flat[k] for k, v in own.items()) and "runner.epochs" in own
+    assert (
+        own.pop("model") == "base"
+        and all(v != flat[k] for k, v in own.items())
+        and "runner.epochs" in own
+    )
     assert not {k for k in own if k.startswith("runner.")} - {"runner.epochs"}
-    assert text.startswith(f"# Trial {result['best_trial']} of 16 on clicks: auc on valid {result['best']:.6f}; "
-                           f"where the search started, {result['default']:.6f}.\n# python tools/tune.py -m ")
+    assert text.startswith(
+        f"# Trial {result['best_trial']} of 16 on clicks: auc on valid {result['best']:.6f}; "
+        f"where the search started, {result['default']:.6f}.\n# python tools/tune.py -m "
+    )
     command = shlex.split(result["command"])
     assert command[:5] == ["python", "tools/trainer.py", "-m", "s/best.yaml", "-o"]
-    assert set(command[5:]) == {f"runner.data_dir={clicks}", "runner.visualdl=false", "runner.name=s-tuned"}
+    assert set(command[5:]) == {
+        f"runner.data_dir={clicks}",
+        "runner.visualdl=false",
+        "runner.name=s-tuned",
+    }
     # a line a trial, then the ten best in order
     err = capfd.readouterr().err
-    assert sum(line.startswith("trial ") and " of 16): auc 0." in line for line in err.splitlines()) == 16
-    table = err[err.index("trial      auc  settings"):].splitlines()[1:]
-    assert [float(line.split()[1]) for line in table] == [round(v, 4) for v in sorted(figures)[:-11:-1]]
+    assert (
+        sum(line.startswith("trial ") and " of 16): auc 0." in line for line in err.splitlines())
+        == 16
+    )
+    table = err[err.index("trial      auc  settings") :].splitlines()[1:]
+    assert [float(line.split()[1]) for line in table] == [
+        round(v, 4) for v in sorted(figures)[:-11:-1]
+    ]
 
 
 def test_the_default_folder_and_space(search, monkeypatch):
     trainer = Trainer()
     search(1, trainer, "runner.name=mine", out=None, space=None)
-    assert sorted(os.listdir("output/tune/base/clicks-mine")) == ["base", "best.yaml", "journal.log", "search.yaml", "trials.csv"]
+    assert sorted(os.listdir("output/tune/base/clicks-mine")) == [
+        "base",
+        "best.yaml",
+        "journal.log",
+        "search.yaml",
+        "trials.csv",
+    ]
     assert trainer.given[0]["hyper_parameters"] == settings_of("base")["hyper_parameters"]
     assert yaml.safe_load(open("output/tune/base/clicks-mine/best.yaml")) == {"model": "base"}
 
@@ -233,7 +338,10 @@ def test_more_trials_go_on_and_come_to_the_same(search):
     again = Trainer()
     assert search(5, again)["trials"] == 5 and again.runs == []  # nothing is missing
     more = Trainer()
-    assert search(12, more)["trials"] == 12 and (part.runs, more.runs) == (list(range(5)), list(range(5, 12)))
+    assert search(12, more)["trials"] == 12 and (part.runs, more.runs) == (
+        list(range(5)),
+        list(range(5, 12)),
+    )
     assert rows() == rows("whole")
     other = Trainer()
     search(5, other, seed=2, out="other")
@@ -242,7 +350,8 @@ def test_more_trials_go_on_and_come_to_the_same(search):
 
 @pytest.mark.parametrize("at", [0, 10])
 def test_an_interrupted_search_goes_on(search, at):
-    """Ctrl-C in a training: that very trial is taken up again, in its directory, and the search comes to the same."""
+    """Ctrl-C in a training: that very trial is taken up again, in its directory, and the search
+    comes to the same."""
     search(12, Trainer(), out="whole")
     first = Trainer({at: KeyboardInterrupt()})
     with pytest.raises(KeyboardInterrupt):
@@ -252,7 +361,11 @@ def test_an_interrupted_search_goes_on(search, at):
     assert search(12, second)["trials"] == 12 and second.runs == list(range(at, 12))
     begun, taken_up = first.given[at], second.given[0]
     assert taken_up["runner"].pop("resume") and not begun["runner"].pop("resume")
-    assert not taken_up["runner"].pop("overwrite") and begun["runner"].pop("overwrite") and taken_up == begun
+    assert (
+        not taken_up["runner"].pop("overwrite")
+        and begun["runner"].pop("overwrite")
+        and taken_up == begun
+    )
     assert all(c["runner"]["overwrite"] for c in second.given[1:])
     assert rows() == rows("whole")
 
@@ -268,11 +381,19 @@ def test_a_journal_that_was_cut_short_and_a_lock_that_was_left(search):
 
 
 def test_a_failing_trial_is_recorded_and_survived(search, capfd):
-    trainer = Trainer({0: "noise\r 5%|x\rerror: the loss is nan\n", 2: "Traceback\nRuntimeError: odd\n"})
+    trainer = Trainer(
+        {0: "noise\r 5%|x\rerror: the loss is nan\n", 2: "Traceback\nRuntimeError: odd\n"}
+    )
     result = search(4, trainer)
-    assert trainer.runs == [0, 1, 2, 3] and (result["trials"], result["failed"]) == (4, 2) and result["default"] is None
+    assert (
+        trainer.runs == [0, 1, 2, 3]
+        and (result["trials"], result["failed"]) == (4, 2)
+        and result["default"] is None
+    )
     found = rows()
-    assert [r["note"] for r in found] == ["the loss is nan", "", "RuntimeError: odd", ""] and found[0]["auc"] == ""
+    assert [r["note"] for r in found] == ["the loss is nan", "", "RuntimeError: odd", ""] and found[
+        0
+    ]["auc"] == ""
     assert "trial 0 (1 of 4): failed: the loss is nan" in capfd.readouterr().err
     assert sorted(glob.glob("s/base/*.err")) == ["s/base/trial-0000.err", "s/base/trial-0002.err"]
     assert search(4, trainer)["trials"] == 4 and trainer.runs == [0, 1, 2, 3]  # not tried again
@@ -294,9 +415,15 @@ def test_log_loss_is_minimised_and_an_undefined_figure_is_a_failure(search):
     search(13, Trainer(), out="auc")
     trainer = Trainer()
     result = search(13, trainer, "runner.monitor=logloss")
-    assert result["best"] == min(trainer.figures(c)["logloss"] for c in trainer.given) < result["default"]
+    assert (
+        result["best"]
+        == min(trainer.figures(c)["logloss"] for c in trainer.given)
+        < result["default"]
+    )
     # it falls where AUC rises, so that the same is tried
-    assert [{k: r[k] for k in SPACE} for r in rows()] == [{k: r[k] for k in SPACE} for r in rows("auc")]
+    assert [{k: r[k] for k in SPACE} for r in rows()] == [
+        {k: r[k] for k in SPACE} for r in rows("auc")
+    ]
     with pytest.raises(InputError, match="gauc is undefined on valid"):
         search(1, Trainer(), "runner.monitor=gauc", out="g")
 
@@ -306,9 +433,13 @@ def test_another_search_in_the_folder_is_refused(search, tmp_path):
     before = tree("s")
     other = written(tmp_path / "other.yaml", {**SPACE, SIZE: [16, 32, 48]})
     data = small_dataset(tmp_path / "more", "clicks", users=20, impressions=12, seed=9)
-    for arguments, how, words in ((["runner.epochs=3"], {}, "settings.runner.epochs 10, not 3"), ([], {"space": other}, SIZE),
-                                  ([], {"data": data}, "another dataset"), ([], {"seed": 2}, "seed 1, not 2"),
-                                  ([f"{SIZE}=16"], {}, SIZE)):
+    for arguments, how, words in (
+        (["runner.epochs=3"], {}, "settings.runner.epochs 10, not 3"),
+        ([], {"space": other}, SIZE),
+        ([], {"data": data}, "another dataset"),
+        ([], {"seed": 2}, "seed 1, not 2"),
+        ([f"{SIZE}=16"], {}, SIZE),
+    ):
         with pytest.raises(InputError, match=words.replace("[", r"\[")) as e:
             search(2, Trainer(), *arguments, **how)
         assert "\n" not in str(e.value) and tree("s") == before
@@ -320,10 +451,13 @@ def test_another_search_in_the_folder_is_refused(search, tmp_path):
             with pytest.raises(InputError, match="a search is at work"):
                 search(3, Trainer())
             return super().__call__(*arguments)
+
     assert search(2, Second())["trials"] == 2
 
 
-@pytest.mark.parametrize("override", ["runner.test=true", "runner.resume=true", "runner.overwrite=true"])
+@pytest.mark.parametrize(
+    "override", ["runner.test=true", "runner.resume=true", "runner.overwrite=true"]
+)
 def test_wrong_arguments(search, override):
     with pytest.raises(InputError, match="a search sets this itself"):
         search(1, Trainer(), override)
@@ -341,15 +475,22 @@ def test_a_dataset_without_valid_is_refused(search, tmp_path, clicks):
         search(1, Trainer(), data=str(tmp_path / "two"))
 
 
-# ---------------------------------------------------------------------------------------------------------- for real
+# for real
+
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_training_ends_with_the_search(tmp_path, how):
-    tool = written(tmp_path / "tool.py", f"import os, time\nopen('{tmp_path}/pid', 'w').write(str(os.getpid()) + ' ')\n"
-                   "time.sleep(60)\n")
-    program = (f"import signal, sys; sys.path.insert(0, {ROOT!r}); from paddleinterest.core import child\n"
-               "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job starts with it ignored
-               f"signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); child.run({tool!r}, [])")
+    tool = written(
+        tmp_path / "tool.py",
+        f"import os, time\nopen('{tmp_path}/pid', 'w').write(str(os.getpid()) + ' ')\n"
+        "time.sleep(60)\n",
+    )
+    program = (
+        f"import signal, sys; sys.path.insert(0, {ROOT!r}); from paddleinterest.core import child\n"
+        # a background job starts with it ignored
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); child.run({tool!r}, [])"
+    )
     parent = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
     until = time.time() + 120
     while not (tmp_path / "pid").is_file() or not (tmp_path / "pid").read_text().endswith(" "):
@@ -358,33 +499,61 @@ def test_a_training_ends_with_the_search(tmp_path, how):
     parent.send_signal(how)
     parent.wait(120)
     pid = int((tmp_path / "pid").read_text())
-    while os.path.exists(f"/proc/{pid}") and open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] != "Z":
+    while (
+        os.path.exists(f"/proc/{pid}")
+        and open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] != "Z"
+    ):
         assert time.time() < until, "it goes on without its parent"
         time.sleep(0.02)
 
 
 def test_what_a_failed_training_says(tmp_path, clicks):
-    """`child.run` of the trainer itself: heads that do not divide the width are the net's to refuse."""
+    """`child.run` of the trainer itself: heads that do not divide the width are the net's to
+    refuse."""
     from paddleinterest.study.search import last_words
+
     with open(tmp_path / "err", "w") as f:
-        assert child.run("tools/trainer.py", ["-m", BST, "-o", f"runner.data_dir={clicks}", "hyper_parameters.heads=5",
-                                              f"runner.model_save_path={tmp_path}"], f) == (1, None)
-    assert last_words(str(tmp_path / "err")).startswith("hyper_parameters: heads is 5, must divide the width")
+        assert child.run(
+            "tools/trainer.py",
+            [
+                "-m",
+                BST,
+                "-o",
+                f"runner.data_dir={clicks}",
+                "hyper_parameters.heads=5",
+                f"runner.model_save_path={tmp_path}",
+            ],
+            f,
+        ) == (1, None)
+    assert last_words(str(tmp_path / "err")).startswith(
+        "hyper_parameters: heads is 5, must divide the width"
+    )
 
 
 def test_for_real_killed_and_gone_on_with_without_reading_test(tmp_path):
-    """A search killed in a training, and what comes of it; the test split's bytes are nonsense until it is done."""
+    """A search killed in a training, and what comes of it; the test split's bytes are nonsense
+    until it is done."""
     small_dataset(tmp_path, "clicks", users=20, impressions=20)
     part = glob.glob(str(tmp_path / "clicks" / "test" / "*.parquet"))[0]
     whole = open(part, "rb").read()
     open(part, "wb").write(bytes(len(whole)))
     written(tmp_path / "space.yaml", {RATE: {"low": 0.001, "high": 0.1, "log": True}})
-    common = ["runner.data_dir=clicks", "runner.visualdl=false", "runner.epochs=2", "runner.train_batch_size=64",
-              "hyper_parameters.embedding_size=4", "hyper_parameters.tower=[8,4]"]
+    common = [
+        "runner.data_dir=clicks",
+        "runner.visualdl=false",
+        "runner.epochs=2",
+        "runner.train_batch_size=64",
+        "hyper_parameters.embedding_size=4",
+        "hyper_parameters.tower=[8,4]",
+    ]
     arguments = ["-m", BST, "-o", *common, "--space", "space.yaml"]
     with open(tmp_path / "err", "w") as f:
-        search = subprocess.Popen([sys.executable, os.path.join(ROOT, "tools", "tune.py"), *arguments, "--trials", "3"],
-                                  cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=f)
+        search = subprocess.Popen(
+            [sys.executable, os.path.join(ROOT, "tools", "tune.py"), *arguments, "--trials", "3"],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=f,
+        )
     until = time.time() + 240
     folder = tmp_path / "output" / "tune" / "bst" / "clicks"
     while not (folder / "bst" / "trial-0001.err").exists():
@@ -394,13 +563,23 @@ def test_for_real_killed_and_gone_on_with_without_reading_test(tmp_path):
     search.wait()
     assert len(rows(str(folder))) == 1
     result = run_tool("tune", *arguments, "--trials", "3", cwd=tmp_path)
-    assert result.status == 0 and "going on" in result.err and "1 of 3 trials are finished" in result.err, result.err
+    assert (
+        result.status == 0
+        and "going on" in result.err
+        and "1 of 3 trials are finished" in result.err
+    ), result.err
     found, best = rows(str(folder)), result.json
-    assert len(found) == 3 and (best["trials"], best["failed"]) == (3, 0) and best["default"] == float(found[0]["auc"])
+    assert (
+        len(found) == 3
+        and (best["trials"], best["failed"]) == (3, 0)
+        and best["default"] == float(found[0]["auc"])
+    )
     with ToolServer(tmp_path) as tools:
         train = shlex.split(best["command"])[2:]
         refused = tools.run("trainer", *train, cwd=tmp_path)
-        assert refused.status == 1 and "test" in refused.err  # the nonsense is read as soon as test is
+        assert (
+            refused.status == 1 and "test" in refused.err
+        )  # the nonsense is read as soon as test is
         open(part, "wb").write(whole)
         trained = tools.run("trainer", *train, cwd=tmp_path)
         assert trained.status == 0, trained.err

@@ -1,7 +1,10 @@
-"""Draw which past items weigh how much for which candidate: one row a candidate, one column a past event.
+"""Draw which past items weigh how much for which candidate: one row a candidate, one column a past
+event.
 
-The flags and the work are in paddleinterest/commands/attention.py; `python tools/attention.py --help` explains them.
+The flags and the work are in paddleinterest/commands/attention.py; `python tools/attention.py
+--help` explains them.
 """
+
 import os
 import sys
 

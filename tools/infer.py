@@ -1,7 +1,9 @@
 """Evaluate a trained run's best checkpoint on a split and write every prediction.
 
-The flags and the work are in paddleinterest/commands/infer.py; `python tools/infer.py --help` explains them.
+The flags and the work are in paddleinterest/commands/infer.py; `python tools/infer.py --help`
+explains them.
 """
+
 import os
 import sys
 

@@ -1,7 +1,9 @@
 """Score a split of a prepared dataset, or a JSON request of raw ids, through Paddle Inference.
 
-The flags and the work are in paddleinterest/commands/paddle_infer.py; `python tools/paddle_infer.py --help` explains them.
+The flags and the work are in paddleinterest/commands/paddle_infer.py; `python tools/paddle_infer.py
+--help` explains them.
 """
+
 import os
 import sys
 

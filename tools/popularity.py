@@ -1,7 +1,10 @@
-"""What popularity alone reaches: every sample scored by the number of its item's events in train (under labels: of its samples).
+"""What popularity alone reaches: every sample scored by the number of its item's events in train
+(under labels: of its samples).
 
-The flags and the work are in paddleinterest/commands/popularity.py; `python tools/popularity.py --help` explains them.
+The flags and the work are in paddleinterest/commands/popularity.py; `python tools/popularity.py
+--help` explains them.
 """
+
 import os
 import sys
 

@@ -1,7 +1,9 @@
 """Turn a raw log into a prepared dataset.
 
-The flags and the work are in paddleinterest/commands/prepare.py; `python tools/prepare.py --help` explains them.
+The flags and the work are in paddleinterest/commands/prepare.py; `python tools/prepare.py --help`
+explains them.
 """
+
 import os
 import sys
 

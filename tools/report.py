@@ -1,7 +1,10 @@
-"""Draw trained runs: learning curves, AUC by history length, calibration, cost against AUC, on a page with their numbers.
+"""Draw trained runs: learning curves, AUC by history length, calibration, cost against AUC, on a
+page with their numbers.
 
-The flags and the work are in paddleinterest/commands/report.py; `python tools/report.py --help` explains them.
+The flags and the work are in paddleinterest/commands/report.py; `python tools/report.py --help`
+explains them.
 """
+
 import os
 import sys
 

@@ -1,7 +1,10 @@
-"""Train and evaluate every cell of a named table, and write the table: Markdown, CSV, and into the READMEs.
+"""Train and evaluate every cell of a named table, and write the table: Markdown, CSV, and into the
+READMEs.
 
-The flags and the work are in paddleinterest/commands/reproduce.py; `python tools/reproduce.py --help` explains them.
+The flags and the work are in paddleinterest/commands/reproduce.py; `python tools/reproduce.py
+--help` explains them.
 """
+
 import os
 import sys
 

@@ -1,7 +1,9 @@
 """Answer requests of raw ids over HTTP, from an export bundle.
 
-The flags and the work are in paddleinterest/commands/serve.py; `python tools/serve.py --help` explains them.
+The flags and the work are in paddleinterest/commands/serve.py; `python tools/serve.py --help`
+explains them.
 """
+
 import os
 import sys
 

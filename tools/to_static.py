@@ -1,7 +1,9 @@
 """Export a trained run as a bundle that serves on its own, through Paddle Inference.
 
-The flags and the work are in paddleinterest/commands/to_static.py; `python tools/to_static.py --help` explains them.
+The flags and the work are in paddleinterest/commands/to_static.py; `python tools/to_static.py
+--help` explains them.
 """
+
 import os
 import sys
 

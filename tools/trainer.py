@@ -1,7 +1,9 @@
 """Train a model, keep its best epoch on valid, and report valid and test.
 
-The flags and the work are in paddleinterest/commands/trainer.py; `python tools/trainer.py --help` explains them.
+The flags and the work are in paddleinterest/commands/trainer.py; `python tools/trainer.py --help`
+explains them.
 """
+
 import os
 import sys
 

@@ -1,7 +1,10 @@
-"""Search for better settings of a model: trainings one after another, chosen by Optuna (TPE), judged on valid alone.
+"""Search for better settings of a model: trainings one after another, chosen by Optuna (TPE),
+judged on valid alone.
 
-The flags and the work are in paddleinterest/commands/tune.py; `python tools/tune.py --help` explains them.
+The flags and the work are in paddleinterest/commands/tune.py; `python tools/tune.py --help`
+explains them.
 """
+
 import os
 import sys
 

@@ -1,4 +1,6 @@
-"""The peers' own virtual environment, so that PyTorch and its companions never meet Paddle's packages."""
+"""The peers' own virtual environment, so that PyTorch and its companions never meet Paddle's
+packages."""
+
 import json
 import os
 import subprocess
@@ -10,8 +12,11 @@ from paddleinterest.core.log import say
 
 PINS = {"torch": "2.13.0", "fuxictr": "2.3.10", "deepctr-torch": "0.3.0", "torch-rechub": "0.9.0"}
 ALSO = ("pandas", "pyarrow", "scikit-learn", "psutil")
-VERSIONS = ("import json, importlib.metadata as m; "
-            "print(json.dumps({d.metadata['Name'].lower().replace('_', '-'): d.version for d in m.distributions()}))")
+VERSIONS = (
+    "import json, importlib.metadata as m;"
+    " print(json.dumps({d.metadata['Name'].lower().replace('_', '-'): d.version for d in"
+    " m.distributions()}))"
+)
 
 
 def default_folder():
@@ -20,11 +25,14 @@ def default_folder():
 
 
 def ensure(folder):
-    """The Python of the environment at `folder`, made and filled where needed. pip's own settings choose the index."""
+    """The Python of the environment at `folder`, made and filled where needed. pip's own settings
+    choose the index."""
     python = os.path.join(folder, "bin", "python")
     if not os.path.exists(python):
         if os.path.isdir(folder) and os.listdir(folder):
-            raise InputError(f"{folder} is there but is no virtual environment; name another with --venv")
+            raise InputError(
+                f"{folder} is there but is no virtual environment; name another with --venv"
+            )
         say(f"making {folder}")
         _call([sys.executable, "-m", "venv", folder], "python -m venv")
     wrong = _wrong(installed(python))
@@ -33,7 +41,9 @@ def ensure(folder):
         _call([python, "-m", "pip", "install", *wrong], "pip install")
         wrong = _wrong(installed(python))
         if wrong:
-            raise InputError(f"pip left {folder} without {', '.join(wrong)}; remove it and try again")
+            raise InputError(
+                f"pip left {folder} without {', '.join(wrong)}; remove it and try again"
+            )
     return python
 
 
@@ -41,14 +51,19 @@ def installed(python):
     """{distribution: version} of an environment."""
     done = subprocess.run([python, "-c", VERSIONS], capture_output=True, text=True)
     if done.returncode:
-        raise InputError(f"{python} does not run: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+        raise InputError(
+            f"{python} does not run: {(done.stderr.strip().splitlines() or ['no message'])[-1]}"
+        )
     return json.loads(done.stdout)
 
 
 def _wrong(versions):
     """What to ask pip for. A local version such as 2.13.0+cpu is the pinned one."""
-    return ([f"{name}=={pin}" for name, pin in PINS.items() if versions.get(name, "").split("+")[0] != pin]
-            + [name for name in ALSO if name not in versions])
+    return [
+        f"{name}=={pin}"
+        for name, pin in PINS.items()
+        if versions.get(name, "").split("+")[0] != pin
+    ] + [name for name in ALSO if name not in versions]
 
 
 def _call(command, name):
@@ -60,8 +75,12 @@ def _call(command, name):
 def versions_of_ours():
     """Paddle's version, and the commit of this repository, or why it is not known."""
     try:
-        done = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True,
-                              cwd=os.path.dirname(os.path.abspath(__file__)))
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            cwd=os.path.dirname(os.path.abspath(__file__)),
+        )
         commit = done.stdout.strip() or "no git repository"
     except OSError:
         commit = "no git"

@@ -1,7 +1,9 @@
-"""Milliseconds a training step of ours, reading included, after the same warm-up as the peers'; compare.py starts this.
+"""Milliseconds a training step of ours, reading included, after the same warm-up as the peers';
+compare.py starts this.
 
-    python benchmarks/peers/ours_steps.py -m models/din/config.yaml -o runner.data_dir=data/beauty --item-vocab 1000000
+python benchmarks/peers/ours_steps.py -m models/din/config.yaml -o runner.data_dir=data/beauty --item-vocab 1000000
 """
+
 import argparse
 import itertools
 import os
@@ -11,10 +13,9 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, ROOT)
 
+from paddleinterest.core import cli, environment, settings
 from paddleinterest.data.schema import Schema
-from paddleinterest.core import cli, environment
 from paddleinterest.training import run
-from paddleinterest.core import settings
 
 WARM_UP = 5  # as in runners/common.py
 
@@ -23,6 +24,7 @@ def work(args):
     config = settings.load(args.config_yaml, args.override)
     environment.set_up(config)
     from benchmarks.steps import Trainee
+
     data = run.dataset(config)
     schema = Schema.load(data)
     schema.item_fields[0].size = max(schema.item_fields[0].size, args.item_vocab)
@@ -34,13 +36,20 @@ def work(args):
     started = time.perf_counter()
     for _ in range(args.steps):
         trainee.step(next(batches))
-    return {"model": config["model"], "ms_a_step": 1e3 * (time.perf_counter() - started) / args.steps,
-            "parameters": sum(p.numel().item() for p in trainee.net.parameters())}
+    return {
+        "model": config["model"],
+        "ms_a_step": 1e3 * (time.perf_counter() - started) / args.steps,
+        "parameters": sum(p.numel().item() for p in trainee.net.parameters()),
+    }
 
 
 if __name__ == "__main__":
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     run.add_arguments(p)
     p.add_argument("--steps", type=int, default=50, help="steps to time; default 50")
-    p.add_argument("--item-vocab", type=int, default=0, help="rows of the item table; default as in the data")
+    p.add_argument(
+        "--item-vocab", type=int, default=0, help="rows of the item table; default as in the data"
+    )
     cli.run(p, work)

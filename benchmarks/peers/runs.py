@@ -1,4 +1,5 @@
 """One run of one side as a process of its own: its command line, its peak memory, its record."""
+
 import json
 import os
 import re
@@ -13,7 +14,11 @@ from paddleinterest.core.log import say
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 OURS = "ours"
-PEERS = {"fuxictr": ("din", "dien", "bst"), "deepctr": ("din", "dien"), "rechub": ("din", "dien", "bst")}
+PEERS = {
+    "fuxictr": ("din", "dien", "bst"),
+    "deepctr": ("din", "dien"),
+    "rechub": ("din", "dien", "bst"),
+}
 RESULT = ".result.json"  # ending of the file that a peer's runner writes
 POLL = 0.1  # seconds between looks at the memory
 
@@ -24,34 +29,75 @@ def sides(model, peers):
 
 
 def command(side, model, repeat, s, python, samples, out):
-    """The command line of a run. s: the settings of the comparison; python: of the peers; out: path without ending."""
+    """The command line of a run. s: the settings of the comparison; python: of the peers; out: path
+    without ending."""
     seed = s["seed"] + repeat
     if side == OURS:
         return _ours(model, seed, s, out)
-    flags = {"model": model, "samples": samples, "out": out + RESULT, "epochs": s["epochs"],
-             "patience": s["patience"], "steps": s["steps"], "batch-size": s["batch_size"], "emb": s["emb"],
-             "item-vocab": s["item_vocab"], "threads": s["threads"], "seed": seed}
-    return [python, os.path.join(HERE, "runners", f"run_{side}.py"),
-            *(part for name, value in flags.items() for part in (f"--{name}", str(value)))]
+    flags = {
+        "model": model,
+        "samples": samples,
+        "out": out + RESULT,
+        "epochs": s["epochs"],
+        "patience": s["patience"],
+        "steps": s["steps"],
+        "batch-size": s["batch_size"],
+        "emb": s["emb"],
+        "item-vocab": s["item_vocab"],
+        "threads": s["threads"],
+        "seed": seed,
+    }
+    return [
+        python,
+        os.path.join(HERE, "runners", f"run_{side}.py"),
+        *(part for name, value in flags.items() for part in (f"--{name}", str(value))),
+    ]
 
 
 def _ours(model, seed, s, out):
-    runner = {"data_dir": s["data"], "model_save_path": out + ".run", "overwrite": "true", "visualdl": "false",
-              "seed": seed, "epochs": s["epochs"], "early_stop": s["patience"], "train_batch_size": s["batch_size"],
-              "history_cap": s["history_cap"], "threads": s["threads"]}
-    hyper = {"embedding_size": s["emb"], "tower": "[200,80]", "optimizer.class": "adam",
-             "optimizer.learning_rate": 1e-3}
+    runner = {
+        "data_dir": s["data"],
+        "model_save_path": out + ".run",
+        "overwrite": "true",
+        "visualdl": "false",
+        "seed": seed,
+        "epochs": s["epochs"],
+        "early_stop": s["patience"],
+        "train_batch_size": s["batch_size"],
+        "history_cap": s["history_cap"],
+        "threads": s["threads"],
+    }
+    hyper = {
+        "embedding_size": s["emb"],
+        "tower": "[200,80]",
+        "optimizer.class": "adam",
+        "optimizer.learning_rate": 1e-3,
+    }
     if model != "bst":
         hyper["attention_units"] = "[80,40]"
     program = ["tools/trainer.py"]
     if s["steps"]:
-        program = ["benchmarks/peers/ours_steps.py", "--steps", str(s["steps"]), "--item-vocab", str(s["item_vocab"])]
-    return [sys.executable, *program, "-m", f"models/{model}/config.yaml", "-o",
-            *(f"runner.{k}={v}" for k, v in runner.items()), *(f"hyper_parameters.{k}={v}" for k, v in hyper.items())]
+        program = [
+            "benchmarks/peers/ours_steps.py",
+            "--steps",
+            str(s["steps"]),
+            "--item-vocab",
+            str(s["item_vocab"]),
+        ]
+    return [
+        sys.executable,
+        *program,
+        "-m",
+        f"models/{model}/config.yaml",
+        "-o",
+        *(f"runner.{k}={v}" for k, v in runner.items()),
+        *(f"hyper_parameters.{k}={v}" for k, v in hyper.items()),
+    ]
 
 
 def run(arguments, threads, out):
-    """Run a command from the repository's root and return its record, {"failed": last line} where it did not work.
+    """Run a command from the repository's root and return its record, {"failed": last line} where
+    it did not work.
 
     Its standard error goes to `out`.log; lines about an epoch are shown too.
     """
@@ -59,11 +105,20 @@ def run(arguments, threads, out):
     if os.path.exists(out + RESULT):
         os.remove(out + RESULT)
     started, lines = time.time(), []
-    process = subprocess.Popen(arguments, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               errors="replace")
+    process = subprocess.Popen(
+        arguments,
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
     memory = Memory(process.pid)
-    watchers = [threading.Thread(target=_follow, args=(process.stderr, out + ".log", lines), daemon=True),
-                threading.Thread(target=memory.watch, daemon=True)]
+    watchers = [
+        threading.Thread(target=_follow, args=(process.stderr, out + ".log", lines), daemon=True),
+        threading.Thread(target=memory.watch, daemon=True),
+    ]
     for thread in watchers:
         thread.start()
     try:
@@ -76,9 +131,18 @@ def run(arguments, threads, out):
         memory.done.set()
     for thread in watchers:
         thread.join()
-    record = {"seconds": time.time() - started, "peak_rss_mb": memory.own, "peak_rss_with_workers_mb": memory.tree}
+    record = {
+        "seconds": time.time() - started,
+        "peak_rss_mb": memory.own,
+        "peak_rss_with_workers_mb": memory.tree,
+    }
     if status:
-        return {**record, "failed": next((x for x in reversed(lines) if x.strip()), f"exit status {status}").strip()}
+        return {
+            **record,
+            "failed": (
+                next((x for x in reversed(lines) if x.strip()), f"exit status {status}").strip()
+            ),
+        }
     return {**_result(stdout, out), **record}
 
 
@@ -101,8 +165,10 @@ def _follow(stream, path, lines):
 
 
 class Memory:
-    """Peak resident memory of a process (`own`) and with the children that lived beside it (`tree`), MB, from Linux's
-    own high-water marks. Pages that a forked loader shares with its parent count twice in `tree`."""
+    """Peak resident memory of a process (`own`) and with the children that lived beside it
+    (`tree`), MB, from Linux's own high-water marks. Pages that a forked loader shares with its
+    parent count twice in `tree`.
+    """
 
     def __init__(self, pid):
         self.pid, self.own, self.tree, self.done = pid, None, None, threading.Event()
@@ -126,13 +192,17 @@ def _children(pid):
 def _high_water(pid):
     try:
         with open(f"/proc/{pid}/status") as f:
-            return next((round(int(line.split()[1]) / 1024, 1) for line in f if line.startswith("VmHWM")), None)
+            return next(
+                (round(int(line.split()[1]) / 1024, 1) for line in f if line.startswith("VmHWM")),
+                None,
+            )
     except OSError:
         return None
 
 
 def load(path, settings):
-    """The record of an earlier run of this comparison, or None; InputError where it was made with other settings."""
+    """The record of an earlier run of this comparison, or None; InputError where it was made with
+    other settings."""
     if not os.path.exists(path):
         return None
     with open(path, encoding="utf-8") as f:

@@ -1,10 +1,14 @@
-"""A prepared dataset as plain NumPy files that the peers' runners read: the same rows, labels, indices and histories.
+"""A prepared dataset as plain NumPy files that the peers' runners read: the same rows, labels,
+indices and histories.
 
-    manifest.json    name, history cap, item fields with table sizes, rows a split, sha256 of the contents
-    items.npz        {item field: embedding index of each catalogue row}; row 0 is padding
-    histories.npz    every distinct history once, cut to the newest `cap` events: offsets, values (catalogue rows)
-    train.npz …      user, item (catalogue row), label, history (row of histories.npz), length
+manifest.json    name, history cap, item fields with table sizes, rows a split, sha256 of the
+contents
+items.npz        {item field: embedding index of each catalogue row}; row 0 is padding
+histories.npz    every distinct history once, cut to the newest `cap` events: offsets, values
+(catalogue rows)
+train.npz …      user, item (catalogue row), label, history (row of histories.npz), length
 """
+
 import hashlib
 import json
 import os
@@ -12,8 +16,8 @@ import os
 import numpy as np
 
 from paddleinterest.core.atomic import whole_directory
-from paddleinterest.data.reader import Reader
 from paddleinterest.core.errors import InputError
+from paddleinterest.data.reader import Reader
 from paddleinterest.data.schema import SPLITS, Schema
 
 
@@ -24,10 +28,13 @@ def convert(data, out, cap):
     readers = {split: Reader(data, split, 1, cap) for split in SPLITS}
     empty = sum(int((r.end == 0).sum()) for r in readers.values())
     if empty:
-        raise InputError(f"{data} has {empty:,} samples with an empty history, which FuxiCTR's DIEN cannot read")
+        raise InputError(
+            f"{data} has {empty:,} samples with an empty history, which FuxiCTR's DIEN cannot read"
+        )
     histories, rows = distinct_histories(readers, cap)
     content = hashlib.sha256()
     with whole_directory(out) as made:
+
         def write(name, **arrays):
             np.savez(os.path.join(made, name), **arrays)
             for array in arrays.values():
@@ -37,12 +44,22 @@ def convert(data, out, cap):
         write("items.npz", **{f.name: train.items.fields[f.name] for f in schema.item_fields})
         write("histories.npz", **histories)
         for split, reader in readers.items():
-            write(f"{split}.npz", user=reader.user, item=reader.item, label=reader.label, history=rows[split],
-                  length=reader.length)
-        manifest = {"name": schema.name, "protocol": schema.protocol, "history_cap": cap,
-                    "fields": {f.name: f.size for f in schema.item_fields},
-                    "rows": {split: reader.rows for split, reader in readers.items()},
-                    "content_sha256": content.hexdigest()}
+            write(
+                f"{split}.npz",
+                user=reader.user,
+                item=reader.item,
+                label=reader.label,
+                history=rows[split],
+                length=reader.length,
+            )
+        manifest = {
+            "name": schema.name,
+            "protocol": schema.protocol,
+            "history_cap": cap,
+            "fields": {f.name: f.size for f in schema.item_fields},
+            "rows": {split: reader.rows for split, reader in readers.items()},
+            "content_sha256": content.hexdigest(),
+        }
         with open(os.path.join(made, "manifest.json"), "w", encoding="utf-8") as f:
             json.dump(manifest, f, indent=1)
     return manifest
@@ -52,14 +69,17 @@ def check(schema):
     """InputError unless the peers' models can take every field, and all three splits are there."""
     other = [f.name for f in schema.fields if f.of != "item" or f.kind != "category"]
     if other:
-        raise InputError(f"the comparison takes item categories alone; {schema.name} also has {', '.join(other)}")
+        raise InputError(
+            f"the comparison takes item categories alone; {schema.name} also has {', '.join(other)}"
+        )
     missing = [split for split in SPLITS if split not in schema.rows]
     if missing:
         raise InputError(f"{schema.name} has no {missing[0]} split, which the comparison needs")
 
 
 def distinct_histories(readers, cap):
-    """({offsets [H + 1], values}, {split: row of each sample's history}) over all splits together."""
+    """({offsets [H + 1], values}, {split: row of each sample's history}) over all splits
+    together."""
     any_reader = readers["train"]
     span = int(np.diff(any_reader.offsets).max(initial=0)) + 1
     keys = [r.sequence.astype(np.int64) * span + r.end for r in readers.values()]
@@ -67,7 +87,7 @@ def distinct_histories(readers, cap):
     sequence, end = distinct // span, distinct % span
     length = np.minimum(end, cap)
     offsets = np.concatenate([[0], np.cumsum(length)])
-    first = any_reader.offsets[sequence] + end - length                      # of each history, among all events
+    first = any_reader.offsets[sequence] + end - length  # of each history, among all events
     at = np.arange(offsets[-1]) + np.repeat(first - offsets[:-1], length)
     rows = np.split(row.reshape(-1), np.cumsum([len(k) for k in keys])[:-1])
     return {"offsets": offsets, "values": any_reader.event_item[at]}, dict(zip(readers, rows))

@@ -1,4 +1,5 @@
 """Binds the base net to the tools."""
+
 from models.base.net import Base
 from paddleinterest.nets.click_model import ClickModel
 

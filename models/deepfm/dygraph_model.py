@@ -1,6 +1,7 @@
 """Binds the DeepFM net to the tools."""
-from paddleinterest.nets.click_model import ClickModel
+
 from models.deepfm.net import DeepFM
+from paddleinterest.nets.click_model import ClickModel
 
 
 class DygraphModel(ClickModel):

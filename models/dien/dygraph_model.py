@@ -1,4 +1,6 @@
-"""Binds the DIEN net to the tools: the loss is L_target + α·L_aux (DIEN, "Interest Extractor Layer")."""
+"""Binds the DIEN net to the tools: the loss is L_target + α·L_aux (DIEN, "Interest Extractor
+Layer")."""
+
 from models.dien.net import DIEN
 from paddleinterest.nets.click_model import ClickModel
 
@@ -6,8 +8,18 @@ from paddleinterest.nets.click_model import ClickModel
 class DygraphModel(ClickModel):
     def create_model(self, config, schema):
         self.alpha = config["hyper_parameters"]["auxiliary_weight"]
-        return DIEN(**self.net_arguments(config, schema, "hidden_size", "evolution", "attention", "attention_units",
-                                         "auxiliary", "history_sum"))
+        return DIEN(
+            **self.net_arguments(
+                config,
+                schema,
+                "hidden_size",
+                "evolution",
+                "attention",
+                "attention_units",
+                "auxiliary",
+                "history_sum",
+            )
+        )
 
     def needs_negatives(self, config):
         h = config["hyper_parameters"]

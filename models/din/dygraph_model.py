@@ -1,4 +1,5 @@
 """Binds the DIN net to the tools."""
+
 from models.din.net import DIN
 from paddleinterest.nets.click_model import ClickModel
 

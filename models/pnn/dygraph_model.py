@@ -1,6 +1,7 @@
 """Binds the PNN net to the tools."""
-from paddleinterest.nets.click_model import ClickModel
+
 from models.pnn.net import PNN
+from paddleinterest.nets.click_model import ClickModel
 
 
 class DygraphModel(ClickModel):

@@ -1,6 +1,7 @@
 """Binds the Wide & Deep net to the tools."""
-from paddleinterest.nets.click_model import ClickModel
+
 from models.wide_deep.net import WideDeep
+from paddleinterest.nets.click_model import ClickModel
 
 
 class DygraphModel(ClickModel):

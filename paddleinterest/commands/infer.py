@@ -5,12 +5,14 @@
 
 Writes predictions.parquet (user, item, label, time, score; raw ids) into the run's directory.
 """
+
 import argparse
 import os
 
-from paddleinterest.core import cli, environment, distributed as ranks
-from paddleinterest.training import run
+from paddleinterest.core import cli, environment
+from paddleinterest.core import distributed as ranks
 from paddleinterest.core.log import say
+from paddleinterest.training import run
 
 
 def work(args):
@@ -20,8 +22,9 @@ def work(args):
     run.check_predictions(out)
     environment.set_up(config)  # before Paddle is imported
     data = run.dataset(config)
-    from paddleinterest.training.predict import score_checkpoint, write_predictions
     from paddleinterest.core.metrics import format_metrics
+    from paddleinterest.training.predict import score_checkpoint, write_predictions
+
     model, reader, score, state = score_checkpoint(config, data, path, args.split)
     metrics = model.create_metrics()(reader.user, reader.label, score)
     if not ranks.rank():
@@ -29,14 +32,31 @@ def work(args):
     say(f"{args.split} {format_metrics(metrics)}")
     if reader.schema.note:
         say(reader.schema.note)
-    return {"model": config["model"], "dataset": reader.schema.name, "protocol": reader.schema.protocol,
-            "split": args.split, "checkpoint": path, "epoch": state["epoch"], "rows": reader.rows, **metrics,
-            "predictions": out}
+    return {
+        "model": config["model"],
+        "dataset": reader.schema.name,
+        "protocol": reader.schema.protocol,
+        "split": args.split,
+        "checkpoint": path,
+        "epoch": state["epoch"],
+        "rows": reader.rows,
+        **metrics,
+        "predictions": out,
+    }
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     run.add_arguments(p)
-    p.add_argument("--split", choices=("train", "valid", "test"), default="test", help="what to score; default test")
-    p.add_argument("--out", help="Parquet file to write; default predictions.parquet in the run's directory")
+    p.add_argument(
+        "--split",
+        choices=("train", "valid", "test"),
+        default="test",
+        help="what to score; default test",
+    )
+    p.add_argument(
+        "--out", help="Parquet file to write; default predictions.parquet in the run's directory"
+    )
     cli.run(p, work)

@@ -1,4 +1,5 @@
 """Turn a raw log into a prepared dataset: the command of paddleinterest/data/prepare.py."""
+
 from paddleinterest.core import cli
 from paddleinterest.data.prepare import Parser, work
 

@@ -1,24 +1,26 @@
-"""Train and evaluate every cell of a named table, and write the table: Markdown, CSV, and into the READMEs.
+"""Train and evaluate every cell of a named table, and write the table: Markdown, CSV, and into the
+READMEs.
 
     python tools/reproduce.py --table main
     python tools/reproduce.py --table main --dry-run          # the commands, and what is done already
     python tools/reproduce.py --table main --paste README.md README_cn.md
 
-A cell is one row of configs/tables/<name>.yaml on one dataset with one seed: one call of tools/trainer.py, whose result is
-kept in <out>/cells, for all tables that name the same command. What is there is not run again (delete the file after changing
-data or code); what was interrupted is. Cells that have not been run say so in the table.
+A cell is one row of configs/tables/<name>.yaml on one dataset with one seed: one call of
+tools/trainer.py, whose result is kept in <out>/cells, for all tables that name the same command.
+What is there is not run again (delete the file after changing data or code); what was interrupted
+is. Cells that have not been run say so in the table.
 """
+
 import argparse
 import hashlib
 import json
 import os
 import shlex
 
+from paddleinterest.core import child, cli, settings
 from paddleinterest.core.atomic import whole_file
-from paddleinterest.core import child, cli
-from paddleinterest.study import tables
-from paddleinterest.core import settings
 from paddleinterest.core.log import say
+from paddleinterest.study import tables
 
 
 def work(args):
@@ -48,14 +50,24 @@ def work(args):
     for path in args.paste:
         tables.paste(path, table["name"], text)
     say(text)
-    return {"table": table["name"], "cells": len(cells), "done": len(done), "failed": failed, **made, "pasted": args.paste}
+    return {
+        "table": table["name"],
+        "cells": len(cells),
+        "done": len(done),
+        "failed": failed,
+        **made,
+        "pasted": args.paste,
+    }
 
 
 def _slug(command):
     """A file name for a command: its model and run, and a hash of the whole."""
     words = command[1:]
     if "-m" in command:
-        config, run = command[command.index("-m") + 1], next(w for w in command if w.startswith("runner.name="))
+        config, run = (
+            command[command.index("-m") + 1],
+            next(w for w in command if w.startswith("runner.name=")),
+        )
         words = [config.removesuffix("/config.yaml").removesuffix(".yaml"), run.partition("=")[2]]
     name = "-".join(map(os.path.basename, words))
     return f"{name}-{hashlib.sha256(shlex.join(command).encode()).hexdigest()[:8]}"
@@ -74,10 +86,13 @@ def _kept(path, cell):
 
 
 def _run(cell, path):
-    """Train one cell in a process of its own; its progress goes on to standard error. Returns None where it failed."""
+    """Train one cell in a process of its own; its progress goes on to standard error. Returns None
+    where it failed."""
     tool, *arguments = cell["command"][1:]
     if "-m" in arguments:
-        arguments[arguments.index("-m") + 1] = os.path.join(settings.ROOT, arguments[arguments.index("-m") + 1])
+        arguments[arguments.index("-m") + 1] = os.path.join(
+            settings.ROOT, arguments[arguments.index("-m") + 1]
+        )
         arguments.append("runner.overwrite=true")
     status, result = child.run(tool, arguments)
     if status:
@@ -91,14 +106,29 @@ def _run(cell, path):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--table", required=True, help=f"one of {', '.join(tables.names())}, or a YAML file")
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument(
+        "--table", required=True, help=f"one of {', '.join(tables.names())}, or a YAML file"
+    )
     p.add_argument("--rows", nargs="+", metavar="LABEL", help="only these rows")
-    p.add_argument("--datasets", nargs="+", metavar="NAME", help="only these datasets, such as beauty")
+    p.add_argument(
+        "--datasets", nargs="+", metavar="NAME", help="only these datasets, such as beauty"
+    )
     p.add_argument("--seeds", nargs="+", type=int, metavar="N", help="only these seeds")
     p.add_argument("--out", default=os.path.join("output", "tables"), help="default output/tables")
-    p.add_argument("--paste", nargs="+", default=[], metavar="README",
-                   help="also write the table between <!-- table NAME --> and <!-- /table --> of these files")
-    p.add_argument("--dry-run", action="store_true", help="only print the commands, and which are done")
-    p.add_argument("--write-only", action="store_true", help="run nothing, write the table of what is done")
+    p.add_argument(
+        "--paste",
+        nargs="+",
+        default=[],
+        metavar="README",
+        help="also write the table between <!-- table NAME --> and <!-- /table --> of these files",
+    )
+    p.add_argument(
+        "--dry-run", action="store_true", help="only print the commands, and which are done"
+    )
+    p.add_argument(
+        "--write-only", action="store_true", help="run nothing, write the table of what is done"
+    )
     cli.run(p, work)

@@ -3,13 +3,14 @@
     python tools/trainer.py -m models/din/config.yaml
     python tools/trainer.py -m models/din/config.yaml -o runner.data_dir=data/mine runner.epochs=3
 
-The last line of standard output is one JSON object with the metrics; the run lies in output/<model>/<name>.
+The last line of standard output is one JSON object with the metrics; the run lies in
+output/<model>/<name>.
 """
+
 import argparse
 
-from paddleinterest.core import cli, environment
+from paddleinterest.core import cli, environment, settings
 from paddleinterest.training import run
-from paddleinterest.core import settings
 
 
 def work(args):
@@ -17,10 +18,13 @@ def work(args):
     environment.set_up(config)  # before Paddle is imported
     data = run.dataset(config)
     from paddleinterest.training.trainer import train
+
     return train(config, data)
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     run.add_arguments(p)
     cli.run(p, work)

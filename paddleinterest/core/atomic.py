@@ -1,4 +1,5 @@
 """Files and directories that appear whole or not at all."""
+
 import contextlib
 import fcntl
 import glob
@@ -9,9 +10,11 @@ import shutil
 
 @contextlib.contextmanager
 def whole_directory(path, overwrite=False):
-    """Yield a new directory beside `path`; rename it to `path` on success, remove it on any failure.
+    """Yield a new directory beside `path`; rename it to `path` on success, remove it on any
+    failure.
 
-    Ctrl-C, a full disk and a bug alike leave `path` as it was; so does a kill, once `remove_stale` has been here.
+    Ctrl-C, a full disk and a bug alike leave `path` as it was; so does a kill, once `remove_stale`
+    has been here.
     """
     path = os.path.realpath(path)
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -36,7 +39,8 @@ def whole_directory(path, overwrite=False):
 
 @contextlib.contextmanager
 def whole_file(path):
-    """Yield the name of a file to write beside `path`; move it onto `path` on success, remove it on failure."""
+    """Yield the name of a file to write beside `path`; move it onto `path` on success, remove it on
+    failure."""
     path = os.path.abspath(path)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     remove_stale(path)
@@ -58,7 +62,8 @@ def whole_file(path):
 def remove_stale(path):
     """Remove what killed writers of `path` left beside it; what a living one is writing stays.
 
-    A writer killed between the two renames of an overwrite left no `path`: then the old one comes back.
+    A writer killed between the two renames of an overwrite left no `path`: then the old one comes
+    back.
     """
     path = glob.escape(os.path.abspath(path))
     for made in glob.glob(f"{path}.part-*"):
@@ -76,7 +81,8 @@ def remove_stale(path):
 
 @contextlib.contextmanager
 def _alive(path):
-    """Hold a lock on `path` meanwhile. The system lets go of it when this process dies, however it dies."""
+    """Hold a lock on `path` meanwhile. The system lets go of it when this process dies, however it
+    dies."""
     fd = os.open(path, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # a file system without locks

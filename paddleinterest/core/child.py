@@ -1,4 +1,5 @@
 """A tool in a process of its own, for tools that run others many times."""
+
 import contextlib
 import ctypes
 import json
@@ -11,16 +12,20 @@ from paddleinterest.core import settings
 
 
 def run(tool, arguments, stderr=None):
-    """Run a tool with command-line arguments. Returns (exit status, its result; None where it failed).
+    """Run a tool with command-line arguments. Returns (exit status, its result; None where it
+    failed).
 
-    It ends when this process does, however that ends: nobody is left to write into its run's directory.
+    It ends when this process does, however that ends: nobody is left to write into its run's
+    directory.
 
     Args:
         tool: its path in the repository, such as tools/trainer.py.
         stderr: an open file for what it says; None = it goes on to this process's standard error.
     """
     command = [sys.executable, os.path.join(settings.ROOT, tool), *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, preexec_fn=_end_with_parent) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=stderr, text=True, preexec_fn=_end_with_parent
+    ) as process:
         try:
             out, _ = process.communicate()
         except BaseException:  # Ctrl-C or SIGTERM
@@ -31,7 +36,8 @@ def run(tool, arguments, stderr=None):
 
 
 def _end_with_parent():
-    """In the new process: be killed when its parent has gone, which SIGKILL gives no time to arrange (Linux)."""
+    """In the new process: be killed when its parent has gone, which SIGKILL gives no time to
+    arrange (Linux)."""
     set_parent_death_signal = 1  # its number in prctl.h
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)

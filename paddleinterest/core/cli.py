@@ -1,4 +1,6 @@
-"""What every tool does around its work: one JSON line on standard output, everything else on standard error."""
+"""What every tool does around its work: one JSON line on standard output, everything else on
+standard error."""
+
 import json
 import math
 import os
@@ -6,16 +8,17 @@ import signal
 import sys
 import time
 
-from paddleinterest.core.errors import InputError, one_line
 from paddleinterest.core import distributed as ranks
+from paddleinterest.core.errors import InputError, one_line
 from paddleinterest.core.log import say
 
 
 def run(parser, work):
-    """Parse the command line, call ``work(args) -> dict`` and print its result as the last line of standard output.
+    """Parse the command line, call ``work(args) -> dict`` and print its result as the last line of
+    standard output.
 
-    Exit status: 0 done; 1 wrong input, a full disk or an unreadable file (one line says which); 2 a wrong flag;
-    130 Ctrl-C; 143 SIGTERM. An error of ours, a bug, keeps its traceback.
+    Exit status: 0 done; 1 wrong input, a full disk or an unreadable file (one line says which); 2 a
+    wrong flag; 130 Ctrl-C; 143 SIGTERM. An error of ours, a bug, keeps its traceback.
     """
     started, stopped = time.time(), []
 
@@ -33,14 +36,22 @@ def run(parser, work):
         result = work(args)
     except (Exception, KeyboardInterrupt, SystemExit) as e:
         if stopped:  # whatever an import or a library made of it
-            what, status = ("interrupted", 130) if stopped[0] == signal.SIGINT else ("terminated", 143)
-            _stop(f"{what}; what was not finished has been removed, finished checkpoints stay", status)
+            what, status = (
+                ("interrupted", 130) if stopped[0] == signal.SIGINT else ("terminated", 143)
+            )
+            _stop(
+                f"{what}; what was not finished has been removed, finished checkpoints stay", status
+            )
         if isinstance(e, InputError):
             _stop(f"error: {e}", 1)
-        if isinstance(e, OSError):  # no such file, permission, no space left on device: say it in one line
+        if isinstance(
+            e, OSError
+        ):  # no such file, permission, no space left on device: say it in one line
             _stop(f"error: {one_line(e)}", 1)
         if isinstance(e, MemoryError):
-            _stop("error: out of memory; try a smaller batch, a shorter history_cap or fewer rows", 1)
+            _stop(
+                "error: out of memory; try a smaller batch, a shorter history_cap or fewer rows", 1
+            )
         raise
     result = plain({**result, "seconds": round(time.time() - started, 2)})
     if not ranks.rank():
@@ -66,7 +77,8 @@ def _check_encoding(argv):
 
 
 def _reserve_stdout():
-    """Keep standard output for the result: libraries that print there, C++ ones too, now reach standard error."""
+    """Keep standard output for the result: libraries that print there, C++ ones too, now reach
+    standard error."""
     stdout = os.fdopen(os.dup(1), "w")
     sys.stdout.flush()
     os.dup2(2, 1)

@@ -1,10 +1,12 @@
 """What must be set before Paddle is imported. It lasts for this process only.
 
-Paddle's CPU wheel starts one OpenMP thread, and its MKL takes a slow path on AMD processors; both are read from
-the environment when Paddle is loaded. So is whether a slice or a transpose is a view of its tensor: the copies that
-follow from views are slow, a fifth of a step. And the C library hands freed memory back to the system, to be fetched again, page
-by page, in the next step. Only variables that are unset are set; `runner.cpu_tuning=false` leaves all of it alone.
+Paddle's CPU wheel starts one OpenMP thread, and its MKL takes a slow path on AMD processors; both
+are read from the environment when Paddle is loaded. So is whether a slice or a transpose is a view
+of its tensor: the copies that follow from views are slow, a fifth of a step. And the C library
+hands freed memory back to the system, to be fetched again, page by page, in the next step. Only
+variables that are unset are set; `runner.cpu_tuning=false` leaves all of it alone.
 """
+
 import contextlib
 import ctypes
 import io
@@ -13,13 +15,14 @@ import signal
 import sys
 import warnings
 
-from paddleinterest.core.errors import InputError
 from paddleinterest.core import distributed as ranks
+from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 
 
 def set_up(config):
-    """Set threads, MKL's code path (on AMD), views and malloc as said above, from `config["runner"]`; say once what was set."""
+    """Set threads, MKL's code path (on AMD), views and malloc as said above, from
+    `config["runner"]`; say once what was set."""
     runner = config["runner"]
     if not 0 <= runner["threads"] <= 1024:
         raise InputError(f"{runner['threads']} threads: must be from 0, all cores, to 1024")
@@ -37,10 +40,14 @@ def set_up(config):
             say("set for this process: " + " ".join(f"{k}={v}" for k, v in new.items()))
     os.environ.setdefault("GLOG_minloglevel", "2")  # errors of Paddle's C++ side only
     warnings.filterwarnings("ignore", message="No ccache found")
-    with contextlib.redirect_stderr(io.StringIO()):  # Paddle warns of every OMP_NUM_THREADS other than 1
+    with contextlib.redirect_stderr(
+        io.StringIO()
+    ):  # Paddle warns of every OMP_NUM_THREADS other than 1
         import paddle  # noqa: F401
     with contextlib.suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))  # Paddle's own handler would skip all cleaning up
+        signal.signal(
+            signal.SIGTERM, signal.getsignal(signal.SIGTERM)
+        )  # Paddle's own handler would skip all cleaning up
 
 
 def cores():
@@ -49,19 +56,22 @@ def cores():
 
 
 def threads():
-    """CPU threads of this process's Paddle, which sets one itself where nothing is set; None where it is no number."""
+    """CPU threads of this process's Paddle, which sets one itself where nothing is set; None where
+    it is no number."""
     text = os.environ.get("OMP_NUM_THREADS", "1")
     return int(text) if text.isdigit() else None
 
 
 def _keep_memory():
     """Let malloc keep what is freed, and serve everything from it, unless the user tuned malloc."""
-    if any(name.startswith("MALLOC_") for name in os.environ) or not sys.platform.startswith("linux"):
+    if any(name.startswith("MALLOC_") for name in os.environ) or not sys.platform.startswith(
+        "linux"
+    ):
         return
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
         trim_threshold, mmap_max = -1, -4  # names of malloc.h
-        libc.mallopt(trim_threshold, 2 ** 31 - 1)
+        libc.mallopt(trim_threshold, 2**31 - 1)
         libc.mallopt(mmap_max, 0)
 
 

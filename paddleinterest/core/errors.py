@@ -1,4 +1,5 @@
 """What is told to the person at the terminal when the input is wrong: one line."""
+
 import difflib
 import os
 
@@ -11,15 +12,17 @@ class InputError(Exception):
 
 
 def one_line(text, longest=2000):
-    """`text` for a terminal: line breaks and control characters escaped, the middle of what is too long left out."""
+    """`text` for a terminal: line breaks and control characters escaped, the middle of what is
+    too long left out."""
     text = str(text)
     if len(text) > longest:
-        text = f"{text[:longest * 3 // 4]} … {text[-longest // 5:]}"
+        text = f"{text[: longest * 3 // 4]} … {text[-longest // 5 :]}"
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def nearest_path(path):
-    """"; the nearest is X" where a file or folder of a like name is there instead of `path`, else ""."""
+    """ "; the nearest is X" where a file or folder of a like name is there instead of `path`, else
+    ""."""
     folder, missing = os.path.normpath(path), []
     while folder and not os.path.exists(folder):
         folder, name = os.path.split(folder)
@@ -27,7 +30,11 @@ def nearest_path(path):
     if not missing or not os.path.isdir(folder or "."):
         return ""
     stem, end = os.path.splitext(missing[0])
-    there = {name.removesuffix(end).lower(): name for name in os.listdir(folder or ".") if os.path.splitext(name)[1] == end}
+    there = {
+        name.removesuffix(end).lower(): name
+        for name in os.listdir(folder or ".")
+        if os.path.splitext(name)[1] == end
+    }
     near = difflib.get_close_matches(stem.lower(), there, 1, cutoff=0.65)
     found = os.path.join(folder, there[near[0]], *missing[1:]) if near else ""
     return f"; the nearest is {found}" if os.path.exists(found) else ""

@@ -1,4 +1,6 @@
-"""Lines for the person at the terminal: on standard error, between progress bars, and in the run's log.txt."""
+"""Lines for the person at the terminal: on standard error, between progress bars, and in the run's
+log.txt."""
+
 import contextlib
 import sys
 import time
@@ -11,16 +13,24 @@ _files = []
 
 
 def progress(total, what):
-    """A progress bar of samples on standard error; one frame a minute where that is a file. Of several processes the
-    first one shows it."""
+    """A progress bar of samples on standard error; one frame a minute where that is a file. Of
+    several processes the first one shows it."""
     wait = 0.1 if sys.stderr.isatty() else 60
-    return tqdm(total=total, desc=what, unit=" samples", unit_scale=True, leave=False, mininterval=wait, maxinterval=max(wait, 10),
-                disable=ranks.rank() > 0)
+    return tqdm(
+        total=total,
+        desc=what,
+        unit=" samples",
+        unit_scale=True,
+        leave=False,
+        mininterval=wait,
+        maxinterval=max(wait, 10),
+        disable=ranks.rank() > 0,
+    )
 
 
 def say(text):
-    """Print a line on standard error without tearing a progress bar; copy it to the open log files. Of several processes
-    the first one speaks."""
+    """Print a line on standard error without tearing a progress bar; copy it to the open log files.
+    Of several processes the first one speaks."""
     if ranks.rank():
         return
     tqdm.write(text, file=sys.stderr)

@@ -1,16 +1,22 @@
-"""How much memory there is, asked before it is taken: the system ends a process that takes too much, and says nothing."""
+"""How much memory there is, asked before it is taken: the system ends a process that takes too
+much, and says nothing."""
+
 import contextlib
 import math
 
 from paddleinterest.core.errors import InputError
 
-GIB = 2 ** 30
+GIB = 2**30
 
 
 def available():
-    """Bytes that a process may still take, by the system's and the container's account; infinity where neither is known."""
+    """Bytes that a process may still take, by the system's and the container's account; infinity
+    where neither is known."""
     found = [math.inf]
-    with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/meminfo", encoding="ascii") as f:
+    with (
+        contextlib.suppress(OSError, ValueError, IndexError),
+        open("/proc/meminfo", encoding="ascii") as f,
+    ):
         found += [1024 * int(line.split()[1]) for line in f if line.startswith("MemAvailable:")]
     with contextlib.suppress(OSError, ValueError):  # ValueError: "max"
         limit, used = (int(_text(f"/sys/fs/cgroup/memory.{name}")) for name in ("max", "current"))
@@ -22,14 +28,18 @@ def check(need, what, room=None):
     """InputError where `need` bytes are more than there are, or than `room`."""
     room = available() if room is None else room
     if need > room:
-        raise InputError(f"{what} would take {need / GIB:,.1f} GiB of memory, and {room / GIB:,.1f} are free; try smaller "
-                         "hyper_parameters, or a larger --min-count in preparation")
+        raise InputError(
+            f"{what} would take {need / GIB:,.1f} GiB of memory, and {room / GIB:,.1f} are free;"
+            " try smaller hyper_parameters, or a larger --min-count in preparation"
+        )
 
 
 @contextlib.contextmanager
 def checked_parameters():
-    """Within, a Paddle layer's parameter that would not fit beside those made before is refused, not made."""
+    """Within, a Paddle layer's parameter that would not fit beside those made before is refused,
+    not made."""
     import paddle
+
     make, total, room = paddle.nn.Layer.create_parameter, 0, available()
 
     def create(layer, shape, *arguments, **named):

@@ -1,9 +1,11 @@
-"""Exact metrics of click predictions. Every row counts and no figure depends on how the rows were batched.
+"""Exact metrics of click predictions. Every row counts and no figure depends on how the rows were
+batched.
 
 Example:
     >>> auc(np.array([1, 0, 1, 0]), np.array([0.9, 0.8, 0.7, 0.1]))
     0.75
 """
+
 import numpy as np
 
 
@@ -20,7 +22,8 @@ def auc(label, score):
 
 
 def group_auc(group, label, score):
-    """gAUC: AUC inside each group (user), weighted by the group's rows; groups with one class are left out.
+    """gAUC: AUC inside each group (user), weighted by the group's rows; groups with one class are
+    left out.
 
     gAUC = Σ n_u · AUC_u / Σ n_u.
 
@@ -38,14 +41,14 @@ def group_auc(group, label, score):
         return float("nan")
     new_group = np.ones(n, bool)
     new_group[1:] = group[1:] != group[:-1]
-    g = np.cumsum(new_group) - 1                                  # group number of each row
-    start = np.flatnonzero(new_group)[g]                          # where its group starts
+    g = np.cumsum(new_group) - 1  # group number of each row
+    start = np.flatnonzero(new_group)[g]  # where its group starts
     new_score = new_group.copy()
     new_score[1:] |= score[1:] != score[:-1]
     tie = np.cumsum(new_score) - 1
     first = np.flatnonzero(new_score)
     last = np.append(first[1:], n) - 1
-    rank = (first[tie] + last[tie]) / 2 - start + 1               # rank inside the group, ties share their mean
+    rank = (first[tie] + last[tie]) / 2 - start + 1  # rank inside the group, ties share their mean
     groups = g[-1] + 1
     rows = np.bincount(g, minlength=groups)
     positives = np.bincount(g, weights=label, minlength=groups)
@@ -55,7 +58,9 @@ def group_auc(group, label, score):
     if not both.any():
         return float("nan")
     wins = rank_sum[both] - positives[both] * (positives[both] + 1) / 2
-    return float(np.sum(rows[both] * wins / (positives[both] * negatives[both])) / np.sum(rows[both]))
+    return float(
+        np.sum(rows[both] * wins / (positives[both] * negatives[both])) / np.sum(rows[both])
+    )
 
 
 def log_loss(label, probability):
@@ -66,23 +71,31 @@ def log_loss(label, probability):
 
 
 def pcoc(label, probability):
-    """Predicted over observed click rate: mean prediction / mean label. 1 is calibrated; NaN without a click."""
+    """Predicted over observed click rate: mean prediction / mean label. 1 is calibrated; NaN
+    without a click."""
     mean = float(np.mean(label))
     return float(np.mean(np.asarray(probability, np.float64)) / mean) if mean > 0 else float("nan")
 
 
 def rela_impr(auc_model, auc_base):
-    """RelaImpr of the DIN paper (there of the user-weighted AUC), in percent: ((AUC − 0.5) / (AUC of the base model − 0.5) − 1) · 100."""
+    """RelaImpr of the DIN paper (there of the user-weighted AUC), in percent: ((AUC − 0.5) / (AUC
+    of the base model − 0.5) − 1) · 100."""
     return ((auc_model - 0.5) / (auc_base - 0.5) - 1) * 100
 
 
 def click_metrics(user, label, probability):
     """AUC, gAUC, log loss and PCOC of one split, as a dict of floats; an undefined one is None."""
-    values = {"auc": auc(label, probability), "gauc": group_auc(user, label, probability),
-              "logloss": log_loss(label, probability), "pcoc": pcoc(label, probability)}
+    values = {
+        "auc": auc(label, probability),
+        "gauc": group_auc(user, label, probability),
+        "logloss": log_loss(label, probability),
+        "pcoc": pcoc(label, probability),
+    }
     return {k: None if np.isnan(v) else v for k, v in values.items()}
 
 
 def format_metrics(metrics):
     """`click_metrics`, or some of them, in one line for a person."""
-    return " ".join(f"{k} {'undefined' if v is None else format(v, '.4f')}" for k, v in metrics.items())
+    return " ".join(
+        f"{k} {'undefined' if v is None else format(v, '.4f')}" for k, v in metrics.items()
+    )

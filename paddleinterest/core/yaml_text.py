@@ -1,9 +1,12 @@
-"""YAML from a file that may be anyone's: plain values only, and never many more of them than the file has characters.
+"""YAML from a file that may be anyone's: plain values only, and never many more of them than the
+file has characters.
 
-PyYAML's safe loader makes numbers, dates, texts, lists and mappings, and runs nothing: a tag that asks for a Python object is an
-error. What it lacks is a limit: an alias takes three characters and may stand for a list of aliases, and so on ("billion
-laughs"), harmless until someone copies or prints the value. So the values are counted with the aliases written out.
+PyYAML's safe loader makes numbers, dates, texts, lists and mappings, and runs nothing: a tag that
+asks for a Python object is an error. What it lacks is a limit: an alias takes three characters and
+may stand for a list of aliases, and so on ("billion laughs"), harmless until someone copies or
+prints the value. So the values are counted with the aliases written out.
 """
+
 import itertools
 
 import yaml
@@ -41,11 +44,19 @@ def parse(text):
         if node is None:
             return None
         if _size(node, {}) > MOST:
-            raise yaml.YAMLError(f"it holds more than {MOST:,} values, with its aliases written out")
+            raise yaml.YAMLError(
+                f"it holds more than {MOST:,} values, with its aliases written out"
+            )
         return loader.construct_document(node)
     except RecursionError:
         raise yaml.YAMLError("it is nested too deeply, or holds itself") from None
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as e:  # the date 2024-13-01, !!bool 3, …
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+    ) as e:  # the date 2024-13-01, !!bool 3, …
         raise yaml.YAMLError(f"a value is not what it says: {e}") from None
 
 
@@ -59,11 +70,16 @@ def read(path):
 
 
 def _size(node, known):
-    """How many values `node` comes to. known: {id of a list or mapping: its size}, so that each is walked once."""
+    """How many values `node` comes to. known: {id of a list or mapping: its size}, so that each is
+    walked once."""
     if isinstance(node, yaml.ScalarNode):
         return 1
     if id(node) not in known:
         known[id(node)] = MOST  # of a node within itself
-        inner = [n for pair in node.value for n in pair] if isinstance(node, yaml.MappingNode) else node.value
+        inner = (
+            [n for pair in node.value for n in pair]
+            if isinstance(node, yaml.MappingNode)
+            else node.value
+        )
         known[id(node)] = 1 + sum(_size(n, known) for n in inner)
     return known[id(node)]

@@ -1,4 +1,5 @@
 """Negatives for DIEN's auxiliary loss: one item a history position, drawn anew for every batch."""
+
 import numpy as np
 
 from paddleinterest.core.errors import InputError
@@ -34,7 +35,8 @@ class HistoryNegatives:
         self.tickets = np.cumsum(weight)  # item k owns the tickets [tickets[k − 1], tickets[k])
 
     def __call__(self, sequence, real, rng):
-        """sequence [B], real [B, T] → catalogue rows int64 [B, T]; 0 where padded, or where the user touched nearly all."""
+        """sequence [B], real [B, T] → catalogue rows int64 [B, T]; 0 where padded, or where the
+        user touched nearly all."""
         drawn = np.full(real.shape, PADDING, np.int64)
         if not len(self.items):
             return drawn
@@ -42,7 +44,11 @@ class HistoryNegatives:
         todo = np.flatnonzero(real)
         owner = owner[todo // real.shape[1]]
         for _ in range(ROUNDS):
-            item = self.items[np.searchsorted(self.tickets, rng.integers(0, self.tickets[-1], len(todo)), side="right")]
+            item = self.items[
+                np.searchsorted(
+                    self.tickets, rng.integers(0, self.tickets[-1], len(todo)), side="right"
+                )
+            ]
             again = contains(touched, owner * self.width + item)
             drawn.flat[todo] = np.where(again, PADDING, item)
             todo, owner = todo[again], owner[again]
@@ -51,12 +57,16 @@ class HistoryNegatives:
         return drawn
 
     def _touched(self, sequence):
-        """Number of each row's sequence among the batch's, [B], and the sorted keys number · width + item of all their events.
+        """Number of each row's sequence among the batch's, [B], and the sorted keys number · width
+        + item of all their events.
 
-        For one batch at a time: of a log larger than memory there is no room for those of all sequences.
+        For one batch at a time: of a log larger than memory there is no room for those of all
+            sequences.
         """
         distinct, owner = np.unique(sequence, return_inverse=True)
         first = self.offsets[distinct]
         n = self.offsets[distinct + 1] - first
         at = np.repeat(first - (np.cumsum(n) - n), n) + np.arange(n.sum())
-        return owner, np.sort(np.repeat(np.arange(len(distinct)) * self.width, n) + self.event_item[at])
+        return owner, np.sort(
+            np.repeat(np.arange(len(distinct)) * self.width, n) + self.event_item[at]
+        )

@@ -1,13 +1,19 @@
-"""What preparation, reader, nets and serving agree on: the log, the fields, the files of a prepared dataset.
+"""What preparation, reader, nets and serving agree on: the log, the fields, the files of a prepared
+dataset.
 
 A prepared dataset is a directory (README.md, "The prepared dataset"):
 
     schema.yaml                      this module's Schema
-    items.parquet  users.parquet     row i = index i: raw id, count in train, index (or value) of each attribute
-    vocab/<field>.parquet            index, raw value, count in train, for every attribute and context column
-    sequences.arrow                  one row a sequence: item (list<int32>, oldest first), time (list<int64>)
-    train/ valid/ test/              part-*.parquet: sequence, end, user, item, label, time, context columns
+    items.parquet  users.parquet     row i = index i: raw id, count in train, index (or value) of
+    each attribute
+    vocab/<field>.parquet            index, raw value, count in train, for every attribute and
+    context column
+    sequences.arrow                  one row a sequence: item (list<int32>, oldest first), time
+    (list<int64>)
+    train/ valid/ test/              part-*.parquet: sequence, end, user, item, label, time, context
+    columns
 """
+
 import dataclasses
 import functools
 import hashlib
@@ -23,14 +29,29 @@ from paddleinterest.core.errors import InputError, nearest_path
 PADDING, UNKNOWN, FIRST_ID = 0, 1, 2  # index 0 pads, 1 is out of vocabulary, real ids start at 2
 SPLITS = ("train", "valid", "test")
 VERSION = 1
-RESERVED = ("user", "item", "time", "label", "count", "sequence", "end", "history", "target", "dense", "index", "value",
-            "probability", "training")  # no names for attributes: columns and the like with a meaning of their own
-LATEST_SECOND = 10 ** 11  # the year 5138: larger ones are milliseconds that were taken for seconds
-LATEST = 2 ** 62  # times, in either direction: the difference of two fits int64
+RESERVED = (
+    "user",
+    "item",
+    "time",
+    "label",
+    "count",
+    "sequence",
+    "end",
+    "history",
+    "target",
+    "dense",
+    "index",
+    "value",
+    "probability",
+    "training",
+)  # no names for attributes: columns and the like with a meaning of their own
+LATEST_SECOND = 10**11  # the year 5138: larger ones are milliseconds that were taken for seconds
+LATEST = 2**62  # times, in either direction: the difference of two fits int64
 
 
 def of_one_user(name):
-    """Whether a column of a batch, such as history_item, is the user's or the moment's, the same for all candidates of a request."""
+    """Whether a column of a batch, such as history_item, is the user's or the moment's, the same
+    for all candidates of a request."""
     return name.startswith(("history_", "user_", "context_")) or name == "target_time"
 
 
@@ -39,20 +60,23 @@ class Log:
     """What a source yields: a raw event log, before any splitting or indexing.
 
     Attributes:
-        events: columns ``user``, ``item`` (strings or integers), ``time`` (int64), optionally ``label``
-            (0/1), then the columns named in ``context``. Ties in time keep the row order.
-        items: ``item`` (unique), then one column for each attribute. Items of the log that are not listed
-            get missing attributes; listed items that the log never mentions can still be scored.
+        events: columns ``user``, ``item`` (strings or integers), ``time`` (int64), optionally
+            ``label`` (0/1), then the columns named in ``context``. Ties in time keep the row order.
+        items: ``item`` (unique), then one column for each attribute. Items of the log that are not
+            listed get missing attributes; listed items that the log never mentions can still be
+            scored.
         users: ``user`` (unique), then attributes; None when nothing is known of users.
         context: columns of ``events`` (and ``samples``) that describe the moment of the impression.
         dense: those columns of items, users or events that are numbers to be standardised. All
             other columns are categories.
         time: ``seconds`` when ``events.time`` is a clock, ``order`` when it only orders.
-        samples: only for sources whose lines are samples already (protocol ``given``): ``user``, ``item``,
+        samples: only for sources whose lines are samples already (protocol ``given``): ``user``,
+            ``item``,
             ``label``, ``split``; the history of a sample is all of its user's events.
         truth: name of an ``events`` column with the true click probability (synthetic data only).
         note: one sentence to print beside every figure made from this data; may be empty.
     """
+
     events: "pandas.DataFrame"
     items: "pandas.DataFrame"
     users: "pandas.DataFrame" = None
@@ -73,8 +97,10 @@ class Field:
         of: ``item``, ``user`` or ``context``.
         kind: ``category`` (an index into an embedding table) or ``dense`` (a standardised number).
         size: rows of the embedding table, padding and out-of-vocabulary included; 0 for dense.
-        mean, std: what a dense column was standardised with, in its raw unit; 0 and 1 for categories.
+        mean, std: what a dense column was standardised with, in its raw unit; 0 and 1 for
+            categories.
     """
+
     name: str
     of: str
     kind: str = "category"
@@ -84,14 +110,25 @@ class Field:
 
     def check(self):
         """Raise ValueError where a value is none that preparation could have written."""
-        _expect(isinstance(self.name, str) and self.name.isprintable() and self.name and "/" not in self.name
-                and not self.name.startswith("."), f"a field is called {self.name!r}")
+        _expect(
+            isinstance(self.name, str)
+            and self.name.isprintable()
+            and self.name
+            and "/" not in self.name
+            and not self.name.startswith("."),
+            f"a field is called {self.name!r}",
+        )
         _expect(self.of in ("item", "user", "context"), f"field {self.name} is of {self.of!r}")
         _expect(self.kind in ("category", "dense"), f"field {self.name} is of kind {self.kind!r}")
-        _expect(type(self.size) is int and (FIRST_ID <= self.size < 2 ** 31 if self.kind == "category" else self.size == 0),
-                f"field {self.name} has size {self.size!r}")
-        _expect(_is_number(self.mean) and _is_number(self.std) and self.std > 0,
-                f"field {self.name} has mean {self.mean!r} and std {self.std!r}")
+        _expect(
+            type(self.size) is int
+            and (FIRST_ID <= self.size < 2**31 if self.kind == "category" else self.size == 0),
+            f"field {self.name} has size {self.size!r}",
+        )
+        _expect(
+            _is_number(self.mean) and _is_number(self.std) and self.std > 0,
+            f"field {self.name} has mean {self.mean!r} and std {self.std!r}",
+        )
 
 
 @dataclass
@@ -104,16 +141,19 @@ class Schema:
         fields: every `Field`, item fields first with ``item`` at their head.
         rows: samples in each split.
         counts: events, users, items and vocabulary facts worth printing.
-        recipe: the options of source and protocol that were in force, to tell one preparation from another.
+        recipe: the options of source and protocol that were in force, to tell one preparation from
+            another.
         best: AUC and gAUC of the true probabilities a split, where the truth is known.
         note: one sentence to print beside every figure.
-        files: relative path → {bytes, sha256}; empty where another program wrote the dataset and lists none.
+        files: relative path → {bytes, sha256}; empty where another program wrote the dataset and
+            lists none.
 
     Example:
         >>> schema = Schema.load("data/complete_journey")      # doctest: +SKIP
         >>> [f.name for f in schema.item_fields]                     # doctest: +SKIP
         ['item', 'product_category', 'department', 'brand']
     """
+
     name: str
     source: str
     protocol: str
@@ -144,21 +184,27 @@ class Schema:
 
     def save(self, directory):
         """Write ``directory/schema.yaml``; its last line is the checksum of those above."""
-        text = yaml.safe_dump(dataclasses.asdict(self), sort_keys=False, allow_unicode=True, width=120).encode()
+        text = yaml.safe_dump(
+            dataclasses.asdict(self), sort_keys=False, allow_unicode=True, width=120
+        ).encode()
         with open(os.path.join(directory, "schema.yaml"), "wb") as f:
             f.write(text + b"sha256: " + hashlib.sha256(text).hexdigest().encode() + b"\n")
 
     @classmethod
     def load(cls, directory):
-        """Read and check ``directory/schema.yaml`` and the sizes of the files it lists; `verify` checks their contents.
+        """Read and check ``directory/schema.yaml`` and the sizes of the files it lists; `verify`
+        checks their contents.
 
         Raises:
-            InputError: no dataset there, an unreadable schema, or a file that is missing or cut short.
+            InputError: no dataset there, an unreadable schema, or a file that is missing or cut
+                short.
         """
         path = os.path.join(directory, "schema.yaml")
         if not os.path.isfile(path):
-            raise InputError(f"no prepared dataset at {directory}: {path} does not exist{nearest_path(path)}; "
-                             "tools/prepare.py makes one")
+            raise InputError(
+                f"no prepared dataset at {directory}: {path} does not exist{nearest_path(path)}; "
+                "tools/prepare.py makes one"
+            )
         try:
             raw = yaml_text.read(path)
             digest = raw.pop("sha256", None)
@@ -166,44 +212,76 @@ class Schema:
             schema = cls(**raw)
             schema._check()
         except (yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError) as e:
-            raise InputError(f"{path} is not a schema that this version reads: {' '.join(str(e).split())}") from None
+            raise InputError(
+                f"{path} is not a schema that this version reads: {' '.join(str(e).split())}"
+            ) from None
         if schema.version != VERSION:
-            raise InputError(f"{path} has version {schema.version}, this code reads {VERSION}; prepare the data again")
+            raise InputError(
+                f"{path} has version {schema.version}, this code reads {VERSION}; prepare the data"
+                " again"
+            )
         if digest is not None and digest != _digest_above(path):
-            raise InputError(f"{path} was changed after it was written: its last line is not the checksum of the lines above; "
-                             "make it again")
+            raise InputError(
+                f"{path} was changed after it was written: its last line is not the checksum of the"
+                " lines above; make it again"
+            )
         schema.sealed = digest is not None
         for name, facts in schema.files.items():
             check_size(os.path.join(directory, name), facts["bytes"])
         return schema
 
     def verify(self, directory, *starts):
-        """Raise InputError where a listed file (or only those whose names start so) is not the one that was written."""
+        """Raise InputError where a listed file (or only those whose names start so) is not the one
+        that was written."""
         for name, facts in self.files.items():
             if not starts or name.startswith(starts):
                 check_sha256(os.path.join(directory, name), facts["sha256"])
 
     def _check(self):
         """Raise ValueError where a value is none that `save` could have written."""
-        _expect(all(isinstance(t, str) for t in (self.name, self.source, self.protocol, self.note)), "its texts are no texts")
+        _expect(
+            all(isinstance(t, str) for t in (self.name, self.source, self.protocol, self.note)),
+            "its texts are no texts",
+        )
         _expect(self.time in ("seconds", "order"), f"time is {self.time!r}")
-        _expect(type(self.version) is int and type(self.seed) is int, "version or seed is no integer")
+        _expect(
+            type(self.version) is int and type(self.seed) is int, "version or seed is no integer"
+        )
         for f in self.fields:
             f.check()
         names = [f.name for f in self.fields]
         _expect(len(set(names)) == len(names), "two fields have the same name")
-        _expect(names[:1] == ["item"] and self.fields[0].of == "item" and self.fields[0].kind == "category",
-                "its first field is not the item")
-        _expect(isinstance(self.rows, dict) and set(self.rows) <= set(SPLITS), f"rows must be of {', '.join(SPLITS)}")
+        _expect(
+            names[:1] == ["item"]
+            and self.fields[0].of == "item"
+            and self.fields[0].kind == "category",
+            "its first field is not the item",
+        )
+        _expect(
+            isinstance(self.rows, dict) and set(self.rows) <= set(SPLITS),
+            f"rows must be of {', '.join(SPLITS)}",
+        )
         _expect(all(type(n) is int and n >= 0 for n in self.rows.values()), "rows are no counts")
-        _expect(all(isinstance(d, dict) for d in (self.counts, self.recipe, self.best, self.files)),
-                "counts, recipe, best or files is no mapping")
+        _expect(
+            all(isinstance(d, dict) for d in (self.counts, self.recipe, self.best, self.files)),
+            "counts, recipe, best or files is no mapping",
+        )
         for split, figures in self.best.items():
-            _expect(split in SPLITS and {"auc", "gauc"} <= figures.keys() and all(_is_number(v) for v in figures.values()),
-                    f"best is {self.best!r}")
+            _expect(
+                split in SPLITS
+                and {"auc", "gauc"} <= figures.keys()
+                and all(_is_number(v) for v in figures.values()),
+                f"best is {self.best!r}",
+            )
         for name, facts in self.files.items():
-            _expect(isinstance(name, str) and not os.path.isabs(name) and ".." not in name.split("/"), f"files lists {name!r}")
-            _expect(type(facts["bytes"]) is int and isinstance(facts["sha256"], str), f"files says {facts!r} of {name}")
+            _expect(
+                isinstance(name, str) and not os.path.isabs(name) and ".." not in name.split("/"),
+                f"files lists {name!r}",
+            )
+            _expect(
+                type(facts["bytes"]) is int and isinstance(facts["sha256"], str),
+                f"files says {facts!r} of {name}",
+            )
 
 
 def _expect(fine, message):
@@ -219,7 +297,7 @@ def _digest_above(path):
     """The sha256 of all of a file but its last line, in hex."""
     with open(path, "rb") as f:
         text = f.read()
-    return hashlib.sha256(text[:text.rstrip(b"\n").rfind(b"\n") + 1]).hexdigest()
+    return hashlib.sha256(text[: text.rstrip(b"\n").rfind(b"\n") + 1]).hexdigest()
 
 
 def check_size(path, size):
@@ -228,16 +306,20 @@ def check_size(path, size):
         raise InputError(f"{path} is missing; prepare the dataset again")
     found = os.path.getsize(path)
     if found != size:
-        raise InputError(f"{path} has {found:,} bytes where schema.yaml says {size:,}: it was cut short or "
-                         "changed; prepare the dataset again")
+        raise InputError(
+            f"{path} has {found:,} bytes where schema.yaml says {size:,}: it was cut short or "
+            "changed; prepare the dataset again"
+        )
 
 
 def check_sha256(path, digest):
     """Raise InputError unless the contents of the file at `path` have that sha256."""
     facts = os.stat(path)
     if _sha256(path, facts.st_ino, facts.st_size, facts.st_mtime_ns) != digest:
-        raise InputError(f"{path} is not the file that schema.yaml was written with: its sha256 is another; it was damaged, "
-                         "exchanged or edited; make the folder again")
+        raise InputError(
+            f"{path} is not the file that schema.yaml was written with: its sha256 is another; it"
+            " was damaged, exchanged or edited; make the folder again"
+        )
 
 
 @functools.lru_cache(256)

@@ -1,4 +1,5 @@
 """The flags of the tools that score with an export bundle, and the bundle opened as they say."""
+
 from paddleinterest.core import environment
 
 
@@ -8,11 +9,16 @@ def add_arguments(parser):
     add("--threads", type=int, default=0, help="CPU threads; default 0, all cores")
     add("--onednn", action="store_true", help="use oneDNN kernels")
     add("--use-gpu", action="store_true", help="run on the first GPU; needs paddlepaddle-gpu")
-    add("--no-cpu-tuning", action="store_true", help="leave the environment variables of this process alone")
+    add(
+        "--no-cpu-tuning",
+        action="store_true",
+        help="leave the environment variables of this process alone",
+    )
 
 
 def open_bundle(args):
     """The `Bundle` of the flags. Imports Paddle."""
     environment.set_up({"runner": {"threads": args.threads, "cpu_tuning": not args.no_cpu_tuning}})
     from paddleinterest.serving.bundle import Bundle
+
     return Bundle(args.bundle, args.threads or environment.cores(), args.onednn, args.use_gpu)

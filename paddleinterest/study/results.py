@@ -1,4 +1,6 @@
-"""Trained runs as numbers: which directories, what lies in them, and what their best checkpoints say of test."""
+"""Trained runs as numbers: which directories, what lies in them, and what their best checkpoints
+say of test."""
+
 import json
 import os
 import zipfile
@@ -6,14 +8,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from paddleinterest.core import settings
 from paddleinterest.core.atomic import whole_file
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.schema import checksum
-from paddleinterest.core import settings
-from paddleinterest.training import run
 from paddleinterest.core.log import say
+from paddleinterest.data.schema import checksum
+from paddleinterest.training import run
 
-NAMES = {"base": "base", "wide_deep": "Wide & Deep", "deepfm": "DeepFM", "pnn": "PNN", "din": "DIN", "dien": "DIEN", "bst": "BST"}
+NAMES = {
+    "base": "base",
+    "wide_deep": "Wide & Deep",
+    "deepfm": "DeepFM",
+    "pnn": "PNN",
+    "din": "DIN",
+    "dien": "DIEN",
+    "bst": "BST",
+}
 # Of runner: what may differ between two seeds of one model. All else tells models apart.
 BESIDE = {*settings.PLACE, *settings.MACHINE, "seed"}
 SCORES = "test-scores.npz"
@@ -34,6 +44,7 @@ class Run:
         label: name of its model and settings, the same for all seeds.
         split: its `Split`, score: probabilities of its rows, best_epoch; from `score`.
     """
+
     directory: str
     config: dict
     epochs: list
@@ -54,7 +65,9 @@ class Run:
 
 @dataclass
 class Split:
-    """The test split that the runs of one dataset share: its rows' users, labels and whole history lengths, uncapped."""
+    """The test split that the runs of one dataset share: its rows' users, labels and whole history
+    lengths, uncapped."""
+
     directory: str
     schema: "Schema"
     user: "np.ndarray" = field(repr=False)
@@ -63,14 +76,17 @@ class Split:
 
 
 def of_table(table):
-    """{run directory: row's label} of the cells of `tables.cells`; the directories that reproduce.py trains in.
+    """{run directory: row's label} of the cells of `tables.cells`; the directories that
+    reproduce.py trains in.
 
     Rows of a tool that learns nothing have none.
     """
     found = {}
     for cell in (c for c in table if "-m" in c["command"]):
         at = cell["command"].index("-o")
-        config = settings.load(os.path.join(settings.ROOT, cell["command"][at - 1]), cell["command"][at + 1:])
+        config = settings.load(
+            os.path.join(settings.ROOT, cell["command"][at - 1]), cell["command"][at + 1 :]
+        )
         found[run.directory(config)] = cell["row"]
     return found
 
@@ -79,10 +95,13 @@ def open_run(directory, label=""):
     """The run in `directory`, all but its scores.
 
     Raises:
-        Missing: no such directory, or no settings, epochs, best checkpoint or prepared dataset.  InputError: unreadable ones.
+        Missing: no such directory, or no settings, epochs, best checkpoint or prepared dataset.
+            InputError: unreadable ones.
     """
-    path = {name: os.path.join(directory, *name.split("/")) for name in
-            ("config.yaml", "metrics.jsonl", "checkpoints/best.npz", "result.json")}
+    path = {
+        name: os.path.join(directory, *name.split("/"))
+        for name in ("config.yaml", "metrics.jsonl", "checkpoints/best.npz", "result.json")
+    }
     if not os.path.isfile(path["config.yaml"]):
         raise Missing(f"{directory} is not a run directory: it has no config.yaml")
     for name in ("metrics.jsonl", "checkpoints/best.npz"):
@@ -91,8 +110,13 @@ def open_run(directory, label=""):
     config = settings.load(path["config.yaml"])
     data = run.data_directory(config)
     if not os.path.isdir(data):
-        raise Missing(f"{directory} was trained on {data}, which is not there (looked up from the current directory)")
-    return Run(directory, config, _epochs(path["metrics.jsonl"]), _result(path["result.json"]), label)
+        raise Missing(
+            f"{directory} was trained on {data}, which is not there (looked up from the current"
+            " directory)"
+        )
+    return Run(
+        directory, config, _epochs(path["metrics.jsonl"]), _result(path["result.json"]), label
+    )
 
 
 def _epochs(path):
@@ -100,9 +124,15 @@ def _epochs(path):
         with open(path, encoding="utf-8") as f:
             lines = [json.loads(line) for line in f]
         for line in lines:
-            float(line["epoch"]), float(line["train"]["loss"]), float((line["valid"] or {}).get("auc") or 0)
+            (
+                float(line["epoch"]),
+                float(line["train"]["loss"]),
+                float((line["valid"] or {}).get("auc") or 0),
+            )
     except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise InputError(f"{path} is not what the trainer writes: {' '.join(str(e).split())[:120]}") from None
+        raise InputError(
+            f"{path} is not what the trainer writes: {' '.join(str(e).split())[:120]}"
+        ) from None
     if not lines:
         raise Missing(f"{path} holds no epoch yet")
     return lines
@@ -117,23 +147,33 @@ def _result(path):
             result = json.load(f)
         return result if result["samples_per_second"] and result["rows"]["train"] else None
     except (ValueError, KeyError, TypeError) as e:
-        raise InputError(f"{path} is not what the trainer writes: {' '.join(str(e).split())[:120]}") from None
+        raise InputError(
+            f"{path} is not what the trainer writes: {' '.join(str(e).split())[:120]}"
+        ) from None
 
 
 def name_runs(runs):
-    """Give each run without a label one: the model's name, and the settings in which runs of the model differ, unless default."""
+    """Give each run without a label one: the model's name, and the settings in which runs of the
+    model differ, unless default."""
     for model in {r.model for r in runs}:
         own = [(r, settings_of(r.config)) for r in runs if r.model == model]
         default = default_settings(model)
         varied = [k for k in own[0][1] if any(s[k] != own[0][1][k] for _, s in own)]
         for r, s in own:
-            own_label = [NAMES.get(model, model), *(say_setting(k, s[k]) for k in varied if s[k] != default[k])]
+            own_label = [
+                NAMES.get(model, model),
+                *(say_setting(k, s[k]) for k in varied if s[k] != default[k]),
+            ]
             r.label = r.label or ", ".join(own_label)
 
 
 def settings_of(config):
     """What makes a run's model, {key: value}: all but seed, names and what changes no figure."""
-    return {k: v for k, v in settings.flatten(config).items() if k.removeprefix("runner.") not in BESIDE and k != "model"}
+    return {
+        k: v
+        for k, v in settings.flatten(config).items()
+        if k.removeprefix("runner.") not in BESIDE and k != "model"
+    }
 
 
 def default_settings(model):
@@ -141,9 +181,12 @@ def default_settings(model):
 
 
 def own_settings(runs):
-    """The settings of a model's runs that are not its defaults, in words; of all of them, should they differ under one label."""
+    """The settings of a model's runs that are not its defaults, in words; of all of them, should
+    they differ under one label."""
     default = default_settings(runs[0].model)
-    said = [say_setting(k, v) for r in runs for k, v in settings_of(r.config).items() if v != default[k]]
+    said = [
+        say_setting(k, v) for r in runs for k, v in settings_of(r.config).items() if v != default[k]
+    ]
     return list(dict.fromkeys(said))
 
 
@@ -167,6 +210,7 @@ def score_runs(runs):
 
 def _split(data):
     from paddleinterest.data.reader import Reader
+
     reader = Reader(data, "test", 1)
     if reader.label.min() == reader.label.max():
         raise InputError(f"the test split of {data} has only one class: AUC is undefined")
@@ -174,20 +218,30 @@ def _split(data):
 
 
 def _same(by_name, split):
-    """The split that stands for the dataset's name; the runs' numbers are compared row by row, so it must be this one."""
+    """The split that stands for the dataset's name; the runs' numbers are compared row by row, so
+    it must be this one."""
     first = by_name.setdefault(split.schema.name, split)
     for column in ("user", "label", "length"):
         if not np.array_equal(getattr(first, column), getattr(split, column)):
-            raise InputError(f"{first.directory} and {split.directory} are both called {split.schema.name}, but their test "
-                             "splits differ; report on them apart")
+            raise InputError(
+                f"{first.directory} and {split.directory} are both called {split.schema.name}, but"
+                " their test splits differ; report on them apart"
+            )
     return first
 
 
 def _score(r, data):
-    """Probabilities of the test rows under the best checkpoint, kept in the run directory for the next time."""
+    """Probabilities of the test rows under the best checkpoint, kept in the run directory for the
+    next time."""
     from paddleinterest.training.predict import score_checkpoint
-    best, kept = os.path.join(r.directory, "checkpoints", "best.npz"), os.path.join(r.directory, SCORES)
-    key = _fingerprint(best, os.path.join(r.directory, "config.yaml"), os.path.join(data, "schema.yaml"))
+
+    best, kept = (
+        os.path.join(r.directory, "checkpoints", "best.npz"),
+        os.path.join(r.directory, SCORES),
+    )
+    key = _fingerprint(
+        best, os.path.join(r.directory, "config.yaml"), os.path.join(data, "schema.yaml")
+    )
     found = _kept(kept, key, len(r.split.label))
     if found is None:
         say(f"scoring {r.directory}")
@@ -199,7 +253,8 @@ def _score(r, data):
 
 
 def _fingerprint(*paths):
-    """Of everything that the scores depend on; schema.yaml holds the hashes of the dataset's files."""
+    """Of everything that the scores depend on; schema.yaml holds the hashes of the dataset's
+    files."""
     return " ".join(map(checksum, paths))
 
 
@@ -222,15 +277,22 @@ def _keep(path, key, r):
 
 
 def series(runs):
-    """{dataset: {label: [runs, by seed]}}, models in the order of NAMES or, with labels from a table, of the table."""
+    """{dataset: {label: [runs, by seed]}}, models in the order of NAMES or, with labels from a
+    table, of the table."""
     found = {}
     for r in runs:
         of_label = found.setdefault(r.split.schema.name, {}).setdefault(r.label, [])
         twin = next((o for o in of_label if o.seed == r.seed), None)
         if twin:
-            raise InputError(f"{twin.directory} and {r.directory} are the same model, settings and seed; name one of them")
+            raise InputError(
+                f"{twin.directory} and {r.directory} are the same model, settings and seed; name"
+                " one of them"
+            )
         of_label.append(r)
-    return {dataset: {k: sorted(v, key=lambda r: r.seed) for k, v in labels.items()} for dataset, labels in found.items()}
+    return {
+        dataset: {k: sorted(v, key=lambda r: r.seed) for k, v in labels.items()}
+        for dataset, labels in found.items()
+    }
 
 
 def in_order(runs):

@@ -1,9 +1,11 @@
-"""A search on disk: its trials in Optuna's journal, each of them one training, and what is written about them.
+"""A search on disk: its trials in Optuna's journal, each of them one training, and what is written
+about them.
 
-A trial depends on the search's seed, the trial's number and the results before it alone, so that a search that was
-interrupted goes on to the trials that it would have come to. A number counts finished trials; Optuna's own also counts
-those that were interrupted.
+A trial depends on the search's seed, the trial's number and the results before it alone, so that a
+search that was interrupted goes on to the trials that it would have come to. A number counts
+finished trials; Optuna's own also counts those that were interrupted.
 """
+
 import contextlib
 import csv
 import fcntl
@@ -18,20 +20,21 @@ import yaml
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from paddleinterest.core import child, settings
 from paddleinterest.core.atomic import whole_file
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.schema import Schema, checksum
-from paddleinterest.core import child
-from paddleinterest.study import space
-from paddleinterest.core import settings
 from paddleinterest.core.log import say
+from paddleinterest.data.schema import Schema, checksum
+from paddleinterest.study import space
 
 
 class Search:
-    """One search in the folder `out`. Use it as a context: meanwhile no other process may search there.
+    """One search in the folder `out`. Use it as a context: meanwhile no other process may search
+    there.
 
     Args:
-        out: the folder, new or of this very search.  config_yaml, overrides: what trial 0 trains with.
+        out: the folder, new or of this very search.  config_yaml, overrides: what trial 0 trains
+            with.
         dimensions: the space (`space.read`).  data: the prepared dataset.  seed: of what is drawn.
 
     Raises:
@@ -39,14 +42,24 @@ class Search:
     """
 
     def __init__(self, out, config_yaml, overrides, dimensions, data, seed):
-        self.out, self.config_yaml, self.overrides, self.space, self.seed = out, config_yaml, list(overrides), dimensions, seed
+        self.out, self.config_yaml, self.overrides, self.space, self.seed = (
+            out,
+            config_yaml,
+            list(overrides),
+            dimensions,
+            seed,
+        )
         self.config = settings.load(config_yaml, overrides)
         self.base = settings.flatten(self.config)
         self.monitor = self.config["runner"]["monitor"]
         self.sign = -1 if self.monitor == "logloss" else 1
         self.dataset = Schema.load(data).name
-        self.facts = {"data": checksum(os.path.join(data, "schema.yaml")),  # it lists every file's hash
-                      "seed": seed, "space": dimensions, "settings": _without(self.config, settings.PLACE)}
+        self.facts = {
+            "data": checksum(os.path.join(data, "schema.yaml")),  # it lists every file's hash
+            "seed": seed,
+            "space": dimensions,
+            "settings": _without(self.config, settings.PLACE),
+        }
 
     def __enter__(self):
         self._check_folder()
@@ -77,12 +90,19 @@ class Search:
         if done >= trials:
             self._write(command)
         if self.best() is None:
-            raise InputError(f"no trial succeeded; the first one said: {self.finished()[0].user_attrs['error']}")
+            raise InputError(
+                f"no trial succeeded; the first one said: {self.finished()[0].user_attrs['error']}"
+            )
         say(self._table())
 
     def finished(self):
-        """Optuna's trials in the order of their numbers; those that were interrupted are not among them."""
-        return [t for t in self.study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE or "error" in t.user_attrs]
+        """Optuna's trials in the order of their numbers; those that were interrupted are not among
+        them."""
+        return [
+            t
+            for t in self.study.get_trials(deepcopy=False)
+            if t.state == TrialState.COMPLETE or "error" in t.user_attrs
+        ]
 
     def best(self):
         """The best trial, the first of equals, or None."""
@@ -91,10 +111,19 @@ class Search:
     def result(self):
         """The tool's JSON."""
         finished, best = self.finished(), self.best()
-        return {"model": self.config["model"], "dataset": self.dataset, "monitor": self.monitor, "best": best.value,
-                "default": finished[0].value, "best_trial": best.user_attrs["number"], "trials": len(finished),
-                "failed": sum(t.value is None for t in finished), "best_yaml": self._path("best.yaml"),
-                "trials_csv": self._path("trials.csv"), "command": self._train_command()}
+        return {
+            "model": self.config["model"],
+            "dataset": self.dataset,
+            "monitor": self.monitor,
+            "best": best.value,
+            "default": finished[0].value,
+            "best_trial": best.user_attrs["number"],
+            "trials": len(finished),
+            "failed": sum(t.value is None for t in finished),
+            "best_yaml": self._path("best.yaml"),
+            "trials_csv": self._path("trials.csv"),
+            "command": self._train_command(),
+        }
 
     def _trial(self, number, trials):
         """Draw settings, train with them, and record how it went."""
@@ -105,34 +134,65 @@ class Search:
         trial = self.study.ask()
         drawn = space.draw(self.space, trial, self.base)
         started = time.time()
-        same = next((t for t in self.finished() if t.value is not None and t.user_attrs["settings"] == drawn), None)
+        same = next(
+            (
+                t
+                for t in self.finished()
+                if t.value is not None and t.user_attrs["settings"] == drawn
+            ),
+            None,
+        )
         if same:
             known = same.user_attrs
-            value, facts = same.value, {"best_epoch": known["best_epoch"], "note": f"as trial {known['number']}"}
+            value, facts = (
+                same.value,
+                {"best_epoch": known["best_epoch"], "note": f"as trial {known['number']}"},
+            )
         else:
             value, facts = self._train(number, drawn)
         seconds = round(time.time() - started, 1)
-        for name, fact in {"number": number, "settings": drawn, "seconds": seconds, **facts}.items():
+        for name, fact in {
+            "number": number,
+            "settings": drawn,
+            "seconds": seconds,
+            **facts,
+        }.items():
             trial.set_user_attr(name, fact)
         self.study.tell(trial, value, state=TrialState.FAIL if value is None else None)
         best = self.best()
-        say(f"trial {number} ({number + 1} of {trials}): "
-            + (f"failed: {facts['error']}" if value is None else f"{self.monitor} {value:.4f}") + f"  {self._differing(drawn)}"
-            + (f" ({facts['note']})" if same else "") + f"  {seconds:.0f} s"
-            + (f"  best {best.value:.4f} (trial {best.user_attrs['number']})" if best else ""))
+        say(
+            f"trial {number} ({number + 1} of {trials}): "
+            + (f"failed: {facts['error']}" if value is None else f"{self.monitor} {value:.4f}")
+            + f"  {self._differing(drawn)}"
+            + (f" ({facts['note']})" if same else "")
+            + f"  {seconds:.0f} s"
+            + (f"  best {best.value:.4f} (trial {best.user_attrs['number']})" if best else "")
+        )
 
     def _train(self, number, drawn):
-        """One training. Returns (the monitored figure, {best_epoch}), or (None, {error}); then its stderr is kept."""
+        """One training. Returns (the monitored figure, {best_epoch}), or (None, {error}); then its
+        stderr is kept."""
         directory = self._directory(number)
-        overrides = [*self._overrides(drawn), f"runner.model_save_path={self.out}", f"runner.name={os.path.basename(directory)}",
-                     "runner.test=false"]
+        overrides = [
+            *self._overrides(drawn),
+            f"runner.model_save_path={self.out}",
+            f"runner.name={os.path.basename(directory)}",
+            "runner.test=false",
+        ]
         begun = _same_run(directory, settings.load(self.config_yaml, overrides))
-        overrides += [f"runner.resume={space.text(begun)}", f"runner.overwrite={space.text(not begun)}"]
+        overrides += [
+            f"runner.resume={space.text(begun)}",
+            f"runner.overwrite={space.text(not begun)}",
+        ]
         os.makedirs(os.path.dirname(directory), exist_ok=True)
         with open(f"{directory}.err", "w", encoding="utf-8") as f:
-            status, result = child.run("tools/trainer.py", ["-m", self.config_yaml, "-o", *overrides], f)
+            status, result = child.run(
+                "tools/trainer.py", ["-m", self.config_yaml, "-o", *overrides], f
+            )
         if status:
-            return None, {"error": status > 0 and last_words(f"{directory}.err") or f"exit status {status}"}
+            return None, {
+                "error": status > 0 and last_words(f"{directory}.err") or f"exit status {status}"
+            }
         os.remove(f"{directory}.err")
         value = result["valid"][self.monitor]
         if value is None:
@@ -141,15 +201,24 @@ class Search:
 
     def _overrides(self, drawn):
         """-o of a trial; what is as it was at the start is left out."""
-        return [*self.overrides, *(f"{k}={space.text(v)}" for k, v in drawn.items() if v != self.base[k])]
+        return [
+            *self.overrides,
+            *(f"{k}={space.text(v)}" for k, v in drawn.items() if v != self.base[k]),
+        ]
 
     def _differing(self, drawn):
         """A trial's settings for a person."""
-        differing = [f"{k.removeprefix('hyper_parameters.')}={space.text(v)}" for k, v in drawn.items() if v != self.base[k]]
+        differing = [
+            f"{k.removeprefix('hyper_parameters.')}={space.text(v)}"
+            for k, v in drawn.items()
+            if v != self.base[k]
+        ]
         return " ".join(differing) or "the settings that it starts from"
 
     def _ranked(self):
-        return sorted((t for t in self.finished() if t.value is not None), key=lambda t: -self.sign * t.value)
+        return sorted(
+            (t for t in self.finished() if t.value is not None), key=lambda t: -self.sign * t.value
+        )
 
     def _directory(self, number):
         return os.path.join(self.out, self.config["model"], f"trial-{number:04d}")
@@ -158,45 +227,83 @@ class Search:
         return os.path.join(self.out, name)
 
     def _write(self, command):
-        """trials.csv, best.yaml, and no checkpoints but the best trial's; after every trial, so that Ctrl-C loses nothing."""
+        """trials.csv, best.yaml, and no checkpoints but the best trial's; after every trial, so
+        that Ctrl-C loses nothing."""
         best = self.best()
         for t in self.finished():
             if not best or t.number != best.number:
-                shutil.rmtree(os.path.join(self._directory(t.user_attrs["number"]), "checkpoints"), ignore_errors=True)
-        with whole_file(self._path("trials.csv")) as made, open(made, "w", encoding="utf-8", newline="") as f:
+                shutil.rmtree(
+                    os.path.join(self._directory(t.user_attrs["number"]), "checkpoints"),
+                    ignore_errors=True,
+                )
+        with (
+            whole_file(self._path("trials.csv")) as made,
+            open(made, "w", encoding="utf-8", newline="") as f,
+        ):
             writer = csv.writer(f)
             writer.writerow(["trial", self.monitor, "best_epoch", "seconds", *self.space, "note"])
             for t in self.finished():
                 a = t.user_attrs
-                writer.writerow([a["number"], t.value, a.get("best_epoch"), a["seconds"],
-                                 *(space.text(a["settings"][k]) for k in self.space), a.get("error") or a.get("note")])
+                writer.writerow(
+                    [
+                        a["number"],
+                        t.value,
+                        a.get("best_epoch"),
+                        a["seconds"],
+                        *(space.text(a["settings"][k]) for k in self.space),
+                        a.get("error") or a.get("note"),
+                    ]
+                )
         if best:
-            with whole_file(self._path("best.yaml")) as made, open(made, "w", encoding="utf-8") as f:
+            with (
+                whole_file(self._path("best.yaml")) as made,
+                open(made, "w", encoding="utf-8") as f,
+            ):
                 f.write(self._best_yaml(command))
 
     def _best_yaml(self, command):
-        config = settings.load(self.config_yaml, self._overrides(self.best().user_attrs["settings"]))
+        config = settings.load(
+            self.config_yaml, self._overrides(self.best().user_attrs["settings"])
+        )
         beside = [k for k in settings.PLACE + settings.MACHINE if k != "dataset"]
-        kept = settings.difference(*(_without(c, beside) for c in (config, _default(config["model"]))))
+        kept = settings.difference(
+            *(_without(c, beside) for c in (config, _default(config["model"])))
+        )
         start, best = self.finished()[0], self.best()
         started = "failed" if start.value is None else f"{start.value:.6f}"
-        return (f"# Trial {best.user_attrs['number']} of {len(self.finished())} on {self.dataset}: "
-                f"{self.monitor} on valid {best.value:.6f}; where the search started, {started}.\n# {command}\n"
-                + yaml.safe_dump({"model": config["model"], **kept}, sort_keys=False, allow_unicode=True))
+        return (
+            f"# Trial {best.user_attrs['number']} of {len(self.finished())} on {self.dataset}:"
+            f" {self.monitor} on valid {best.value:.6f}; where the search started, {started}.\n#"
+            f" {command}\n"
+            + yaml.safe_dump(
+                {"model": config["model"], **kept}, sort_keys=False, allow_unicode=True
+            )
+        )
 
     def _train_command(self):
-        """What trains with the best trial's settings: best.yaml, and what it leaves out of the place and of the machine."""
+        """What trains with the best trial's settings: best.yaml, and what it leaves out of the
+        place and of the machine."""
         ours, default = self.config["runner"], _default(self.config["model"])["runner"]
-        names = [k for k in ("data_dir", "model_save_path", *settings.MACHINE) if ours[k] != default[k]]
+        names = [
+            k for k in ("data_dir", "model_save_path", *settings.MACHINE) if ours[k] != default[k]
+        ]
         left_out = [f"runner.{k}={space.text(ours[k])}" for k in names]
         name = f"runner.name={os.path.basename(os.path.normpath(self.out))}-tuned"
-        return shlex.join(["python", "tools/trainer.py", "-m", self._path("best.yaml"), "-o", *left_out, name])
+        return shlex.join(
+            ["python", "tools/trainer.py", "-m", self._path("best.yaml"), "-o", *left_out, name]
+        )
 
     def _table(self):
         """The ten best."""
         lines = [f"{'trial':>5s}  {self.monitor:>7s}  settings"]
-        return "\n".join(lines + [f"{t.user_attrs['number']:5d}  {t.value:7.4f}  {self._differing(t.user_attrs['settings'])}"
-                                  for t in self._ranked()[:10]])
+        return "\n".join(
+            lines
+            + [
+                f"{t.user_attrs['number']:5d}  {t.value:7.4f} "
+                f" {self._differing(t.user_attrs['settings'])}"
+                for t in self._ranked()[:10]
+            ]
+        )
 
     def _check_folder(self):
         """Refuse a folder with something else in it, before anything is written."""
@@ -208,9 +315,15 @@ class Search:
         found, wanted = (settings.flatten(f) for f in (settings.read_yaml(facts), self.facts))
         for key in [*wanted, *found]:
             if found.get(key) != wanted.get(key):
-                what = "another dataset" if key == "data" else f"{key} {found.get(key)}, not {wanted.get(key)}"
-                raise InputError(f"{self.out} holds a search with {what}; choose another --out or runner.name, "
-                                 "or remove the folder")
+                what = (
+                    "another dataset"
+                    if key == "data"
+                    else f"{key} {found.get(key)}, not {wanted.get(key)}"
+                )
+                raise InputError(
+                    f"{self.out} holds a search with {what}; choose another --out or runner.name, "
+                    "or remove the folder"
+                )
 
 
 def _default(model):
@@ -226,22 +339,31 @@ def _same_run(directory, config):
     """Whether an interrupted training with these very settings lies there."""
     path = os.path.join(directory, "config.yaml")
     try:
-        return _without(settings.load(path), ("resume", "overwrite")) == _without(config, ("resume", "overwrite"))
+        return _without(settings.load(path), ("resume", "overwrite")) == _without(
+            config, ("resume", "overwrite")
+        )
     except InputError:
         return False
 
 
 def _study(path, sign):
-    """Optuna's study in a journal, without the line that a kill or a full disk may have cut short."""
+    """Optuna's study in a journal, without the line that a kill or a full disk may have cut
+    short."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if os.path.exists(path):
         with open(path, "rb+") as f:
             f.truncate(f.read().rfind(b"\n") + 1)
     with contextlib.suppress(FileNotFoundError):
-        os.remove(f"{path}.lock")  # of a process that was killed: `_alone` says that there is no other
+        os.remove(
+            f"{path}.lock"
+        )  # of a process that was killed: `_alone` says that there is no other
     storage = optuna.storages.JournalStorage(JournalFileBackend(path))
-    return optuna.create_study(storage=storage, study_name="search", load_if_exists=True,
-                               direction="maximize" if sign > 0 else "minimize")
+    return optuna.create_study(
+        storage=storage,
+        study_name="search",
+        load_if_exists=True,
+        direction="maximize" if sign > 0 else "minimize",
+    )
 
 
 def last_words(path):

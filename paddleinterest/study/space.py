@@ -1,47 +1,71 @@
-"""A search space of tools/tune.py: a YAML file, checked in full before anything is trained, and what Optuna draws from it.
+"""A search space of tools/tune.py: a YAML file, checked in full before anything is trained, and
+what Optuna draws from it.
 
-    hyper_parameters.embedding_size: [16, 32, 64]                                         # one of these
-    hyper_parameters.optimizer.learning_rate: {low: 0.0003, high: 0.003, log: true}       # a number; `step` where it has one
+    hyper_parameters.embedding_size: [16, 32, 64]                                         # one of
+    these
+    hyper_parameters.optimizer.learning_rate: {low: 0.0003, high: 0.003, log: true}       # a
+    number; `step` where it has one
 
-A space as the functions here pass it is {key: [values …] or {low, high, log, step}}, the values of the setting's own type.
+A space as the functions here pass it is {key: [values …] or {low, high, log, step}}, the values of
+the setting's own type.
 """
+
 import json
 import math
 import os
 
-from paddleinterest.core.errors import InputError
 from paddleinterest.core import settings
+from paddleinterest.core.errors import InputError
 
 FOLDER = os.path.join(settings.ROOT, "configs", "tune")
-RUNNER = ("runner.train_batch_size", "runner.history_cap", "runner.epochs", "runner.early_stop", "runner.bucket_batches")
+RUNNER = (
+    "runner.train_batch_size",
+    "runner.history_cap",
+    "runner.epochs",
+    "runner.early_stop",
+    "runner.bucket_batches",
+)
 
 
 def read(path, config_yaml, overrides):
-    """The space in the file `path` for the settings of -m `config_yaml` and -o `overrides`; what -o sets is not searched.
+    """The space in the file `path` for the settings of -m `config_yaml` and -o `overrides`; what -o
+    sets is not searched.
 
     Raises:
-        InputError: an unknown key, a value or an end of a range that the setting does not take, or a space that does not
-            hold the settings that the search starts from.
+        InputError: an unknown key, a value or an end of a range that the setting does not take, or
+            a space that does not hold the settings that the search starts from.
     """
     base = settings.flatten(settings.load(config_yaml, overrides))
     fixed = {text.partition("=")[0].strip() for text in overrides}
     space = {}
     for key, dimension in settings.read_yaml(path).items():
+
         def typed(value):
             return _typed(path, config_yaml, key, value)
+
         if key not in base:
             typed(0)  # says which key is nearest
         if not key.startswith("hyper_parameters.") and key not in RUNNER:
-            raise InputError(f"{path}: {key} cannot be searched; hyper_parameters.… can, and {', '.join(RUNNER)}")
-        dimension = _choice(path, key, dimension, typed) if isinstance(dimension, list) else _range(path, key, dimension, typed)
+            raise InputError(
+                f"{path}: {key} cannot be searched; hyper_parameters.… can, and {', '.join(RUNNER)}"
+            )
+        dimension = (
+            _choice(path, key, dimension, typed)
+            if isinstance(dimension, list)
+            else _range(path, key, dimension, typed)
+        )
         if key in fixed:
             continue
         if not _holds(dimension, base[key]):
-            raise InputError(f"{path}: {key} is {base[key]!r} where the search starts, and the space does not hold that; add it, "
-                             f"or fix the setting with -o {key}=VALUE")
+            raise InputError(
+                f"{path}: {key} is {base[key]!r} where the search starts, and the space does not"
+                f" hold that; add it, or fix the setting with -o {key}=VALUE"
+            )
         space[key] = dimension
     if not space:
-        raise InputError(f"{path}: nothing is left to search; -o sets {', '.join(sorted(fixed)) or 'nothing'}")
+        raise InputError(
+            f"{path}: nothing is left to search; -o sets {', '.join(sorted(fixed)) or 'nothing'}"
+        )
     return space
 
 
@@ -52,11 +76,15 @@ def text(value):
 
 def start(space, base):
     """What to enqueue in Optuna so that its trial is the settings `base` (flat)."""
-    return {key: text(base[key]) if isinstance(dimension, list) else base[key] for key, dimension in space.items()}
+    return {
+        key: text(base[key]) if isinstance(dimension, list) else base[key]
+        for key, dimension in space.items()
+    }
 
 
 def draw(space, trial, base):
-    """One value a key, {key: value}, by an Optuna trial. Choices are texts there: it stores no lists."""
+    """One value a key, {key: value}, by an Optuna trial. Choices are texts there: it stores no
+    lists."""
     drawn = {}
     for key, dimension in space.items():
         if isinstance(dimension, list):
@@ -66,7 +94,9 @@ def draw(space, trial, base):
             drawn[key] = trial.suggest_int(key, **{**dimension, "step": dimension["step"] or 1})
         else:
             value = trial.suggest_float(key, **dimension)
-            rounded = min(max(float(f"{value:.3g}"), dimension["low"]), dimension["high"])  # a tidy file, nothing lost
+            rounded = min(
+                max(float(f"{value:.3g}"), dimension["low"]), dimension["high"]
+            )  # a tidy file, nothing lost
             drawn[key] = value if value == base[key] else rounded
     return drawn
 
@@ -88,8 +118,16 @@ def _choice(path, key, dimension, typed):
 
 
 def _range(path, key, dimension, typed):
-    if not isinstance(dimension, dict) or not {"low", "high"} <= dimension.keys() <= {"low", "high", "log", "step"}:
-        raise InputError(f"{path}: {key} must be a list of values, or {{low, high}} with log: true or a step, not {dimension!r}")
+    if not isinstance(dimension, dict) or not {"low", "high"} <= dimension.keys() <= {
+        "low",
+        "high",
+        "log",
+        "step",
+    }:
+        raise InputError(
+            f"{path}: {key} must be a list of values, or {{low, high}} with log: true or a step,"
+            f" not {dimension!r}"
+        )
     low, high, log = typed(dimension["low"]), typed(dimension["high"]), dimension.get("log", False)
     step = typed(dimension["step"]) if "step" in dimension else None
     if isinstance(low, bool) or not isinstance(low, (int, float)):
@@ -102,7 +140,9 @@ def _range(path, key, dimension, typed):
         raise InputError(f"{path}: {key}: log: true needs low above 0, and no step")
     dimension = {"low": low, "high": high, "log": log, "step": step}
     if step is not None and (step <= 0 or not _holds(dimension, high)):
-        raise InputError(f"{path}: step of {key} is {step}, must lead from low, {low}, to high, {high}")
+        raise InputError(
+            f"{path}: step of {key} is {step}, must lead from low, {low}, to high, {high}"
+        )
     return dimension
 
 
@@ -111,4 +151,6 @@ def _holds(dimension, value):
     if isinstance(dimension, list):
         return value in dimension
     steps = (value - dimension["low"]) / dimension["step"] if dimension["step"] else 0
-    return dimension["low"] <= value <= dimension["high"] and math.isclose(steps, round(steps), abs_tol=1e-6)
+    return dimension["low"] <= value <= dimension["high"] and math.isclose(
+        steps, round(steps), abs_tol=1e-6
+    )

@@ -1,13 +1,15 @@
-"""Losses and gradients that are no numbers: found before they reach a weight, and traced to the rows they come from."""
+"""Losses and gradients that are no numbers: found before they reach a weight, and traced to the
+rows they come from."""
+
 import math
 import os
 
 import numpy as np
 import paddle
 
-from paddleinterest.data.reader import read_parquet
-from paddleinterest.core.errors import InputError
 from paddleinterest.core import distributed as ranks
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.reader import read_parquet
 
 SHOWN = 3  # rows, or parameters, that a message names
 
@@ -26,28 +28,37 @@ def check_loss(parts):
 def check_gradients(net, parameters):
     """Raise BadNumbers unless every gradient is finite. `parameters`: those of `net`, as a list.
 
-    One sum over all of them: what is not finite stays so in a sum. Sparse gradients are the rows that occur. Several processes
-    come to one answer, though each may hold other rows of a table.
+    One sum over all of them: what is not finite stays so in a sum. Sparse gradients are the rows
+    that occur. Several processes come to one answer, though each may hold other rows of a table.
     """
     with paddle.no_grad():
         gradients = [(p, _values(p.grad)) for p in parameters if p.grad is not None]
-        if math.isfinite(ranks.totals({"sum": paddle.add_n([paddle.sum(g) for _, g in gradients]).item()})["sum"]):
+        if math.isfinite(
+            ranks.totals({"sum": paddle.add_n([paddle.sum(g) for _, g in gradients]).item()})["sum"]
+        ):
             return
     names = {id(p): name for name, p in net.named_parameters()}
     bad = [names[id(p)] for p, g in gradients if not np.isfinite(g.numpy()).all()]
-    if ranks.totals({"bad": len(bad)})["bad"]:  # else all are finite, and it was their sum that overflowed
-        raise BadNumbers("the loss is finite, but not the gradient of "
-                         + (_list(bad, "parameters") if bad else "another process's part of a table"))
+    if ranks.totals({"bad": len(bad)})[
+        "bad"
+    ]:  # else all are finite, and it was their sum that overflowed
+        raise BadNumbers(
+            "the loss is finite, but not the gradient of "
+            + (_list(bad, "parameters") if bad else "another process's part of a table")
+        )
 
 
 def _values(gradient):
-    """A gradient's numbers as a dense tensor; those of a table with sparse=True are [rows that occur, width], not copied."""
+    """A gradient's numbers as a dense tensor; those of a table with sparse=True are [rows that
+    occur, width], not copied."""
     return gradient._get_tensor_from_selected_rows() if gradient.is_selected_rows() else gradient
 
 
 def copy_of_buffers(net):
     """Dice's running means and variances, which the forward pass moves; for `restore_buffers`."""
-    return [(b, b.clone()) for b in net.state_dict().values() if b.stop_gradient]  # weights have a gradient
+    return [
+        (b, b.clone()) for b in net.state_dict().values() if b.stop_gradient
+    ]  # weights have a gradient
 
 
 def restore_buffers(copies):
@@ -56,11 +67,13 @@ def restore_buffers(copies):
 
 
 def culprits(model, net, regularization, batch, start):
-    """Rows of the batch, as positions in it, that are bad by themselves; none where it takes several together.
+    """Rows of the batch, as positions in it, that are bad by themselves; none where it takes
+    several together.
 
-    Those with a logit that is no number, else one whose loss or gradient alone is bad, searched by halves. start() draws
-    the step's random numbers again. The search moves buffers: restore them.
+    Those with a logit that is no number, else one whose loss or gradient alone is bad, searched by
+    halves. start() draws the step's random numbers again. The search moves buffers: restore them.
     """
+
     def is_bad(rows):
         start()
         part = {k: v[rows] for k, v in batch.items()}
@@ -89,8 +102,9 @@ def culprits(model, net, regularization, batch, start):
 
 
 def origin(reader, epoch, number, bad):
-    """Where the bad numbers of an epoch's batch come from, for a person; `bad` as `culprits` gives it."""
-    rows = next(reader.order(epoch, number))[reader.rank::reader.ranks]
+    """Where the bad numbers of an epoch's batch come from, for a person; `bad` as `culprits` gives
+    it."""
+    rows = next(reader.order(epoch, number))[reader.rank :: reader.ranks]
     if len(bad) == len(rows):
         return f"from every row of the batch: {rows_in_words(reader, rows)}"
     if len(bad):
@@ -99,10 +113,17 @@ def origin(reader, epoch, number, bad):
 
 
 def rows_in_words(reader, rows):
-    """Rows that the reader has in memory for a person: numbers (from 0) in file order, raw user and item of the first."""
-    raw = {of: read_parquet(os.path.join(reader.directory, f"{of}s.parquet"))[of] for of in ("user", "item")}
-    words = [f"{row} (user {raw['user'][int(reader.user[row - reader.start])].as_py()}, "
-             f"item {raw['item'][int(reader.item[row - reader.start])].as_py()})" for row in rows[:SHOWN]]
+    """Rows that the reader has in memory for a person: numbers (from 0) in file order, raw user and
+    item of the first."""
+    raw = {
+        of: read_parquet(os.path.join(reader.directory, f"{of}s.parquet"))[of]
+        for of in ("user", "item")
+    }
+    words = [
+        f"{row} (user {raw['user'][int(reader.user[row - reader.start])].as_py()}, "
+        f"item {raw['item'][int(reader.item[row - reader.start])].as_py()})"
+        for row in rows[:SHOWN]
+    ]
     return f"row{'s' if len(rows) > 1 else ''} {_list(words, 'rows', len(rows))} of {reader.split}"
 
 

@@ -1,4 +1,5 @@
 """Scores of a whole split."""
+
 import os
 
 import numpy as np
@@ -6,19 +7,26 @@ import paddle
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from paddleinterest.core.atomic import whole_file
-from paddleinterest.data.reader import Reader, read_parquet
-from paddleinterest.core.errors import InputError
-from paddleinterest.data.schema import Schema
 from paddleinterest.core import distributed as ranks
-from paddleinterest.training import run
+from paddleinterest.core.atomic import whole_file
+from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import progress
+from paddleinterest.data.reader import Reader, read_parquet
+from paddleinterest.data.schema import Schema
+from paddleinterest.training import run
 
 
 def score_checkpoint(config, data, path, split):
-    """A checkpoint's net over a split of the dataset in `data`: (model, reader, probabilities [rows], the checkpoint's state)."""
+    """A checkpoint's net over a split of the dataset in `data`: (model, reader, probabilities
+    [rows], the checkpoint's state)."""
     r, model = config["runner"], run.bind(config)
-    reader = Reader(data, split, r["infer_batch_size"], r["history_cap"], times=model.needs_times(config, Schema.load(data)))
+    reader = Reader(
+        data,
+        split,
+        r["infer_batch_size"],
+        r["history_cap"],
+        times=model.needs_times(config, Schema.load(data)),
+    )
     net, state = run.trained_net(model, config, data, reader.schema, path)
     score = predict(model, net, reader, split)
     check_finite(score)
@@ -28,8 +36,8 @@ def score_checkpoint(config, data, path, split):
 def predict(model, net, reader, what="evaluating"):
     """Click probabilities of every row of the reader's split, float32 [rows], in file order.
 
-    Rows are scored in order of history length, so that little is padded; no score depends on its batch mates. Several
-    processes share the rows, and each gets all scores.
+    Rows are scored in order of history length, so that little is padded; no score depends on its
+    batch mates. Several processes share the rows, and each gets all scores.
     """
     score = np.zeros(reader.rows, np.float32)
     order = np.argsort(reader.length, kind="stable")
@@ -37,24 +45,42 @@ def predict(model, net, reader, what="evaluating"):
     with paddle.no_grad(), progress(reader.rows, what) as bar:
         together = reader.batch_size * ranks.ranks()
         for lo in range(0, reader.rows, together):
-            rows = order[lo:lo + together][ranks.rank()::ranks.ranks()]
-            some = rows if len(rows) else order[lo:lo + 1]  # the others may look up this one's rows of a table
-            score[rows] = model.infer_forward(net, model.create_feeds(reader.batch(some))).numpy()[:len(rows)]
+            rows = order[lo : lo + together][ranks.rank() :: ranks.ranks()]
+            some = (
+                rows if len(rows) else order[lo : lo + 1]
+            )  # the others may look up this one's rows of a table
+            score[rows] = model.infer_forward(net, model.create_feeds(reader.batch(some))).numpy()[
+                : len(rows)
+            ]
             bar.update(min(together, reader.rows - lo))
     return ranks.merge(score)
 
 
 def check_finite(score):
-    """InputError where a score is no number: a figure or a ranking made of such would look like any other."""
+    """InputError where a score is no number: a figure or a ranking made of such would look like any
+    other."""
     if not np.isfinite(score).all():
-        raise InputError(f"{int((~np.isfinite(score)).sum()):,} of {len(score):,} scores are not finite; was training too fast "
-                         "(a smaller learning rate, or clip_norm), or is a dense value far outside what training saw?")
+        raise InputError(
+            f"{int((~np.isfinite(score)).sum()):,} of {len(score):,} scores are not finite; was"
+            " training too fast (a smaller learning rate, or clip_norm), or is a dense value far"
+            " outside what training saw?"
+        )
 
 
 def write_predictions(path, reader, directory, score):
-    """Write user, item (raw ids; null where unknown), label, time and score of every row, in file order."""
-    raw = {of: read_parquet(os.path.join(directory, f"{of}s.parquet"))[of] for of in ("user", "item")}
-    table = pa.table({"user": raw["user"].take(pa.array(reader.user)), "item": raw["item"].take(pa.array(reader.item)),
-                      "label": reader.label, "time": reader.time, "score": score})
+    """Write user, item (raw ids; null where unknown), label, time and score of every row, in file
+    order."""
+    raw = {
+        of: read_parquet(os.path.join(directory, f"{of}s.parquet"))[of] for of in ("user", "item")
+    }
+    table = pa.table(
+        {
+            "user": raw["user"].take(pa.array(reader.user)),
+            "item": raw["item"].take(pa.array(reader.item)),
+            "label": reader.label,
+            "time": reader.time,
+            "score": score,
+        }
+    )
     with whole_file(path) as made:
         pq.write_table(table, made, compression="zstd")

@@ -1,15 +1,17 @@
-"""What a training writes into its run: settings, a line of metrics.jsonl an epoch, VisualDL's scalars, the result.
+"""What a training writes into its run: settings, a line of metrics.jsonl an epoch, VisualDL's
+scalars, the result.
 
 Of several processes rank 0 alone writes.
 """
+
 import json
 import os
 import shutil
 
+from paddleinterest.core import cli, settings
+from paddleinterest.core import distributed as ranks
 from paddleinterest.core.atomic import remove_stale, whole_file
 from paddleinterest.core.errors import InputError
-from paddleinterest.core import cli, distributed as ranks
-from paddleinterest.core import settings
 from paddleinterest.core.log import say
 from paddleinterest.core.metrics import format_metrics
 
@@ -17,12 +19,15 @@ from paddleinterest.core.metrics import format_metrics
 def check_free(out, r):
     """InputError where a run lies there that is neither to be gone on with nor to be replaced."""
     if os.path.isdir(os.path.join(out, "checkpoints")) and not r["resume"] and not r["overwrite"]:
-        raise InputError(f"{out} holds a run already; add -o runner.resume=true to go on with it, "
-                         "runner.overwrite=true to replace it, or runner.name=NAME for a new one")
+        raise InputError(
+            f"{out} holds a run already; add -o runner.resume=true to go on with it, "
+            "runner.overwrite=true to replace it, or runner.name=NAME for a new one"
+        )
 
 
 def open_directory(out, config, latest, best, metrics_bytes):
-    """Make the run's directory, with its settings, and the lines of metrics.jsonl that its latest checkpoint knows of.
+    """Make the run's directory, with its settings, and the lines of metrics.jsonl that its latest
+    checkpoint knows of.
 
     An older run goes, and so do temporary files of one that was killed as it wrote.
     """
@@ -45,23 +50,37 @@ def open_directory(out, config, latest, best, metrics_bytes):
 def epoch(out, state, valid, speed, scalars):
     """Write the epoch's line, for a person and into metrics.jsonl."""
     loss = {k: v / state["loss"]["rows"] for k, v in state["loss"].items() if k != "rows"}
-    line = {"epoch": state["epoch"], "step": state["step"], "learning_rate": state["learning_rate"], "train": loss,
-            "valid": valid, "skipped_batches": state["skipped_batches"]}
+    line = {
+        "epoch": state["epoch"],
+        "step": state["step"],
+        "learning_rate": state["learning_rate"],
+        "train": loss,
+        "valid": valid,
+        "skipped_batches": state["skipped_batches"],
+    }
     if not ranks.rank():
         with open(os.path.join(out, "metrics.jsonl"), "a", encoding="utf-8") as f:
             f.write(json.dumps(line, allow_nan=False) + "\n")
             state["metrics_bytes"] = f.tell()
             os.fsync(f.fileno())  # before a checkpoint that counts on it
-    say(f"epoch {state['epoch']:2d}  " + " ".join(f"{k} {v:.4f}" for k, v in loss.items())
+    say(
+        f"epoch {state['epoch']:2d}  "
+        + " ".join(f"{k} {v:.4f}" for k, v in loss.items())
         + (f"  valid {format_metrics(valid)}" if valid else "")
-        + (f"  {state['skipped_batches']} batches skipped so far" if state["skipped_batches"] else "")
-        + f"  {speed:,.0f} samples/s")
+        + (
+            f"  {state['skipped_batches']} batches skipped so far"
+            if state["skipped_batches"]
+            else ""
+        )
+        + f"  {speed:,.0f} samples/s"
+    )
     scalars.add(line, speed)
     state["loss"] = {}
 
 
 def keep_result(path, result):
-    """Write the result into the run, with the speed of the one that is there if nothing was left to train.
+    """Write the result into the run, with the speed of the one that is there if nothing was left to
+    train.
 
     It is always written: the one that is there may be of fewer epochs, from before a kill.
     """
@@ -77,8 +96,9 @@ def keep_result(path, result):
 class Scalars:
     """VisualDL scalars of a run, or nothing where VisualDL is off or not installed.
 
-    VisualDL shows a folder's newest file alone. So a run that goes on starts a new one with the lines that metrics.jsonl has
-    by then: no point is lost or there twice, but for the speed of earlier epochs.
+    VisualDL shows a folder's newest file alone. So a run that goes on starts a new one with the
+    lines that metrics.jsonl has by then: no point is lost or there twice, but for the speed of
+    earlier epochs.
     """
 
     def __init__(self, out, wanted):
@@ -86,6 +106,7 @@ class Scalars:
         if wanted and not ranks.rank():
             try:
                 from visualdl import LogWriter
+
                 shutil.rmtree(os.path.join(out, "visualdl"), ignore_errors=True)
                 self.writer = LogWriter(logdir=os.path.join(out, "visualdl"), display_name=out)
                 self._repeat(os.path.join(out, "metrics.jsonl"))
@@ -99,11 +120,15 @@ class Scalars:
                     self.add(json.loads(line))
 
     def add(self, line, speed=None):
-        """The points of one line of metrics.jsonl, and the speed in samples a second where it is known."""
+        """The points of one line of metrics.jsonl, and the speed in samples a second where it is
+        known."""
         if self.writer:
-            values = {**{f"train/{k}": v for k, v in line["train"].items()}, "train/samples_per_second": speed,
-                      "train/learning_rate": line["learning_rate"],
-                      **{f"valid/{k}": v for k, v in (line["valid"] or {}).items()}}
+            values = {
+                **{f"train/{k}": v for k, v in line["train"].items()},
+                "train/samples_per_second": speed,
+                "train/learning_rate": line["learning_rate"],
+                **{f"valid/{k}": v for k, v in (line["valid"] or {}).items()},
+            }
             for tag, value in values.items():
                 if value is not None:
                     self.writer.add_scalar(tag=tag, step=line["step"], value=value)

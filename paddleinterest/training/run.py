@@ -1,33 +1,60 @@
-"""A run on disk and the pieces that trainer, infer and to_static open alike: settings, dataset, model, checkpoint.
+"""A run on disk and the pieces that trainer, infer and to_static open alike: settings, dataset,
+model, checkpoint.
 
-    output/<model>/<name>/   config.yaml  metrics.jsonl  result.json  log.txt  checkpoints/latest.npz  checkpoints/best.npz
+output/<model>/<name>/   config.yaml  metrics.jsonl  result.json  log.txt  checkpoints/latest.npz
+checkpoints/best.npz
 """
+
 import importlib
 import inspect
 import os
 
+from paddleinterest.core import distributed as ranks
+from paddleinterest.core import memory, settings
 from paddleinterest.core.atomic import remove_stale
 from paddleinterest.core.errors import InputError, nearest_path
-from paddleinterest.core import settings
-from paddleinterest.core import memory, distributed as ranks
 from paddleinterest.core.log import say
 
-OF_TRAINING = ("optimizer.", "schedule.", "plateau.", "regularization", "dropout", "block_dropout", "sparse",
-               "auxiliary_")  # how the hyper_parameters begin that a trained net does without
+OF_TRAINING = (
+    "optimizer.",
+    "schedule.",
+    "plateau.",
+    "regularization",
+    "dropout",
+    "block_dropout",
+    "sparse",
+    "auxiliary_",
+)  # how the hyper_parameters begin that a trained net does without
 
 
 def add_arguments(parser):
-    parser.add_argument("-m", "--config_yaml", required=True, metavar="CONFIG",
-                        help="settings of a model, such as models/din/config.yaml")
-    parser.add_argument("-o", "--override", nargs="+", default=[], metavar="KEY=VALUE", action="extend",
-                        help="settings that win over the file, such as runner.epochs=3; configs/default.yaml and the "
-                             "model's config.yaml list them all")
+    parser.add_argument(
+        "-m",
+        "--config_yaml",
+        required=True,
+        metavar="CONFIG",
+        help="settings of a model, such as models/din/config.yaml",
+    )
+    parser.add_argument(
+        "-o",
+        "--override",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        action="extend",
+        help=(
+            "settings that win over the file, such as runner.epochs=3; configs/default.yaml and the"
+            " model's config.yaml list them all"
+        ),
+    )
 
 
 def directory(config):
     """Where this run lives."""
     runner = config["runner"]
-    return os.path.join(runner["model_save_path"], config["model"], runner["name"] or dataset_name(config))
+    return os.path.join(
+        runner["model_save_path"], config["model"], runner["name"] or dataset_name(config)
+    )
 
 
 def dataset_name(config):
@@ -46,7 +73,9 @@ def open_run(args):
 
 def checkpoint_path(config):
     """The checkpoint to evaluate or export; InputError where there is none."""
-    path = config["runner"]["infer_load_path"] or os.path.join(directory(config), "checkpoints", "best.npz")
+    path = config["runner"]["infer_load_path"] or os.path.join(
+        directory(config), "checkpoints", "best.npz"
+    )
     check_checkpoint(path)
     return path
 
@@ -60,7 +89,9 @@ def check_checkpoint(path):
 def check_predictions(path):
     """InputError unless `path` can be that of predictions: what stands there is replaced."""
     if not path.endswith(".parquet") or os.path.isdir(path):
-        raise InputError(f"--out {path}: predictions are a Parquet file; give it a name that ends in .parquet")
+        raise InputError(
+            f"--out {path}: predictions are a Parquet file; give it a name that ends in .parquet"
+        )
 
 
 def data_directory(config):
@@ -69,11 +100,13 @@ def data_directory(config):
 
 
 def dataset(config):
-    """The prepared dataset's directory; the recipe's is prepared first where it is not there, by rank 0 alone."""
+    """The prepared dataset's directory; the recipe's is prepared first where it is not there, by
+    rank 0 alone."""
     runner, out = config["runner"], data_directory(config)
     if runner["data_dir"]:
         return out
     from paddleinterest.data.prepare import check_same, prepare
+
     recipe = settings.from_root(runner["dataset"])
     if ranks.rank():
         ranks.wait_for(out)
@@ -88,15 +121,21 @@ def dataset(config):
 
 
 def bind(config):
-    """The model folder's binding (models/<name>/dygraph_model.py). Imports Paddle: call environment.set_up first."""
+    """The model folder's binding (models/<name>/dygraph_model.py). Imports Paddle: call
+    environment.set_up first."""
     model = _binding(config["model"])
     import paddle
+
     if config["runner"]["use_gpu"] and not paddle.device.is_compiled_with_cuda():
-        raise InputError("runner.use_gpu=true needs paddlepaddle-gpu (requirements-gpu.txt); this Paddle has no CUDA")
+        raise InputError(
+            "runner.use_gpu=true needs paddlepaddle-gpu (requirements-gpu.txt); this Paddle has no"
+            " CUDA"
+        )
     paddle.set_device(f"gpu:{ranks.device()}" if config["runner"]["use_gpu"] else "cpu")
     ranks.start(config["runner"]["use_gpu"])
     ranks.shard_from(config["runner"]["shard_tables"])
     from paddleinterest.nets import native
+
     native.use(config["runner"]["native"])
     return model
 
@@ -113,12 +152,16 @@ def _binding(name):
     except AttributeError as e:
         if e.name != "DygraphModel":
             raise
-        raise InputError(f"{path} has no class DygraphModel; docs/own_model.md tells what it holds") from None
+        raise InputError(
+            f"{path} has no class DygraphModel; docs/own_model.md tells what it holds"
+        ) from None
 
 
 def create_net(model, config, schema):
-    """The net with its start weights drawn from runner.seed; wrong hyper_parameters end in one line."""
+    """The net with its start weights drawn from runner.seed; wrong hyper_parameters end in one
+    line."""
     import paddle
+
     paddle.seed(config["runner"]["seed"])
     try:
         with memory.checked_parameters():
@@ -126,21 +169,29 @@ def create_net(model, config, schema):
     except (ValueError, TypeError, IndexError, OverflowError) as e:
         raise InputError(f"hyper_parameters: {e}") from None
     for method in ("forward", "rank"):  # before it is trained: the export needs both
-        if not hasattr(net, method) or "return_attention" not in inspect.signature(getattr(net, method)).parameters:
-            raise InputError(f"the net of models/{config['model']} needs a method {method}(batch, return_attention=False); "
-                             "docs/own_model.md tells what it returns")
+        if (
+            not hasattr(net, method)
+            or "return_attention" not in inspect.signature(getattr(net, method)).parameters
+        ):
+            raise InputError(
+                f"the net of models/{config['model']} needs a method {method}(batch,"
+                " return_attention=False); docs/own_model.md tells what it returns"
+            )
     return net
 
 
 def trained_net(model, config, data, schema, path):
     """The net with the weights of the checkpoint `path`, and the checkpoint's state.
 
-    It says so where the checkpoint was trained on other data, as the same sizes may hide other ids, or with other histories.
+    It says so where the checkpoint was trained on other data, as the same sizes may hide other ids,
+    or with other histories.
 
     Raises:
-        InputError: the checkpoint does not fit the net, or was trained with other settings of it, be the shapes the same.
+        InputError: the checkpoint does not fit the net, or was trained with other settings of it,
+            be the shapes the same.
     """
     from paddleinterest.training import checkpoint, resume
+
     net = create_net(model, config, schema)
     state = checkpoint.load(path, net, config["model"])
     trained = state.get("settings")
@@ -151,11 +202,20 @@ def trained_net(model, config, data, schema, path):
         name = key.removeprefix("hyper_parameters.")
         if name != key and not name.startswith(OF_TRAINING) and trained[key] != now[key]:
             own = os.path.join(os.path.dirname(os.path.dirname(path)), "config.yaml")
-            raise InputError(f"{path} was trained with {key}={trained[key]}, not {now[key]}, and is another net with it; name the "
-                             f"settings that it was trained with, by -o or -m{f' {own}' if os.path.isfile(own) else ''}")
+            raise InputError(
+                f"{path} was trained with {key}={trained[key]}, not {now[key]}, and is another net"
+                " with it; name the settings that it was trained with, by -o or"
+                f" -m{f' {own}' if os.path.isfile(own) else ''}"
+            )
     if trained.get("runner.history_cap") != now["runner.history_cap"]:
-        say(f"warning: {path} was trained with histories of {trained.get('runner.history_cap')} events, not {now['runner.history_cap']}")
+        say(
+            f"warning: {path} was trained with histories of {trained.get('runner.history_cap')}"
+            f" events, not {now['runner.history_cap']}"
+        )
     if trained.get("data") != resume.mark(schema):
-        say(f"warning: {path} was trained on other data than {data} is now: an id may stand for another item or value there, "
-            "and then all scores are wrong; train again, or name its own dataset with runner.data_dir")
+        say(
+            f"warning: {path} was trained on other data than {data} is now: an id may stand for"
+            " another item or value there, and then all scores are wrong; train again, or name its"
+            " own dataset with runner.data_dir"
+        )
     return net, state

@@ -1,4 +1,5 @@
 """The learning rate of a step, and what lowers it."""
+
 import math
 
 
@@ -15,7 +16,8 @@ def learning_rate(config, state, batches):
 
 
 def plateau(p, valid, setting):
-    """Multiply the learning rate by `factor` when gAUC on valid has not risen for more than `patience` epochs."""
+    """Multiply the learning rate by `factor` when gAUC on valid has not risen for more than
+    `patience` epochs."""
     gauc = valid and valid["gauc"]
     if setting["factor"] == 1.0 or gauc is None:
         return

@@ -1,4 +1,5 @@
 """The training loop."""
+
 import collections
 import os
 import time
@@ -6,14 +7,15 @@ import time
 import numpy as np
 import paddle
 
-from paddleinterest.data.reader import Reader
+from paddleinterest.core import distributed as ranks
+from paddleinterest.core import environment
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.schema import Schema
-from paddleinterest.nets.sharded import ShardedEmbedding
-from paddleinterest.core import environment, distributed as ranks
-from paddleinterest.training import bad_numbers, checkpoint, record, resume, run, schedule
 from paddleinterest.core.log import log_to, progress, say
 from paddleinterest.core.metrics import auc, format_metrics
+from paddleinterest.data.reader import Reader
+from paddleinterest.data.schema import Schema
+from paddleinterest.nets.sharded import ShardedEmbedding
+from paddleinterest.training import bad_numbers, checkpoint, record, resume, run, schedule
 from paddleinterest.training.predict import predict
 
 
@@ -32,42 +34,96 @@ def train(config, data):
     regularization = model.create_regularization(config, readers["train"].counts)
     latest, best = (os.path.join(out, "checkpoints", f) for f in ("latest.npz", "best.npz"))
     state = _begin(config, schema, out, latest, net, optimizer)
-    record.open_directory(out, config, latest, best, state["metrics_bytes"])  # only now: wrong input harms no older run
-    with log_to(os.devnull if ranks.rank() else os.path.join(out, "log.txt")), record.Scalars(out, r["visualdl"]) as scalars:
+    record.open_directory(
+        out, config, latest, best, state["metrics_bytes"]
+    )  # only now: wrong input harms no older run
+    with (
+        log_to(os.devnull if ranks.rank() else os.path.join(out, "log.txt")),
+        record.Scalars(out, r["visualdl"]) as scalars,
+    ):
         _introduce(config, readers, net)
         ranks.wait()  # reading the data takes one longer than another
         speeds = []
         while not _finished(state, r):
-            speeds.append(_train_epoch(model, net, optimizer, regularization, readers["train"], config, state,
-                                       lambda: checkpoint.save(latest, net, state, optimizer)))
+            speeds.append(
+                _train_epoch(
+                    model,
+                    net,
+                    optimizer,
+                    regularization,
+                    readers["train"],
+                    config,
+                    state,
+                    lambda: checkpoint.save(latest, net, state, optimizer),
+                )
+            )
             valid = _evaluate(model, net, readers["valid"]) if "valid" in readers else None
             record.epoch(out, state, valid, speeds[-1], scalars)
             if _is_best(state, valid, config):
-                checkpoint.save(best, net, {"model": config["model"], "epoch": state["epoch"], "valid": valid, "settings": state["settings"]})
+                checkpoint.save(
+                    best,
+                    net,
+                    {
+                        "model": config["model"],
+                        "epoch": state["epoch"],
+                        "valid": valid,
+                        "settings": state["settings"],
+                    },
+                )
             checkpoint.save(latest, net, state, optimizer)
         metrics = _evaluate_best(best, latest, model, net, readers, state)
         if state["best_epoch"] == state["epoch"] == r["epochs"] > 1 and "valid" in readers:
-            say("the last epoch was the best: with more runner.epochs and runner.resume=true it may learn more")
+            say(
+                "the last epoch was the best: with more runner.epochs and runner.resume=true it may"
+                " learn more"
+            )
     later = speeds[1:] or speeds
-    result = {"model": config["model"], "dataset": schema.name, "protocol": schema.protocol, "run_dir": out,
-              "checkpoint": best, "best_epoch": state["best_epoch"], "epochs": state["epoch"],
-              "rows": {k: n.rows for k, n in readers.items()}, **metrics, "skipped_batches": state["skipped_batches"],
-              "samples_per_second": round(float(np.median(later))) if later else None, "threads": environment.threads(),
-              **({"best_possible": schema.best} if schema.best else {}), **({"note": schema.note} if schema.note else {})}
+    result = {
+        "model": config["model"],
+        "dataset": schema.name,
+        "protocol": schema.protocol,
+        "run_dir": out,
+        "checkpoint": best,
+        "best_epoch": state["best_epoch"],
+        "epochs": state["epoch"],
+        "rows": {k: n.rows for k, n in readers.items()},
+        **metrics,
+        "skipped_batches": state["skipped_batches"],
+        "samples_per_second": round(float(np.median(later))) if later else None,
+        "threads": environment.threads(),
+        **({"best_possible": schema.best} if schema.best else {}),
+        **({"note": schema.note} if schema.note else {}),
+    }
     record.keep_result(os.path.join(out, "result.json"), result)
     return result
 
 
 def _begin(config, schema, out, latest, net, optimizer):
-    """The state of a new run, or that of the one to go on with, whose weights and moments go into net and optimizer."""
-    state = {"model": config["model"], "settings": resume.settings_that_count(config, schema), "epoch": 0, "batch": 0,
-             "step": 0, "best": None, "best_epoch": 0, "waited": 0, "loss": {}, "learning_rate": 0.0, "metrics_bytes": 0,
-             "plateau": {"best": None, "waited": 0, "factor": 1.0}, "skipped_batches": 0}
+    """The state of a new run, or that of the one to go on with, whose weights and moments go into
+    net and optimizer."""
+    state = {
+        "model": config["model"],
+        "settings": resume.settings_that_count(config, schema),
+        "epoch": 0,
+        "batch": 0,
+        "step": 0,
+        "best": None,
+        "best_epoch": 0,
+        "waited": 0,
+        "loss": {},
+        "learning_rate": 0.0,
+        "metrics_bytes": 0,
+        "plateau": {"best": None, "waited": 0, "factor": 1.0},
+        "skipped_batches": 0,
+    }
     if config["runner"]["resume"] and os.path.exists(latest):
         state = resume.saved_state(latest, state)
         checkpoint.load(latest, net, config["model"], optimizer)
-        say(f"going on with {out} after epoch {state['epoch']}" + (f", step {state['step']}" if state["batch"] else "")
-            + (": it is finished" if _finished(state, config["runner"]) else ""))
+        say(
+            f"going on with {out} after epoch {state['epoch']}"
+            + (f", step {state['step']}" if state["batch"] else "")
+            + (": it is finished" if _finished(state, config["runner"]) else "")
+        )
     elif config["runner"]["resume"]:
         say(f"{out} holds no run to go on with: it starts from the beginning")
     return state
@@ -76,13 +132,18 @@ def _begin(config, schema, out, latest, net, optimizer):
 def _introduce(config, readers, net):
     """The first lines of the log."""
     schema, size = readers["train"].schema, config["runner"]["train_batch_size"]
-    say(f"{config['model']} on {schema.name} ({schema.protocol}): " + ", ".join(
-        f"{k} {n.rows:,}" for k, n in readers.items()) + f" samples; {_parameters(net):,} parameters")
+    say(
+        f"{config['model']} on {schema.name} ({schema.protocol}): "
+        + ", ".join(f"{k} {n.rows:,}" for k, n in readers.items())
+        + f" samples; {_parameters(net):,} parameters"
+    )
     if schema.note:
         say(schema.note)
     if readers["train"].batches < 10:
-        say(f"only {readers['train'].batches} steps an epoch: so small a log learns more with a smaller runner.train_batch_size "
-            f"(now {size})")
+        say(
+            f"only {readers['train'].batches} steps an epoch: so small a log learns more with a"
+            f" smaller runner.train_batch_size (now {size})"
+        )
     if ranks.ranks() > 1:
         say(f"{ranks.ranks()} processes share every batch{_tables(net)}")
 
@@ -103,7 +164,9 @@ def _monitored(valid, monitor, epoch):
     if valid is None:
         return float(epoch)
     if valid[monitor] is None:
-        say(f"{monitor} is undefined on valid (it needs both classes); the log loss decides instead")
+        say(
+            f"{monitor} is undefined on valid (it needs both classes); the log loss decides instead"
+        )
         monitor = "logloss"
     return -valid[monitor] if monitor == "logloss" else valid[monitor]
 
@@ -111,19 +174,27 @@ def _monitored(valid, monitor, epoch):
 def _evaluate_best(best, latest, model, net, readers, state):
     """Metrics of the best checkpoint on valid and test, {split: metrics}."""
     epoch = checkpoint.load(best, net, state["model"])["epoch"]
-    if epoch != state["best_epoch"]:  # killed between the two files, and started again to stop earlier
-        raise InputError(f"{best} is of epoch {epoch}, which {latest} has not reached; go on with more runner.epochs or a "
-                         "longer runner.early_stop")
+    if (
+        epoch != state["best_epoch"]
+    ):  # killed between the two files, and started again to stop earlier
+        raise InputError(
+            f"{best} is of epoch {epoch}, which {latest} has not reached; go on with more"
+            " runner.epochs or a longer runner.early_stop"
+        )
     result = {k: _evaluate(model, net, readers[k]) for k in ("valid", "test") if k in readers}
     known = readers["train"].schema.best
     for split, m in result.items():
-        truth = f"  (the true probabilities reach {known[split]['auc']:.4f})" if split in known else ""
+        truth = (
+            f"  (the true probabilities reach {known[split]['auc']:.4f})" if split in known else ""
+        )
         say(f"{split:5s} at epoch {state['best_epoch']}: {format_metrics(m)}{truth}")
     return result
 
 
 def _finished(state, r):
-    return state["epoch"] >= r["epochs"] or bool(r["early_stop"] and state["waited"] >= r["early_stop"])
+    return state["epoch"] >= r["epochs"] or bool(
+        r["early_stop"] and state["waited"] >= r["early_stop"]
+    )
 
 
 def _train_epoch(model, net, optimizer, regularization, reader, config, state, save):
@@ -131,11 +202,15 @@ def _train_epoch(model, net, optimizer, regularization, reader, config, state, s
     r = config["runner"]
     net.train()
     started, rows, sizes = time.perf_counter(), 0, reader.sizes(state["epoch"]).tolist()
-    recent = collections.deque(maxlen=200)  # the AUC on the bar is of so many batches: neither its cost nor memory grows
-    with progress(sum(sizes[state["batch"]:]), f"epoch {state['epoch'] + 1}") as bar:
+    recent = collections.deque(
+        maxlen=200
+    )  # the AUC on the bar is of so many batches: neither its cost nor memory grows
+    with progress(sum(sizes[state["batch"] :]), f"epoch {state['epoch'] + 1}") as bar:
         for batch in reader.epoch(state["epoch"], state["batch"]):
             state["learning_rate"] = schedule.learning_rate(config, state, reader.batches)
-            made = _step_or_skip(model, net, optimizer, regularization, reader, batch, config, state)
+            made = _step_or_skip(
+                model, net, optimizer, regularization, reader, batch, config, state
+            )
             of_batch = sizes[state["batch"]]  # of which this process may have a part
             if made:
                 _add(state["loss"], made[1], of_batch)
@@ -161,36 +236,54 @@ def _step_or_skip(model, net, optimizer, regularization, reader, batch, config, 
     may_skip = state["skipped_batches"] < r["skip_bad_batches"]
     buffers = bad_numbers.copy_of_buffers(net) if may_skip else []
     try:
-        return train_step(model, net, optimizer, regularization, batch, state["learning_rate"], r["seed"], step)
+        return train_step(
+            model, net, optimizer, regularization, batch, state["learning_rate"], r["seed"], step
+        )
     except bad_numbers.BadNumbers as e:
         optimizer.clear_grad()
         what = f"{e} at step {step + 1} (epoch {state['epoch'] + 1}, batch {state['batch'] + 1}), "
         if ranks.ranks() == 1:
-            bad = bad_numbers.culprits(model, net, regularization, batch, lambda: paddle.seed(_mix(r["seed"], step)))
+            bad = bad_numbers.culprits(
+                model, net, regularization, batch, lambda: paddle.seed(_mix(r["seed"], step))
+            )
             what += bad_numbers.origin(reader, state["epoch"], state["batch"], bad)
         else:  # the search would have each process compute what the others do not
-            what += "from rows that only a single process looks for: go on without paddle.distributed.launch to find them"
+            what += (
+                "from rows that only a single process looks for: go on without"
+                " paddle.distributed.launch to find them"
+            )
         if not may_skip:
-            raise InputError(f"{what}; try a smaller learning rate or clip_norm, or, where the data are to blame, "
-                             f"runner.skip_bad_batches (now {r['skip_bad_batches']})") from None
+            raise InputError(
+                f"{what}; try a smaller learning rate or clip_norm, or, where the data are to"
+                f" blame, runner.skip_bad_batches (now {r['skip_bad_batches']})"
+            ) from None
         bad_numbers.restore_buffers(buffers)
         state["skipped_batches"] += 1
-        say(f"skipped a batch: {what} ({state['skipped_batches']} of at most {r['skip_bad_batches']})")
+        say(
+            f"skipped a batch: {what} ({state['skipped_batches']} of at most"
+            f" {r['skip_bad_batches']})"
+        )
         return None
 
 
 def train_step(model, net, optimizer, regularization, batch, learning_rate, seed, step):
-    """One update, number `step`. Returns the logits [B] and the parts of the loss by name, as numbers.
+    """One update, number `step`. Returns the logits [B] and the parts of the loss by name, as
+    numbers.
 
     Raises:
         BadNumbers: a part of the loss, or a gradient, is no number; nothing was updated.
     """
-    paddle.seed(_mix(seed, step))  # dropout depends on the number of step and rank alone: a resumed run draws the same
+    paddle.seed(
+        _mix(seed, step)
+    )  # dropout depends on the number of step and rank alone: a resumed run draws the same
     optimizer.set_lr(learning_rate)
     loss, scores, parts = model.train_forward(net, model.create_feeds(batch), regularization)
     for name in ("loss", *(["regularization"] if regularization is not None else [])):
         if name not in parts:  # of a binding of one's own
-            raise InputError(f"train_forward returns the parts {', '.join(parts) or 'none'}, and must name {name} among them (paddleinterest/nets/click_model.py)")
+            raise InputError(
+                f"train_forward returns the parts {', '.join(parts) or 'none'}, and must name"
+                f" {name} among them (paddleinterest/nets/click_model.py)"
+            )
     parts = ranks.totals({name: float(value) for name, value in parts.items()})
     bad_numbers.check_loss(parts)
     loss.backward()
@@ -204,7 +297,11 @@ def train_step(model, net, optimizer, regularization, batch, learning_rate, seed
 def _refresh(bar, state, recent):
     """Loss so far, and AUC of the recent batches, on the bar."""
     mean, (label, logit) = state["loss"]["loss"] / state["loss"]["rows"], zip(*recent)
-    bar.set_postfix(loss=f"{mean:.4f}", auc=f"{auc(np.concatenate(label), np.concatenate(logit)):.4f}", refresh=False)
+    bar.set_postfix(
+        loss=f"{mean:.4f}",
+        auc=f"{auc(np.concatenate(label), np.concatenate(logit)):.4f}",
+        refresh=False,
+    )
 
 
 def _add(total, parts, rows):
@@ -218,22 +315,42 @@ def _evaluate(model, net, reader):
     score = predict(model, net, reader)
     bad = np.flatnonzero(~np.isfinite(score))
     if len(bad):
-        raise InputError(f"the model's scores are not finite for {bad_numbers.rows_in_words(reader, bad)}; try a smaller "
-                         "learning rate or clip_norm")
+        raise InputError(
+            f"the model's scores are not finite for {bad_numbers.rows_in_words(reader, bad)}; try a"
+            " smaller learning rate or clip_norm"
+        )
     return model.create_metrics()(reader.user, reader.label, score)
 
 
 def _readers(config, data, model):
     r = config["runner"]
     if r["train_batch_size"] < ranks.ranks():
-        raise InputError(f"runner.train_batch_size is {r['train_batch_size']}, for {ranks.ranks()} processes; "
-                         "it counts the rows of all of them together")
+        raise InputError(
+            f"runner.train_batch_size is {r['train_batch_size']}, for {ranks.ranks()} processes; "
+            "it counts the rows of all of them together"
+        )
     times = model.needs_times(config, Schema.load(data))
     common = dict(history_cap=r["history_cap"], seed=r["seed"], times=times)
-    train_reader = Reader(data, "train", r["train_batch_size"], shuffle=True, bucket_batches=r["bucket_batches"],
-                          negatives=model.needs_negatives(config), rank=ranks.rank(), ranks=ranks.ranks(), **common)
-    others = [k for k in ("valid", "test") if k in train_reader.schema.rows and (k != "test" or r["test"])]
-    return {"train": train_reader, **{k: Reader(data, k, r["infer_batch_size"], beside=train_reader, **common) for k in others}}
+    train_reader = Reader(
+        data,
+        "train",
+        r["train_batch_size"],
+        shuffle=True,
+        bucket_batches=r["bucket_batches"],
+        negatives=model.needs_negatives(config),
+        rank=ranks.rank(),
+        ranks=ranks.ranks(),
+        **common,
+    )
+    others = [
+        k for k in ("valid", "test") if k in train_reader.schema.rows and (k != "test" or r["test"])
+    ]
+    return {
+        "train": train_reader,
+        **{
+            k: Reader(data, k, r["infer_batch_size"], beside=train_reader, **common) for k in others
+        },
+    }
 
 
 def _tables(net):
@@ -251,4 +368,8 @@ def _parameters(net):
 
 
 def _mix(seed, step):
-    return int(np.random.SeedSequence([seed, step] + [ranks.rank()] * (ranks.rank() > 0)).generate_state(1)[0])
+    return int(
+        np.random.SeedSequence([seed, step] + [ranks.rank()] * (ranks.rank() > 0)).generate_state(
+            1
+        )[0]
+    )

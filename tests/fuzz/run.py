@@ -3,10 +3,12 @@
     python tests/fuzz/run.py --target request --seconds 60
     python tests/fuzz/run.py --target request --example 17          # one example again, with its traceback
 
-Without more it spoils valid inputs at random, each example from a seed of its own, and tells every kind of failure once. With
---engine atheris (pip install atheris) what to spoil is chosen by what reaches new lines of our code; it stops at the first
-failure and leaves the input in a file, to be named with --input. Exit status 1 where something failed.
+Without more it spoils valid inputs at random, each example from a seed of its own, and tells every
+kind of failure once. With --engine atheris (pip install atheris) what to spoil is chosen by what
+reaches new lines of our code; it stops at the first failure and leaves the input in a file, to be
+named with --input. Exit status 1 where something failed.
 """
+
 import argparse
 import collections
 import faulthandler
@@ -28,7 +30,8 @@ HANG = 60  # seconds that one example may take
 
 
 class Bytes(random.Random):
-    """Random choices read from a string of bytes, zeros when it is used up; so a fuzzer of bytes can steer them."""
+    """Random choices read from a string of bytes, zeros when it is used up; so a fuzzer of bytes
+    can steer them."""
 
     def __new__(cls, data):
         return super().__new__(cls)
@@ -39,7 +42,7 @@ class Bytes(random.Random):
 
     def getrandbits(self, k):
         n = -(-k // 8)
-        piece = self.data[self.at:self.at + n]
+        piece = self.data[self.at : self.at + n]
         self.at += n
         return int.from_bytes(piece.ljust(n, b"\0"), "little") & ((1 << k) - 1)
 
@@ -56,6 +59,7 @@ class Hang(BaseException):
 
 def one(target, place, rng):
     """Run one example within HANG seconds; an exception is a failure."""
+
     def ring(*_):
         raise Hang(f"no end after {HANG} seconds")
 
@@ -70,7 +74,8 @@ def one(target, place, rng):
 
 
 def at_random(target, place, args):
-    """Examples for so many seconds. Returns how many had which outcome, and the failures by the line they came from."""
+    """Examples for so many seconds. Returns how many had which outcome, and the failures by the
+    line they came from."""
     counts, failures, started, n = collections.Counter(), {}, time.time(), args.first
     while time.time() - started < args.seconds:
         try:
@@ -81,7 +86,11 @@ def at_random(target, place, args):
             counts["failed"] += 1
             if key not in failures:
                 failures[key] = n
-                print(f"\n{key}, --seed {args.seed} --example {n}: {str(e)[:600]}", file=sys.stderr, flush=True)
+                print(
+                    f"\n{key}, --seed {args.seed} --example {n}: {str(e)[:600]}",
+                    file=sys.stderr,
+                    flush=True,
+                )
         n += 1
     return counts, failures
 
@@ -89,18 +98,34 @@ def at_random(target, place, args):
 def guided(target, place, args):
     """Hand over to atheris, which does not come back."""
     import atheris
-    for module in [m for name, m in list(sys.modules.items()) if name.split(".")[0] == "paddleinterest" and m]:
+
+    for module in [
+        m for name, m in list(sys.modules.items()) if name.split(".")[0] == "paddleinterest" and m
+    ]:
         for name, thing in list(vars(module).items()):
             if isinstance(thing, types.FunctionType) and thing.__module__ == module.__name__:
                 setattr(module, name, atheris.instrument_func(thing))
-    atheris.Setup([sys.argv[0], f"-max_total_time={args.seconds}", f"-timeout={HANG}", "-max_len=2048", "-len_control=0", "-rss_limit_mb=8192",
-                   f"-artifact_prefix={args.target}-"], lambda data: one(target, place, Bytes(data)))
+    atheris.Setup(
+        [
+            sys.argv[0],
+            f"-max_total_time={args.seconds}",
+            f"-timeout={HANG}",
+            "-max_len=2048",
+            "-len_control=0",
+            "-rss_limit_mb=8192",
+            f"-artifact_prefix={args.target}-",
+        ],
+        lambda data: one(target, place, Bytes(data)),
+    )
     atheris.Fuzz()
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     from fuzz.targets import TARGETS, Place
+
     p.add_argument("--target", required=True, choices=[*TARGETS, "all"])
     p.add_argument("--seconds", type=int, default=60, help="for each target; default 60")
     p.add_argument("--seed", type=int, default=1, help="of the examples; default 1")
@@ -114,7 +139,11 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         place = Place(folder)
         if args.example is not None or args.input:
-            rng = random.Random(f"{args.seed}-{args.example}") if not args.input else Bytes(open(args.input, "rb").read())
+            rng = (
+                random.Random(f"{args.seed}-{args.example}")
+                if not args.input
+                else Bytes(open(args.input, "rb").read())
+            )
             print(one(TARGETS[args.target], place, rng))
             return
         if args.engine == "atheris":

@@ -1,7 +1,9 @@
-"""What the runners share: flags, samples (benchmarks/peers/samples.py), metrics, epochs and steps, the record.
+"""What the runners share: flags, samples (benchmarks/peers/samples.py), metrics, epochs and steps,
+the record.
 
 Runs in the peers' environment, without Paddle; the metrics are this project's own file.
 """
+
 import argparse
 import importlib.util
 import json
@@ -21,18 +23,28 @@ SPLITS = ("train", "valid", "test")
 def arguments(models):
     p = argparse.ArgumentParser()
     p.add_argument("--model", required=True, choices=models)
-    p.add_argument("--samples", required=True, help="directory that benchmarks/peers/samples.py wrote")
+    p.add_argument(
+        "--samples", required=True, help="directory that benchmarks/peers/samples.py wrote"
+    )
     p.add_argument("--out", required=True, help="JSON record to write")
     p.add_argument("--epochs", type=int, default=5)
-    p.add_argument("--patience", type=int, default=2, help="end after so many epochs without a better valid AUC")
+    p.add_argument(
+        "--patience",
+        type=int,
+        default=2,
+        help="end after so many epochs without a better valid AUC",
+    )
     p.add_argument("--steps", type=int, default=0, help="time so many steps, and nothing else")
     p.add_argument("--batch-size", type=int, default=1024)
     p.add_argument("--emb", type=int, default=32, help="width of each field's embedding")
-    p.add_argument("--item-vocab", type=int, default=0, help="rows of the item table; 0 = as in the data")
+    p.add_argument(
+        "--item-vocab", type=int, default=0, help="rows of the item table; 0 = as in the data"
+    )
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--seed", type=int, default=2026)
     args = p.parse_args()
     import torch
+
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     np.random.seed(args.seed)
@@ -68,8 +80,10 @@ class Samples:
     def inputs(self, split):
         """{field: [N], hist_<field>: [N, cap]}, embedding indices."""
         item, history = self.splits[split]["item"], self.history(split)
-        return {**{name: column[item] for name, column in self.items.items()},
-                **{f"hist_{name}": column[history] for name, column in self.items.items()}}
+        return {
+            **{name: column[item] for name, column in self.items.items()},
+            **{f"hist_{name}": column[history] for name, column in self.items.items()},
+        }
 
 
 def _arrays(folder, name):
@@ -82,7 +96,8 @@ def versions(*names):
 
 
 def click_metrics():
-    """paddleinterest/core/metrics.py by its path, as the packages around it are not for this environment."""
+    """paddleinterest/core/metrics.py by its path, as the packages around it are not for this
+    environment."""
     path = os.path.join(ROOT, "tools", "utils", "metrics.py")
     spec = importlib.util.spec_from_file_location("click_metrics", path)
     module = importlib.util.module_from_spec(spec)
@@ -95,7 +110,8 @@ class StopSteps(Exception):
 
 
 class StepLimit:
-    """Ends a library's own loop after WARM_UP + `steps` optimizer steps; `ms`: milliseconds a step of the latter."""
+    """Ends a library's own loop after WARM_UP + `steps` optimizer steps; `ms`: milliseconds a step
+    of the latter."""
 
     def __init__(self, optimizer, steps):
         self.left, self.steps, self.ms = WARM_UP + steps, steps, None
@@ -115,29 +131,47 @@ class Record:
 
     def __init__(self, args, samples, model, setting, *packages):
         self.args, self.samples, self.metrics = args, samples, click_metrics()
-        self.result = {"model": args.model, "setting": setting, "versions": versions("torch", *packages), "epochs": [],
-                       "parameters": sum(p.numel() for p in model.parameters())}
+        self.result = {
+            "model": args.model,
+            "setting": setting,
+            "versions": versions("torch", *packages),
+            "epochs": [],
+            "parameters": sum(p.numel() for p in model.parameters()),
+        }
 
     def epoch(self, seconds, predict):
-        """Evaluate after an epoch of `seconds`; predict(split) → probabilities. Returns whether to stop."""
+        """Evaluate after an epoch of `seconds`; predict(split) → probabilities. Returns whether to
+        stop."""
         epochs = self.result["epochs"]
         m = {}
         for split in ("valid", "test"):
             rows = self.samples.splits[split]
-            m[split] = self.metrics(rows["user"], rows["label"], np.asarray(predict(split), np.float64).reshape(-1))
+            m[split] = self.metrics(
+                rows["user"], rows["label"], np.asarray(predict(split), np.float64).reshape(-1)
+            )
         speed = len(self.samples.splits["train"]["label"]) / seconds
         epochs.append({"seconds": seconds, "samples_per_second": speed, **m})
         best = max(range(len(epochs)), key=lambda k: epochs[k]["valid"]["auc"])
         later = [e["samples_per_second"] for e in epochs[1:]] or [speed]
-        self.result.update({"best_epoch": best + 1, "valid": epochs[best]["valid"], "test": epochs[best]["test"],
-                            "samples_per_second": statistics.median(later)})
+        self.result.update(
+            {
+                "best_epoch": best + 1,
+                "valid": epochs[best]["valid"],
+                "test": epochs[best]["test"],
+                "samples_per_second": statistics.median(later),
+            }
+        )
         self.write()
-        print(f"epoch {len(epochs)}: valid auc {m['valid']['auc']:.4f}  {speed:,.0f} samples/s", file=sys.stderr,
-              flush=True)
+        print(
+            f"epoch {len(epochs)}: valid auc {m['valid']['auc']:.4f}  {speed:,.0f} samples/s",
+            file=sys.stderr,
+            flush=True,
+        )
         return bool(self.args.patience) and len(epochs) - 1 - best >= self.args.patience
 
     def steps(self, optimizer, train):
-        """Time args.steps steps of `train()`, the library's own loop, which may end and is then called again."""
+        """Time args.steps steps of `train()`, the library's own loop, which may end and is then
+        called again."""
         limit = StepLimit(optimizer, self.args.steps)
         try:
             while True:

@@ -1,9 +1,11 @@
-"""BST on FuxiCTR's own layers, as its wheel ships none, after the description of the one in its repository.
+"""BST on FuxiCTR's own layers, as its wheel ships none, after the description of the one in its
+repository.
 
-History and target (fields side by side, one table a field for both), a learned position vector as wide as a field
-beside them, one post-norm encoder block whose feed-forward part is as wide as the model, the mean over the real
-positions, an MLP over target and mean.
+History and target (fields side by side, one table a field for both), a learned position vector as
+wide as a field beside them, one post-norm encoder block whose feed-forward part is as wide as the
+model, the mean over the real positions, an MLP over target and mean.
 """
+
 import math
 
 import torch
@@ -14,12 +16,25 @@ from torch import nn
 
 def waves(positions, width):
     """The position vectors' start: sines and cosines, [positions, width]."""
-    angle = torch.arange(positions).float()[:, None] * torch.exp(torch.arange(0, width, 2) * (-math.log(1e4) / width))
+    angle = torch.arange(positions).float()[:, None] * torch.exp(
+        torch.arange(0, width, 2) * (-math.log(1e4) / width)
+    )
     return torch.stack([torch.sin(angle), torch.cos(angle)], -1).flatten(1)
 
 
 class BST(BaseModel):
-    def __init__(self, feature_map, fields, width, heads, positions, learning_rate, optimizer, loss, **settings):
+    def __init__(
+        self,
+        feature_map,
+        fields,
+        width,
+        heads,
+        positions,
+        learning_rate,
+        optimizer,
+        loss,
+        **settings,
+    ):
         super().__init__(feature_map, model_id="BST", gpu=-1, **settings)
         self.fields, self.heads = fields, heads
         items = width * len(fields)
@@ -28,8 +43,13 @@ class BST(BaseModel):
         self.attend = nn.MultiheadAttention(d, heads, batch_first=True)
         self.inner, self.outer = nn.Linear(d, d), nn.Linear(d, d)
         self.norm_a, self.norm_b = nn.LayerNorm(d), nn.LayerNorm(d)
-        self.top = MLP_Block(input_dim=items + d, output_dim=1, hidden_units=[200, 80], hidden_activations="ReLU",
-                             output_activation=self.output_activation)
+        self.top = MLP_Block(
+            input_dim=items + d,
+            output_dim=1,
+            hidden_units=[200, 80],
+            hidden_activations="ReLU",
+            output_activation=self.output_activation,
+        )
         self.position = nn.Parameter(waves(positions, width))
         self.compile(optimizer, loss, learning_rate)
         self.reset_parameters()
@@ -50,7 +70,8 @@ class BST(BaseModel):
         return {"y_pred": self.top(torch.cat([target, mean], -1))}
 
     def blocked(self, padded):
-        """What may not be seen, [B·heads, L, L]: padding, except by itself, so that no row is without anything."""
+        """What may not be seen, [B·heads, L, L]: padding, except by itself, so that no row is
+        without anything."""
         n = padded.shape[1]
         mask = padded[:, None, :] & ~torch.eye(n, dtype=torch.bool)
         return mask[:, None].expand(-1, self.heads, -1, -1).reshape(-1, n, n)

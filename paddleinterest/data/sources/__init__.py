@@ -1,4 +1,6 @@
-"""Where events come from: one module a source, each with ``add_arguments(group)`` and ``load(args) -> Log``."""
+"""Where events come from: one module a source, each with ``add_arguments(group)`` and ``load(args)
+-> Log``."""
+
 from paddleinterest.data.sources import (
     amazon,
     complete_journey,
@@ -9,7 +11,8 @@ from paddleinterest.data.sources import (
     s3rec,
     synthetic,
     taobao_ad,
-    taobao_user_behavior)
+    taobao_user_behavior,
+)
 
 SOURCES = {
     "synthetic": synthetic,

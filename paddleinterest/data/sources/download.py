@@ -1,4 +1,6 @@
-"""Download one file over HTTP: resumed where a cut left it, checked, and in place only when whole."""
+"""Download one file over HTTP: resumed where a cut left it, checked, and in place only when
+whole."""
+
 import http.client
 import os
 import re
@@ -11,7 +13,9 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.data.schema import checksum
 
 TIMEOUT = 60  # seconds without a byte before the connection counts as dead
-AGAIN = "if it was downloaded, delete it and run again"  # what to do about a file that cannot be read
+AGAIN = (  # what to do about a file that cannot be read
+    "if it was downloaded, delete it and run again"
+)
 
 
 def at_hand(url, path):
@@ -25,37 +29,59 @@ def fetch(url, path, sha256=""):
     """Download `url` to `path`, through ``path + ".part"``, which a later call goes on from.
 
     Args:
-        sha256: expected checksum in hex; empty skips that check (the length is checked all the same).
+        sha256: expected checksum in hex; empty skips that check (the length is checked all the
+            same).
 
     Raises:
-        InputError: the network or the server fails, fewer bytes come than announced, the checksum differs,
-            or the file cannot be written. Nothing is at `path` then.
+        InputError: the network or the server fails, fewer bytes come than announced, the checksum
+            differs, or the file cannot be written. Nothing is at `path` then.
     """
     part = path + ".part"
     try:
         total = stream(url, part)
         size = os.path.getsize(part)
-    except (OSError, http.client.HTTPException, ValueError) as e:  # URLError is an OSError; a bad URL a ValueError
-        reason = f"HTTP {e.code} {e.reason}" if isinstance(e, urllib.error.HTTPError) else getattr(e, "reason", e)
+    except (
+        OSError,
+        http.client.HTTPException,
+        ValueError,
+    ) as e:  # URLError is an OSError; a bad URL a ValueError
+        reason = (
+            f"HTTP {e.code} {e.reason}"
+            if isinstance(e, urllib.error.HTTPError)
+            else getattr(e, "reason", e)
+        )
         raise failure(url, path, " ".join(f"{reason}".split()) or type(e).__name__) from None
     if total is not None and size < total:
-        raise failure(url, path, f"the connection ended after {size:,} of {total:,} bytes; run again to go on there")
+        raise failure(
+            url,
+            path,
+            f"the connection ended after {size:,} of {total:,} bytes; run again to go on there",
+        )
     if total is not None and size > total:
         os.remove(part)
-        raise failure(url, path, f"got {size:,} bytes where {total:,} were announced; run again to start over")
+        raise failure(
+            url, path, f"got {size:,} bytes where {total:,} were announced; run again to start over"
+        )
     found = checksum(part) if sha256 else ""
     if found != sha256.lower():
         os.remove(part)  # going on from a wrong file cannot make it right
-        raise failure(url, path, f"its sha256 is {found}, not {sha256}: the file has changed or was damaged on the way")
+        raise failure(
+            url,
+            path,
+            f"its sha256 is {found}, not {sha256}: the file has changed or was damaged on the way",
+        )
     os.replace(part, path)
 
 
 def failure(url, path, what):
-    return InputError(f"cannot download {url}: {what}; or fetch it by other means and put it at {path}")
+    return InputError(
+        f"cannot download {url}: {what}; or fetch it by other means and put it at {path}"
+    )
 
 
 def stream(url, part):
-    """Append to `part` what it lacks of `url`, with a progress bar; return the whole file's size, None if untold."""
+    """Append to `part` what it lacks of `url`, with a progress bar; return the whole file's size,
+    None if untold."""
     have = os.path.getsize(part) if os.path.exists(part) else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
@@ -72,12 +98,25 @@ def stream(url, part):
         if response.status != 206:  # the server does not resume: it sends the file from its start
             have = 0
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            raise OSError(f"asked for the bytes from {have:,} on, the server sent others; delete {part} and run again")
+            raise OSError(
+                f"asked for the bytes from {have:,} on, the server sent others; delete {part} and"
+                " run again"
+            )
         length = response.headers.get("Content-Length")
         total = have + int(length) if length is not None else None
         os.makedirs(os.path.dirname(part) or ".", exist_ok=True)
-        with open(part, "ab" if have else "wb") as f, tqdm(
-                total=total, initial=have, unit="B", unit_scale=True, desc=os.path.basename(url), leave=False, disable=None) as bar:
+        with (
+            open(part, "ab" if have else "wb") as f,
+            tqdm(
+                total=total,
+                initial=have,
+                unit="B",
+                unit_scale=True,
+                desc=os.path.basename(url),
+                leave=False,
+                disable=None,
+            ) as bar,
+        ):
             while chunk := response.read(1 << 18):
                 f.write(chunk)
                 bar.update(len(chunk))

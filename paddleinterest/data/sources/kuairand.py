@@ -1,8 +1,10 @@
-"""KuaiRand (Kuaishou, C. Gao et al. 2022): video impressions and clicks of the releases Pure, 1K and 27K.
+"""KuaiRand (Kuaishou, C. Gao et al. 2022): video impressions and clicks of the releases Pure, 1K
+and 27K.
 
-Its standard logs, log_standard_*.csv, are read, not those of randomly shown videos. Nothing is downloaded: get the
-archive from https://kuairand.com and unpack it.
+Its standard logs, log_standard_*.csv, are read, not those of randomly shown videos. Nothing is
+downloaded: get the archive from https://kuairand.com and unpack it.
 """
+
 import glob
 import os
 
@@ -22,33 +24,59 @@ VIDEO = {"video_id": WHOLE, "author_id": TEXT, "video_type": TEXT, "tag": TEXT}
 
 def add_arguments(group):
     """Add the flags of this source to the argparse group."""
-    group.add_argument("--raw", default="data/raw/kuairand", metavar="DIR",
-                       help="directory of log_standard_*.csv and video_features_basic_*.csv of one release, plain or "
-                            ".gz, or the one above its data/ (default: data/raw/kuairand)")
+    group.add_argument(
+        "--raw",
+        default="data/raw/kuairand",
+        metavar="DIR",
+        help=(
+            "directory of log_standard_*.csv and video_features_basic_*.csv of one release, plain"
+            " or .gz, or the one above its data/ (default: data/raw/kuairand)"
+        ),
+    )
 
 
 def load(args):
-    """Return the `Log` of all standard impressions, in time order to the millisecond, ties in file order.
+    """Return the `Log` of all standard impressions, in time order to the millisecond, ties in file
+    order.
 
-    events: user, item (the video), time (seconds), label (is_click) and, as context, tab, where it was shown.
-    items: author_id, video_type and tag, the first one of a list (a field has one value).
+    events: user, item (the video), time (seconds), label (is_click) and, as context, tab, where it
+    was shown. items: author_id, video_type and tag, the first one of a list (a field has one
+    value).
 
     Raises:
         InputError: a file is missing, lacks a column, or a line is wrong.
     """
-    logs, videos = find(args.raw, "log_standard_*.csv"), find(args.raw, "video_features_basic_*.csv")
+    logs, videos = (
+        find(args.raw, "log_standard_*.csv"),
+        find(args.raw, "video_features_basic_*.csv"),
+    )
     if len(videos) > 1:
-        raise InputError(f"{args.raw} holds more than one release: {', '.join(map(os.path.basename, videos))}; put each "
-                         "in a directory of its own")
+        raise InputError(
+            f"{args.raw} holds more than one release: {', '.join(map(os.path.basename, videos))};"
+            " put each in a directory of its own"
+        )
     raw = pa.concat_tables([table(path, LOG, allowed={"is_click": [0, 1]}) for path in logs])
     ticks = raw["time_ms"].to_numpy()
     order = np.argsort(ticks, kind="stable")
-    events = pd.DataFrame({"user": raw["user_id"].to_numpy()[order], "item": raw["video_id"].to_numpy()[order],
-                           "time": ticks[order] // 1000, "label": raw["is_click"].to_numpy()[order].astype(np.int8),
-                           "tab": raw["tab"].to_numpy()[order]})
+    events = pd.DataFrame(
+        {
+            "user": raw["user_id"].to_numpy()[order],
+            "item": raw["video_id"].to_numpy()[order],
+            "time": ticks[order] // 1000,
+            "label": raw["is_click"].to_numpy()[order].astype(np.int8),
+            "tab": raw["tab"].to_numpy()[order],
+        }
+    )
     raw = table(videos[0], VIDEO, optional=[*VIDEO][1:])
     tag = pc.list_element(pc.split_pattern(raw["tag"], ",", max_splits=1), 0)
-    items = frame({"item": raw["video_id"], "author_id": raw["author_id"], "video_type": raw["video_type"], "tag": tag})
+    items = frame(
+        {
+            "item": raw["video_id"],
+            "author_id": raw["author_id"],
+            "video_type": raw["video_type"],
+            "tag": tag,
+        }
+    )
     return Log(events, items, context=["tab"])
 
 
@@ -59,5 +87,7 @@ def find(directory, pattern):
         paths = [path for ending in ("", ".gz") for path in glob.glob(start + ending)]
         if paths:
             return sorted(paths)
-    raise InputError(f"{directory} has no {pattern}; get KuaiRand from {WHERE} and unpack it there, or name its "
-                     "directory with --raw")
+    raise InputError(
+        f"{directory} has no {pattern}; get KuaiRand from {WHERE} and unpack it there, or name its "
+        "directory with --raw"
+    )

@@ -1,8 +1,11 @@
-"""MovieLens ratings (F. M. Harper and J. A. Konstan, GroupLens), any of its releases, read straight out of their zip.
+"""MovieLens ratings (F. M. Harper and J. A. Konstan, GroupLens), any of its releases, read straight
+out of their zip.
 
-A rating of ``--threshold`` or more is label 1, a lower one label 0: protocols impressions, by_user (the DIN paper's) and by_day
-(ReChorus's) learn from both, every_prefix and last_event from the positive ones.
+A rating of ``--threshold`` or more is label 1, a lower one label 0: protocols impressions, by_user
+(the DIN paper's) and by_day (ReChorus's) learn from both, every_prefix and last_event from the
+positive ones.
 """
+
 import os
 import zipfile
 
@@ -18,72 +21,150 @@ from paddleinterest.data.sources.event_log import bad_row, to_pandas
 from paddleinterest.data.sources.text_table import NUMBER, TEXT, WHOLE, table
 
 URL = "https://files.grouplens.org/datasets/movielens/"
-GENRES = ["unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
-          "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"]
+GENRES = [
+    "unknown",
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children's",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
+]
 NO_GENRE = ["unknown", "(no genres listed)", ""]
 STARS = [0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5]
 AGES = [1, 18, 25, 35, 45, 50, 56]  # the groups of 1m, by their youngest
 DAT = {"delimiter": "::", "quote": False, "encoding": "latin-1"}
-FORMS = {"100k": "u.data", "1m": "ratings.dat", "10m": "ratings.dat", "20m": "ratings.csv", "25m": "ratings.csv",
-         "32m": "ratings.csv", "latest-small": "ratings.csv"}
+FORMS = {
+    "100k": "u.data",
+    "1m": "ratings.dat",
+    "10m": "ratings.dat",
+    "20m": "ratings.csv",
+    "25m": "ratings.csv",
+    "32m": "ratings.csv",
+    "latest-small": "ratings.csv",
+}
 
 
 def add_arguments(group):
     """Add the flags of this source to the argparse group."""
-    group.add_argument("--version", default="1m", choices=[*FORMS],
-                       help="which release, as in the name ml-1m.zip (default: 1m)")
-    group.add_argument("--raw", default="data/raw/movielens", metavar="DIR",
-                       help="directory of ml-VERSION.zip, which is downloaded to it if it is not there "
-                            "(default: data/raw/movielens)")
-    group.add_argument("--zip", default="", metavar="FILE",
-                       help="zip file of that release at hand (default: the one in --raw)")
-    group.add_argument("--threshold", type=float, default=4, metavar="STARS",
-                       help="ratings of at least so many stars are positive (default: 4)")
-    group.add_argument("--core", type=int, metavar="N",
-                       help="leave out users and items with fewer than N positive ratings, over and over until all have as "
-                            "many (ReChorus: 5; default: all stay)")
+    group.add_argument(
+        "--version",
+        default="1m",
+        choices=[*FORMS],
+        help="which release, as in the name ml-1m.zip (default: 1m)",
+    )
+    group.add_argument(
+        "--raw",
+        default="data/raw/movielens",
+        metavar="DIR",
+        help=(
+            "directory of ml-VERSION.zip, which is downloaded to it if it is not there "
+            "(default: data/raw/movielens)"
+        ),
+    )
+    group.add_argument(
+        "--zip",
+        default="",
+        metavar="FILE",
+        help="zip file of that release at hand (default: the one in --raw)",
+    )
+    group.add_argument(
+        "--threshold",
+        type=float,
+        default=4,
+        metavar="STARS",
+        help="ratings of at least so many stars are positive (default: 4)",
+    )
+    group.add_argument(
+        "--core",
+        type=int,
+        metavar="N",
+        help=(
+            "leave out users and items with fewer than N positive ratings, over and over until all"
+            " have as many (ReChorus: 5; default: all stay)"
+        ),
+    )
 
 
 def load(args):
     """Return the `Log` of all ratings, in time order, ties in file order.
 
     events: user, item, time (seconds), label.
-    items: all listed movies with genre, the first one listed (a field has one value), and decade, from the year at
-    the end of the title; missing where there is none.
-    users: gender, age (the youngest of its group, 1, 18, 25, 35, 45, 50 or 56) and occupation in 100k and 1m, else None.
+    items: all listed movies with genre, the first one listed (a field has one value), and decade,
+    from the year at the end of the title; missing where there is none. users: gender, age (the
+    youngest of its group, 1, 18, 25, 35, 45, 50 or 56) and occupation in 100k and 1m, else None.
 
     Raises:
         InputError: the zip file cannot be read or downloaded, or lacks a file, or a line is wrong.
     """
     if not 0.5 < args.threshold <= 5:
-        raise InputError(f"--threshold is {args.threshold}; ratings go from 0.5 to 5: give a number above 0.5, up to 5")
+        raise InputError(
+            f"--threshold is {args.threshold}; ratings go from 0.5 to 5: give a number above 0.5,"
+            " up to 5"
+        )
     if args.core is not None and args.core < 1:
         raise InputError(f"--core is {args.core}, must be at least 1")
     name = f"ml-{args.version}.zip"
     path = args.zip or at_hand(URL + name, os.path.join(args.raw, name))
     release = Release(path, args.version)
     if args.version == "100k":
-        events, items, users = release.ratings("\t", False), items_100k(release), users_100k(release)
+        events, items, users = (
+            release.ratings("\t", False),
+            items_100k(release),
+            users_100k(release),
+        )
     elif args.version in ("1m", "10m"):
         names = ["item", "title", "genres"]
         form = DAT | ({"encoding": "utf8"} if args.version == "10m" else {})
-        items = release.read("movies.dat", dict(zip(names, (WHOLE, TEXT, TEXT))), names=names, optional=names[1:], **form)
-        events, items = release.ratings("::", False), movies(items["item"], items["title"], items["genres"])
+        items = release.read(
+            "movies.dat",
+            dict(zip(names, (WHOLE, TEXT, TEXT))),
+            names=names,
+            optional=names[1:],
+            **form,
+        )
+        events, items = (
+            release.ratings("::", False),
+            movies(items["item"], items["title"], items["genres"]),
+        )
         users = users_1m(release) if args.version == "1m" else None
     else:
-        items = release.read("movies.csv", {"movieId": WHOLE, "title": TEXT, "genres": TEXT},
-                             optional=["title", "genres"])
-        events, items = release.ratings(","), movies(items["movieId"], items["title"], items["genres"])
+        items = release.read(
+            "movies.csv",
+            {"movieId": WHOLE, "title": TEXT, "genres": TEXT},
+            optional=["title", "genres"],
+        )
+        events, items = (
+            release.ratings(","),
+            movies(items["movieId"], items["title"], items["genres"]),
+        )
         users = None
     events["label"] = (events.pop("rating") >= args.threshold).astype(np.int8)
     if args.core:
         events = core(events, args.core)
-    return Log(events.sort_values("time", kind="stable", ignore_index=True), items, users,
-               note=f"A click stands for a rating of at least {args.threshold:g} stars.")
+    return Log(
+        events.sort_values("time", kind="stable", ignore_index=True),
+        items,
+        users,
+        note=f"A click stands for a rating of at least {args.threshold:g} stars.",
+    )
 
 
 def core(events, least):
-    """The events whose user and item have at least `least` positive ones each, counted among the events that stay."""
+    """The events whose user and item have at least `least` positive ones each, counted among the
+    events that stay."""
     while len(events):
         positive, enough = events[events["label"] == 1], np.ones(len(events), bool)
         for column in ("user", "item"):
@@ -111,16 +192,23 @@ class Release:
     def read(self, name, columns, **options):
         """One file of the release as an Arrow table."""
         if name not in self.members:
-            raise InputError(f"{self.path} holds no {name}, so it is not MovieLens {self.version}; --version says which "
-                             f"release it is ({', '.join(FORMS)})")
+            raise InputError(
+                f"{self.path} holds no {name}, so it is not MovieLens {self.version}; --version"
+                f" says which release it is ({', '.join(FORMS)})"
+            )
         return table(self.path, columns, member=self.members[name], again=AGAIN, **options)
 
     def ratings(self, delimiter, header=True):
         """The ratings as a frame of user, item, rating and time, in file order."""
         names = ["userId", "movieId", "rating", "timestamp"]
         options = {} if header else {"names": names, "quote": False}
-        columns = self.read(FORMS[self.version], dict(zip(names, (WHOLE, WHOLE, NUMBER, WHOLE))), delimiter=delimiter,
-                            allowed={"rating": STARS}, **options)
+        columns = self.read(
+            FORMS[self.version],
+            dict(zip(names, (WHOLE, WHOLE, NUMBER, WHOLE))),
+            delimiter=delimiter,
+            allowed={"rating": STARS},
+            **options,
+        )
         return columns.rename_columns(["user", "item", "rating", "time"]).to_pandas()
 
 
@@ -133,39 +221,72 @@ def movies(item, title, genres):
 def attributes(item, title, genre):
     """The items as a frame of item, genre and decade."""
     known = pc.invert(pc.is_in(genre, value_set=pa.array(NO_GENRE, genre.type)))
-    year = pc.struct_field(pc.extract_regex(title, r"\((?P<year>\d{4})(?:[-–]\d{0,4})?\)\s*$"), "year").cast(WHOLE)
+    year = pc.struct_field(
+        pc.extract_regex(title, r"\((?P<year>\d{4})(?:[-–]\d{0,4})?\)\s*$"), "year"
+    ).cast(WHOLE)
     decade = to_pandas(pc.multiply(pc.divide(year, 10), 10))
     genre = to_pandas(pc.if_else(known, genre, pa.scalar(None, genre.type)))
     return pd.DataFrame({"item": to_pandas(item), "genre": genre, "decade": decade})
 
 
 def items_100k(release):
-    """The items of u.item, which has a column of 0 and 1 a genre; the first genre with a 1 is an item's."""
+    """The items of u.item, which has a column of 0 and 1 a genre; the first genre with a 1 is an
+    item's."""
     names = ["item", "title", "released", "video", "url", *GENRES]
-    raw = release.read("u.item", {"item": WHOLE, "title": TEXT, **dict.fromkeys(GENRES, WHOLE)}, names=names,
-                       delimiter="|", quote=False, encoding="latin-1", optional=["title"],
-                       allowed=dict.fromkeys(GENRES, [0, 1]))
+    raw = release.read(
+        "u.item",
+        {"item": WHOLE, "title": TEXT, **dict.fromkeys(GENRES, WHOLE)},
+        names=names,
+        delimiter="|",
+        quote=False,
+        encoding="latin-1",
+        optional=["title"],
+        allowed=dict.fromkeys(GENRES, [0, 1]),
+    )
     flags = np.stack([raw[name].to_numpy() for name in GENRES], axis=1)
     first = np.where(flags.any(axis=1), flags.argmax(axis=1), 0)
-    return attributes(raw["item"], raw["title"], pa.chunked_array([np.array(GENRES, object)[first]], TEXT))
+    return attributes(
+        raw["item"], raw["title"], pa.chunked_array([np.array(GENRES, object)[first]], TEXT)
+    )
 
 
 def users_100k(release):
     names = ["user", "age", "gender", "occupation", "zip"]
     kinds = {"user": WHOLE, "age": WHOLE, "gender": TEXT, "occupation": TEXT}
-    raw = release.read("u.user", kinds, names=names, delimiter="|", quote=False, encoding="latin-1",
-                       optional=["gender", "occupation"])
+    raw = release.read(
+        "u.user",
+        kinds,
+        names=names,
+        delimiter="|",
+        quote=False,
+        encoding="latin-1",
+        optional=["gender", "occupation"],
+    )
     age = raw["age"].to_numpy()
     if row := bad_row(pc.less(raw["age"], 1)):
-        raise InputError(f"{release.path} ({release.members['u.user']}), row {row:,}: age is {age[row - 1]}; it should "
-                         "be at least 1")
+        raise InputError(
+            f"{release.path} ({release.members['u.user']}), row {row:,}: age is {age[row - 1]}; it"
+            " should be at least 1"
+        )
     group = np.array(AGES)[np.searchsorted(AGES, age, side="right") - 1]
-    return pd.DataFrame({"user": raw["user"].to_numpy(), "gender": to_pandas(raw["gender"]), "age": group,
-                         "occupation": to_pandas(raw["occupation"])})
+    return pd.DataFrame(
+        {
+            "user": raw["user"].to_numpy(),
+            "gender": to_pandas(raw["gender"]),
+            "age": group,
+            "occupation": to_pandas(raw["occupation"]),
+        }
+    )
 
 
 def users_1m(release):
     names = ["user", "gender", "age", "occupation", "zip"]
-    raw = release.read("users.dat", {"user": WHOLE, "gender": TEXT, "age": WHOLE, "occupation": WHOLE}, names=names,
-                       optional=["gender"], allowed={"age": AGES}, **DAT)
+    raw = release.read(
+        "users.dat",
+        {"user": WHOLE, "gender": TEXT, "age": WHOLE, "occupation": WHOLE},
+        names=names,
+        optional=["gender"],
+        allowed={"age": AGES},
+        **DAT,
+    )
     return pd.DataFrame({name: to_pandas(raw[name]) for name in names[:4]})

@@ -3,8 +3,10 @@
     history items;history categories;target item;target category;label
     2 19 7;11 3 11;23;3;1
 
-ids with spaces between, label 0 or 1. The two lists are of equal length, oldest first; an empty history is fine.
+ids with spaces between, label 0 or 1. The two lists are of equal length, oldest first; an empty
+history is fine.
 """
+
 import gzip
 import os
 
@@ -24,11 +26,25 @@ FORM = "history items;history categories;item;category;label"
 
 def add_arguments(group):
     """Add the flags of this source to the argparse group."""
-    group.add_argument("--train", nargs="+", metavar="FILE", help="files of training samples, plain or .gz; required")
-    group.add_argument("--test", nargs="+", metavar="FILE", help="files of test samples, plain or .gz; required")
-    group.add_argument("--valid-fraction", type=float, default=0.1, metavar="F",
-                       help="share of the distinct training histories, 0 or more and less than 1, whose samples are "
-                            "held out as valid, chosen by the seed (default: 0.1)")
+    group.add_argument(
+        "--train",
+        nargs="+",
+        metavar="FILE",
+        help="files of training samples, plain or .gz; required",
+    )
+    group.add_argument(
+        "--test", nargs="+", metavar="FILE", help="files of test samples, plain or .gz; required"
+    )
+    group.add_argument(
+        "--valid-fraction",
+        type=float,
+        default=0.1,
+        metavar="F",
+        help=(
+            "share of the distinct training histories, 0 or more and less than 1, whose samples are"
+            " held out as valid, chosen by the seed (default: 0.1)"
+        ),
+    )
 
 
 def load(args):
@@ -36,8 +52,8 @@ def load(args):
 
     A distinct history within the training (or test) files becomes a user, such as ``train-17``.
 
-    events: user, item, time (position in the history). items: category, the first one seen with the item.
-    samples: user, item, label, split; a row a line.
+    events: user, item, time (position in the history). items: category, the first one seen with the
+    item. samples: user, item, label, split; a row a line.
 
     Raises:
         InputError: a flag or file is missing, or a line has another form; it names file and line.
@@ -46,51 +62,86 @@ def load(args):
         if not files:
             raise InputError(f"paddlerec_text needs {flag} FILE: samples in the form {FORM}")
     if not 0 <= args.valid_fraction < 1:
-        raise InputError(f"--valid-fraction is {args.valid_fraction}; it should be at least 0 and less than 1")
+        raise InputError(
+            f"--valid-fraction is {args.valid_fraction}; it should be at least 0 and less than 1"
+        )
     groups = [read_group(args.train), read_group(args.test)]
-    item = typed([g[name] for g in groups for name in ("history_item", "item")])  # train history, train, test …
+    item = typed(
+        [g[name] for g in groups for name in ("history_item", "item")]
+    )  # train history, train, test …
     category = typed([g[name] for g in groups for name in ("history_category", "category")])
     items, several = item_table(item, category)
 
     events, samples = [], []
     for i, (group, name) in enumerate(zip(groups, ("train", "test"))):
         users = pd.Series([f"{name}-{n}" for n in range(group["users"])]).array
-        events.append(pd.DataFrame({"user": users.take(group["history_user"]), "item": item[2 * i],
-                                    "time": group["time"]}))
-        samples.append(pd.DataFrame({"user": users.take(group["user"]), "item": item[2 * i + 1],
-                                     "label": group["label"], "split": name}))
+        events.append(
+            pd.DataFrame(
+                {
+                    "user": users.take(group["history_user"]),
+                    "item": item[2 * i],
+                    "time": group["time"],
+                }
+            )
+        )
+        samples.append(
+            pd.DataFrame(
+                {
+                    "user": users.take(group["user"]),
+                    "item": item[2 * i + 1],
+                    "label": group["label"],
+                    "split": name,
+                }
+            )
+        )
     held_out = np.zeros(groups[0]["users"], bool)
     shuffled = np.random.default_rng(args.seed).permutation(len(held_out))
-    held_out[shuffled[:round(args.valid_fraction * len(held_out))]] = True
+    held_out[shuffled[: round(args.valid_fraction * len(held_out))]] = True
     samples[0].loc[held_out[groups[0]["user"]], "split"] = "valid"
     note = "The format has no user: gAUC groups the lines with equal history."
     if several:
-        note += f" {several:,} items come with more than one category: the first one seen is theirs."
-    return Log(pd.concat(events, ignore_index=True), items, time="order", note=note,
-               samples=pd.concat(samples, ignore_index=True))
+        note += (
+            f" {several:,} items come with more than one category: the first one seen is theirs."
+        )
+    return Log(
+        pd.concat(events, ignore_index=True),
+        items,
+        time="order",
+        note=note,
+        samples=pd.concat(samples, ignore_index=True),
+    )
 
 
 def item_table(item, category):
-    """The items with their first category, and how many have more than one. Arguments: lists of equal-length Series."""
-    seen = pd.concat([pd.DataFrame({"item": i, "category": c}).drop_duplicates() for i, c in zip(item, category)])
+    """The items with their first category, and how many have more than one. Arguments: lists of
+    equal-length Series."""
+    seen = pd.concat(
+        [pd.DataFrame({"item": i, "category": c}).drop_duplicates() for i, c in zip(item, category)]
+    )
     seen = seen.drop_duplicates()
     items = seen.drop_duplicates("item", ignore_index=True)
     return items, seen["item"][seen["item"].duplicated()].nunique()
 
 
 def typed(columns):
-    """Arrow columns of texts as Series of int64 where every text is a whole number, else of texts."""
+    """Arrow columns of texts as Series of int64 where every text is a whole number, else of
+    texts."""
     numbers = [whole(column) for column in columns]
-    return [to_pandas(column) for column in (columns if any(n is None for n in numbers) else numbers)]
+    return [
+        to_pandas(column) for column in (columns if any(n is None for n in numbers) else numbers)
+    ]
 
 
 def read_group(paths):
     """Read the training or the test files.
 
     Returns:
-        dict, with a row a line: user (the number of its history, in order of appearance), item, category, label; with a
-        row an event of the distinct histories: history_user, time, history_item, history_category; and users, the
-        number of distinct histories. Items and categories are Arrow columns of texts, the others numpy arrays.
+        dict, with a row a line: user (the number of its history, in order of appearance), item,
+            category, label; with a
+        row an event of the distinct histories: history_user, time, history_item, history_category;
+            and users, the
+        number of distinct histories. Items and categories are Arrow columns of texts, the others
+        numpy arrays.
     """
     table = pa.concat_tables([read(path) for path in paths])
     codes, lists = zip(*(split(table[name]) for name in COLUMNS[:2]))
@@ -98,14 +149,21 @@ def read_group(paths):
     items, categories = lists[0].take(pairs // len(lists[1])), lists[1].take(pairs % len(lists[1]))
     lengths = items.value_lengths().to_numpy()
     if (lengths != categories.value_lengths().to_numpy()).any():
-        raise first_fault(paths) or unreadable(paths[0], "a history has more items or fewer than categories")
+        raise first_fault(paths) or unreadable(
+            paths[0], "a history has more items or fewer than categories"
+        )
     starts = np.cumsum(lengths) - lengths
-    return {"user": user, "item": table["item"], "category": table["category"], "users": len(pairs),
-            "label": pc.equal(table["label"], "1").to_numpy().astype(np.int8),
-            "history_user": np.repeat(np.arange(len(pairs)), lengths),
-            "time": np.arange(lengths.sum()) - np.repeat(starts, lengths),
-            "history_item": pa.chunked_array([items.flatten()]),
-            "history_category": pa.chunked_array([categories.flatten()])}
+    return {
+        "user": user,
+        "item": table["item"],
+        "category": table["category"],
+        "users": len(pairs),
+        "label": pc.equal(table["label"], "1").to_numpy().astype(np.int8),
+        "history_user": np.repeat(np.arange(len(pairs)), lengths),
+        "time": np.arange(lengths.sum()) - np.repeat(starts, lengths),
+        "history_item": pa.chunked_array([items.flatten()]),
+        "history_category": pa.chunked_array([categories.flatten()]),
+    }
 
 
 def read(path):
@@ -114,9 +172,13 @@ def read(path):
         raise InputError(f"{path} does not exist")
     try:
         table = pa.csv.read_csv(
-            path, read_options=pa.csv.ReadOptions(column_names=COLUMNS, block_size=1 << 24),
+            path,
+            read_options=pa.csv.ReadOptions(column_names=COLUMNS, block_size=1 << 24),
             parse_options=pa.csv.ParseOptions(delimiter=";", quote_char=False),
-            convert_options=pa.csv.ConvertOptions(column_types={name: pa.large_string() for name in COLUMNS}))
+            convert_options=pa.csv.ConvertOptions(
+                column_types={name: pa.large_string() for name in COLUMNS}
+            ),
+        )
     except (pa.ArrowException, OSError, ValueError) as e:
         if "Empty CSV" in str(e):
             raise InputError(f"{path} is empty; it should have lines of {FORM}") from None
@@ -130,7 +192,8 @@ def read(path):
 
 
 def split(column):
-    """Encode texts of ids: a code for each row, and the list of ids of each code (an Arrow list array)."""
+    """Encode texts of ids: a code for each row, and the list of ids of each code (an Arrow list
+    array)."""
     encoded = column.dictionary_encode().combine_chunks()
     texts = pc.ascii_trim_whitespace(encoded.dictionary)
     ids = pc.ascii_split_whitespace(texts)
@@ -139,13 +202,20 @@ def split(column):
 
 
 def first_fault(paths):
-    """The InputError for the first line of these files that has another form, None if there is none. Slow."""
+    """The InputError for the first line of these files that has another form, None if there is
+    none. Slow."""
     for path in paths:
         try:
-            with gzip.open(path, "rt", encoding="utf-8") if path.endswith(".gz") else open(path, encoding="utf-8") as f:
+            with (
+                gzip.open(path, "rt", encoding="utf-8")
+                if path.endswith(".gz")
+                else open(path, encoding="utf-8")
+            ) as f:
                 for number, line in enumerate(f, 1):
                     if fault := what_is_wrong(line.rstrip("\r\n")):
-                        return InputError(f"{path}, line {number}: {fault}; a line should be {FORM}")
+                        return InputError(
+                            f"{path}, line {number}: {fault}; a line should be {FORM}"
+                        )
         except (OSError, EOFError, ValueError):
             return None  # unreadable as text: the fast reader's own words say why
     return None

@@ -1,9 +1,12 @@
-"""The Amazon 2014 5-core logs in the form that S3-Rec released them (github.com/RUCAIBox/CIKM2020-S3Rec, data/).
+"""The Amazon 2014 5-core logs in the form that S3-Rec released them
+(github.com/RUCAIBox/CIKM2020-S3Rec, data/).
 
 ``NAME.txt`` has a line a user: the user, then the items in time order. ``NAME_item2attributes.json`` maps an item to
-attribute ids: brand, then the category path from its root to the leaf. The release has no times; for Beauty the
-repository DyGRec/ASReP (data/Beauty) has the same log with unix times, which ``--times`` adds.
+attribute ids: brand, then the category path from its root to the leaf. The release has no times;
+for Beauty the repository DyGRec/ASReP (data/Beauty) has the same log with unix times, which
+``--times`` adds.
 """
+
 import gzip
 import json
 import os
@@ -22,15 +25,33 @@ URL = "https://raw.githubusercontent.com/RUCAIBox/CIKM2020-S3Rec/master/data/"
 
 def add_arguments(group):
     """Add the flags of this source to the argparse group."""
-    group.add_argument("--dataset", default="Beauty", metavar="NAME",
-                       help="which log of the release: Beauty, Sports_and_Outdoors, Toys_and_Games, Yelp or LastFM "
-                            "(default: Beauty)")
-    group.add_argument("--raw", default="data/raw/s3rec", metavar="DIR",
-                       help="directory of NAME.txt and NAME_item2attributes.json, plain or .gz; what is not there is "
-                            "downloaded to it (default: data/raw/s3rec)")
-    group.add_argument("--times", default="", metavar="DIR",
-                       help="directory of ASReP's train.txt, valid.txt and test.txt (plain or .gz) of the same log, "
-                            "to give each event its unix time; Beauty only (default: none, the order is the time)")
+    group.add_argument(
+        "--dataset",
+        default="Beauty",
+        metavar="NAME",
+        help=(
+            "which log of the release: Beauty, Sports_and_Outdoors, Toys_and_Games, Yelp or LastFM "
+            "(default: Beauty)"
+        ),
+    )
+    group.add_argument(
+        "--raw",
+        default="data/raw/s3rec",
+        metavar="DIR",
+        help=(
+            "directory of NAME.txt and NAME_item2attributes.json, plain or .gz; what is not there"
+            " is downloaded to it (default: data/raw/s3rec)"
+        ),
+    )
+    group.add_argument(
+        "--times",
+        default="",
+        metavar="DIR",
+        help=(
+            "directory of ASReP's train.txt, valid.txt and test.txt (plain or .gz) of the same log,"
+            " to give each event its unix time; Beauty only (default: none, the order is the time)"
+        ),
+    )
 
 
 def load(args):
@@ -40,11 +61,14 @@ def load(args):
     items: category, the leaf of its category path; missing where the item has no attributes.
 
     Raises:
-        InputError: a file cannot be read or downloaded, a line is not a user and items, or times do not fit the log.
+        InputError: a file cannot be read or downloaded, a line is not a user and items, or times do
+            not fit the log.
     """
     events = read_sequences(find(args.raw, f"{args.dataset}.txt"))
     category = read_categories(find(args.raw, f"{args.dataset}_item2attributes.json"))
-    items = pd.DataFrame({"item": np.union1d(events["item"].to_numpy(), np.array(list(category), np.int64))})
+    items = pd.DataFrame(
+        {"item": np.union1d(events["item"].to_numpy(), np.array(list(category), np.int64))}
+    )
     items["category"] = items["item"].map(category).astype("Int64")
     if not items["category"].isna().any():
         items["category"] = items["category"].astype(np.int64)
@@ -70,10 +94,16 @@ def find(directory, name, download=True):
 def text(path):
     """The whole text of a plain or gzipped file."""
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.endswith(".gz") else open(path, encoding="utf-8") as f:
+        with (
+            gzip.open(path, "rt", encoding="utf-8")
+            if path.endswith(".gz")
+            else open(path, encoding="utf-8")
+        ) as f:
             return f.read()
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as e:
-        raise InputError(f"cannot read {path}: {e}; delete it to have it downloaded again") from None
+        raise InputError(
+            f"cannot read {path}: {e}; delete it to have it downloaded again"
+        ) from None
 
 
 def read_sequences(path):
@@ -83,8 +113,10 @@ def read_sequences(path):
         try:
             user, *sequence = map(int, line.split())
         except ValueError:
-            raise InputError(f"{path}, line {number}: {line[:60]!r} is not a user and items, integers with spaces "
-                             "between") from None
+            raise InputError(
+                f"{path}, line {number}: {line[:60]!r} is not a user and items, integers with"
+                " spaces between"
+            ) from None
         if not sequence:
             raise InputError(f"{path}, line {number}: user {user} has no items; drop the line")
         users.append(user)
@@ -93,11 +125,17 @@ def read_sequences(path):
         raise InputError(f"{path} is empty; delete it to have it downloaded again")
     if len(set(users)) < len(users):
         double = pd.Series(users)[pd.Series(users).duplicated()].iloc[0]
-        raise InputError(f"{path}: user {double} has more than one line; put each user's items on one")
+        raise InputError(
+            f"{path}: user {double} has more than one line; put each user's items on one"
+        )
     lengths = np.array([len(s) for s in sequences])
-    return pd.DataFrame({"user": np.repeat(np.array(users, np.int64), lengths),
-                         "item": np.concatenate([np.array(s, np.int64) for s in sequences]),
-                         "time": np.concatenate([np.arange(n) for n in lengths])})
+    return pd.DataFrame(
+        {
+            "user": np.repeat(np.array(users, np.int64), lengths),
+            "item": np.concatenate([np.array(s, np.int64) for s in sequences]),
+            "time": np.concatenate([np.arange(n) for n in lengths]),
+        }
+    )
 
 
 def read_categories(path):
@@ -105,26 +143,30 @@ def read_categories(path):
     try:
         raw = json.loads(text(path))
     except json.JSONDecodeError as e:
-        raise InputError(f"{path}, line {e.lineno}: not JSON ({e.msg}); delete it to have it downloaded again") \
-            from None
+        raise InputError(
+            f"{path}, line {e.lineno}: not JSON ({e.msg}); delete it to have it downloaded again"
+        ) from None
     category = {}
     for item, attributes in raw.items() if isinstance(raw, dict) else [("the whole", raw)]:
         try:
             if attributes:
                 category[int(item)] = int(attributes[-1])
         except (ValueError, TypeError, KeyError):
-            raise InputError(f"{path}: {item!r}: {str(attributes)[:60]} is not an item and its list of attribute "
-                             "ids") from None
+            raise InputError(
+                f"{path}: {item!r}: {str(attributes)[:60]} is not an item and its list of"
+                " attribute ids"
+            ) from None
     return category
 
 
 def add_times(events, directory, join):
-    """Replace the positions in ``events.time`` by the unix times of ASReP's files, whose user n is user n + 1 here.
+    """Replace the positions in ``events.time`` by the unix times of ASReP's files, whose user n is
+    user n + 1 here.
 
-    Both logs hold a user's events in time order, so that an event's time is the one at its place among the user's
-    sorted times. The items check that: ASReP numbers them otherwise, but under the right pairing of item numbers (the
-    file `join` where it is there, else the pairs from the moments with a single event) every event (user, item, time)
-    must be in both.
+    Both logs hold a user's events in time order, so that an event's time is the one at its place
+    among the user's sorted times. The items check that: ASReP numbers them otherwise, but under the
+    right pairing of item numbers (the file `join` where it is there, else the pairs from the
+    moments with a single event) every event (user, item, time) must be in both.
 
     Returns:
         The sentence that says how many events were checked so.
@@ -138,32 +180,50 @@ def add_times(events, directory, join):
     order = np.argsort(events["user"].to_numpy(), kind="stable")
     user = events["user"].to_numpy()[order]
     if len(user) != len(other) or (user - 1 != other["user"].to_numpy()).any():
-        raise InputError(f"the times in {directory} are of another log: {len(other):,} events of "
-                         f"{other['user'].nunique():,} users, the sequences have {len(user):,} of {len(set(user)):,}")
-    time, here, there = other["time"].to_numpy(), events["item"].to_numpy()[order], other["item"].to_numpy()
+        raise InputError(
+            f"the times in {directory} are of another log: {len(other):,} events of"
+            f" {other['user'].nunique():,} users, the sequences have {len(user):,} of"
+            f" {len(set(user)):,}"
+        )
+    time, here, there = (
+        other["time"].to_numpy(),
+        events["item"].to_numpy()[order],
+        other["item"].to_numpy(),
+    )
     path = os.path.join(directory, join)
-    pairs = read_pairs(path) if os.path.isfile(path) else learn_pairs(user, time, here, there, directory)
+    pairs = (
+        read_pairs(path)
+        if os.path.isfile(path)
+        else learn_pairs(user, time, here, there, directory)
+    )
     paired = pd.Series(here).map(pairs)
     known = paired.notna().to_numpy()
     mine = pd.MultiIndex.from_arrays([user[known], paired[known].astype(np.int64), time[known]])
     found = mine.isin(pd.MultiIndex.from_arrays([user, there, time]))
     if not found.all():
         row = np.flatnonzero(known)[~found][0]
-        raise InputError(f"the times in {directory} are of another log: user {user[row]} has no event of item "
-                         f"{here[row]} at {time[row]} there ({(~found).sum():,} of {len(user):,} events differ)")
+        raise InputError(
+            f"the times in {directory} are of another log: user {user[row]} has no event of item "
+            f"{here[row]} at {time[row]} there ({(~found).sum():,} of {len(user):,} events differ)"
+        )
     events.loc[order, "time"] = time
-    return (f"{found.sum():,} of {len(user):,} event times were matched by item, the other {(~known).sum():,} "
-            "(items without a partner) by their place in the user's order.")
+    return (
+        f"{found.sum():,} of {len(user):,} event times were matched by item, the other"
+        f" {(~known).sum():,} (items without a partner) by their place in the user's order."
+    )
 
 
 def learn_pairs(user, time, here, there, directory):
-    """Item here → item there, from the moments at which a user has one event. Arguments: sorted, of equal length."""
+    """Item here → item there, from the moments at which a user has one event. Arguments: sorted, of
+    equal length."""
     change = np.r_[True, (user[1:] != user[:-1]) | (time[1:] != time[:-1]), True]
     alone = change[:-1] & change[1:]
     pairs = pd.DataFrame({"here": here[alone], "there": there[alone]}).drop_duplicates()
     if pairs["here"].duplicated().any() or pairs["there"].duplicated().any():
         item = pairs["here"][pairs["here"].duplicated() | pairs["there"].duplicated()].iloc[0]
-        raise InputError(f"the times in {directory} are of another log: item {item} would be two items there")
+        raise InputError(
+            f"the times in {directory} are of another log: item {item} would be two items there"
+        )
     return pairs.set_index("here")["there"]
 
 
@@ -174,7 +234,9 @@ def read_timed(path):
         try:
             user, item, time = map(int, line.split())
         except ValueError:
-            raise InputError(f"{path}, line {number}: {line[:60]!r} is not user, item and unix time") from None
+            raise InputError(
+                f"{path}, line {number}: {line[:60]!r} is not user, item and unix time"
+            ) from None
         rows.append((user, item, time))
     return pd.DataFrame(np.array(rows, np.int64).reshape(-1, 3), columns=["user", "item", "time"])
 
@@ -182,6 +244,8 @@ def read_timed(path):
 def read_pairs(path):
     """Item here → item there, from a table with the columns s3rec_item and asrep_item."""
     try:
-        return pd.read_csv(path, sep="\t", usecols=["s3rec_item", "asrep_item"], index_col="s3rec_item")["asrep_item"]
+        return pd.read_csv(
+            path, sep="\t", usecols=["s3rec_item", "asrep_item"], index_col="s3rec_item"
+        )["asrep_item"]
     except (OSError, ValueError) as e:
         raise InputError(f"cannot read {path}: {' '.join(str(e).split())}") from None

@@ -1,25 +1,40 @@
-"""Synthetic impressions whose true click probability is known: what models can learn is measured against it.
+"""Synthetic impressions whose true click probability is known: what models can learn is measured
+against it.
 
-A user has one interest at a time, a category. Before each impression it moves with probability ``--drift``: mostly
-(70 %) to the category's successor, the same for all users, else to any category. Successors form one cycle, so that
-not only which categories a user clicked but their order tells what he clicks next. The shown item is of the current
-interest, of its successor, or any, by popularity. The click is drawn from
+A user has one interest at a time, a category. Before each impression it moves with probability
+``--drift``: mostly (70 %) to the category's successor, the same for all users, else to any
+category. Successors form one cycle, so that not only which categories a user clicked but their
+order tells what he clicks next. The shown item is of the current interest, of its successor, or
+any, by popularity. The click is drawn from
 
-    p = sigmoid(BIAS + MATCH [category is the interest] + NEXT [it is the successor] + NEAR [same department]
+    p = sigmoid(BIAS + MATCH [category is the interest] + NEXT [it is the successor] + NEAR [same
+    department]
                 + quality of the item + bias of the user's segment)
 
 No model can know the interest exactly, so the AUC of p itself is a bound that no model reaches.
 """
+
 import numpy as np
 import pandas as pd
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.schema import Log
 
-BIAS, MATCH, NEXT, NEAR = -2.1, 3.2, 1.9, 0.5  # mean click rate about 0.42, AUC of the truth about 0.86
-QUALITY, PRICE = 0.4, -0.2  # standard deviation of an item's quality, and its change a deviation of log price
+BIAS, MATCH, NEXT, NEAR = (
+    -2.1,
+    3.2,
+    1.9,
+    0.5,
+)  # mean click rate about 0.42, AUC of the truth about 0.86
+QUALITY, PRICE = (
+    0.4,
+    -0.2,
+)  # standard deviation of an item's quality, and its change a deviation of log price
 TO_SUCCESSOR = 0.7  # share of the interest's moves that go to the successor
-SHOW_INTEREST, SHOW_NEXT = 0.3, 0.2  # shares of the impressions drawn from the interest and from its successor
+SHOW_INTEREST, SHOW_NEXT = (
+    0.3,
+    0.2,
+)  # shares of the impressions drawn from the interest and from its successor
 SEGMENTS = {"student": -0.3, "family": 0.0, "single": 0.1, "retired": 0.2}
 DEPARTMENT, BRAND = 5, 40  # categories a department, items a brand
 START = 1_704_067_200  # 2024-01-01 00:00:00 UTC
@@ -28,28 +43,59 @@ GAP = 3600  # mean seconds between a user's impressions
 
 def add_arguments(group):
     """Add the flags of this source to the argparse group."""
-    group.add_argument("--users", type=int, default=4000, metavar="N", help="number of users (default: 4000)")
-    group.add_argument("--items", type=int, default=5000, metavar="N",
-                       help="number of items, at least as many as categories (default: 5000)")
-    group.add_argument("--categories", type=int, default=50, metavar="N",
-                       help="number of categories, 2 or more; 5 make a department (default: 50)")
-    group.add_argument("--impressions", type=int, default=50, metavar="N",
-                       help="impressions of each user, an hour apart in the mean (default: 50)")
-    group.add_argument("--drift", type=float, default=0.1, metavar="P",
-                       help="probability, at each impression, that the user's interest moves to another category "
-                            "(default: 0.1)")
+    group.add_argument(
+        "--users", type=int, default=4000, metavar="N", help="number of users (default: 4000)"
+    )
+    group.add_argument(
+        "--items",
+        type=int,
+        default=5000,
+        metavar="N",
+        help="number of items, at least as many as categories (default: 5000)",
+    )
+    group.add_argument(
+        "--categories",
+        type=int,
+        default=50,
+        metavar="N",
+        help="number of categories, 2 or more; 5 make a department (default: 50)",
+    )
+    group.add_argument(
+        "--impressions",
+        type=int,
+        default=50,
+        metavar="N",
+        help="impressions of each user, an hour apart in the mean (default: 50)",
+    )
+    group.add_argument(
+        "--drift",
+        type=float,
+        default=0.1,
+        metavar="P",
+        help=(
+            "probability, at each impression, that the user's interest moves to another category "
+            "(default: 0.1)"
+        ),
+    )
 
 
 def load(args):
-    """Return the `Log` of ``args.users * args.impressions`` impressions, in time order. Same flags, same frames.
+    """Return the `Log` of ``args.users * args.impressions`` impressions, in time order. Same flags,
+    same frames.
 
-    events: user and item (from 1), time (seconds), label, hour (of the day, 0 to 23), probability (float32).
-    items: category and department (from 1), brand, price (log-normal, about 10). users: segment.
+    events: user and item (from 1), time (seconds), label, hour (of the day, 0 to 23), probability
+    (float32). items: category and department (from 1), brand, price (log-normal, about 10). users:
+    segment.
 
     Raises:
         InputError: a flag is out of its range.
     """
-    for flag, least in (("users", 1), ("items", args.categories), ("categories", 2), ("impressions", 1)):
+    for flag, least in (
+        ("users", 1),
+        ("items", args.categories),
+        ("categories", 2),
+        ("impressions", 1),
+    ):
         if getattr(args, flag) < least:
             raise InputError(f"--{flag} is {getattr(args, flag)}; it should be at least {least}")
     if not 0 <= args.drift <= 1:
@@ -59,38 +105,67 @@ def load(args):
     successor = make_successor(rng, args.categories)
     segment = rng.integers(len(SEGMENTS), size=args.users)
     bias = np.array(list(SEGMENTS.values()))[segment]
-    item, time, probability = impressions(rng, items["category"].to_numpy() - 1, popularity, quality, successor, bias,
-                                          args.impressions, args.drift)
+    item, time, probability = impressions(
+        rng,
+        items["category"].to_numpy() - 1,
+        popularity,
+        quality,
+        successor,
+        bias,
+        args.impressions,
+        args.drift,
+    )
 
-    order = np.argsort(time, axis=None, kind="stable")  # rows are steps, so ties keep the steps of a user in order
+    order = np.argsort(
+        time, axis=None, kind="stable"
+    )  # rows are steps, so ties keep the steps of a user in order
     time = time.ravel()[order]
     probability = probability.ravel()[order]
-    events = pd.DataFrame({
-        "user": order % args.users + 1, "item": item.ravel()[order].astype(np.int64) + 1, "time": time,
-        "label": (rng.random(len(order), np.float32) < probability).astype(np.int8),
-        "hour": time // 3600 % 24, "probability": probability})
-    users = pd.DataFrame({"user": np.arange(args.users) + 1,
-                          "segment": np.array(list(SEGMENTS), object)[segment]})
-    return Log(events, items, users, context=["hour"], dense=["price"], truth="probability",
-               note="Synthetic data: users, items and clicks are drawn from a known model.")
+    events = pd.DataFrame(
+        {
+            "user": order % args.users + 1,
+            "item": item.ravel()[order].astype(np.int64) + 1,
+            "time": time,
+            "label": (rng.random(len(order), np.float32) < probability).astype(np.int8),
+            "hour": time // 3600 % 24,
+            "probability": probability,
+        }
+    )
+    users = pd.DataFrame(
+        {"user": np.arange(args.users) + 1, "segment": np.array(list(SEGMENTS), object)[segment]}
+    )
+    return Log(
+        events,
+        items,
+        users,
+        context=["hour"],
+        dense=["price"],
+        truth="probability",
+        note="Synthetic data: users, items and clicks are drawn from a known model.",
+    )
 
 
 def make_items(rng, count, categories):
     """Draw the items.
 
     Returns:
-        (items, popularity, quality): the frame of attributes; float64 [count] weights with sum 1, Zipf over the items
-        in random order; float64 [count] addends to the logit of a click.
+        (items, popularity, quality): the frame of attributes; float64 [count] weights with sum 1,
+        Zipf over the items in random order; float64 [count] addends to the logit of a click.
     """
     category = rng.permutation(np.arange(count) % categories)  # of equal size: no category is empty
     popularity = 1 / (1 + rng.permutation(count))
     log_price = rng.standard_normal(count)
     quality = QUALITY * rng.standard_normal(count) + PRICE * log_price
     brand = rng.integers(max(1, count // BRAND), size=count)
-    items = pd.DataFrame({"item": np.arange(count) + 1, "category": category + 1,
-                          "department": category // DEPARTMENT + 1,
-                          "brand": np.array([f"brand {b + 1}" for b in brand], object),
-                          "price": np.round(10 * np.exp(0.5 * log_price), 2)})
+    items = pd.DataFrame(
+        {
+            "item": np.arange(count) + 1,
+            "category": category + 1,
+            "department": category // DEPARTMENT + 1,
+            "brand": np.array([f"brand {b + 1}" for b in brand], object),
+            "price": np.round(10 * np.exp(0.5 * log_price), 2),
+        }
+    )
     return items, popularity / popularity.sum(), quality
 
 
@@ -113,13 +188,17 @@ def impressions(rng, category, popularity, quality, successor, bias, steps, drif
     """
     users, categories = len(bias), len(successor)
     by_category = np.argsort(category, kind="stable")
-    edges = np.concatenate([[0], np.cumsum(popularity[by_category])])  # item by_category[i] owns [edges[i], edges[i+1])
+    edges = np.concatenate(
+        [[0], np.cumsum(popularity[by_category])]
+    )  # item by_category[i] owns [edges[i], edges[i+1])
     bounds = edges[np.searchsorted(category[by_category], np.arange(categories + 1))]
     item = np.empty((steps, users), np.int32)
     time = np.empty((steps, users), np.int64)
     probability = np.empty((steps, users), np.float32)
     interest = rng.integers(categories, size=users)
-    clock = START + steps * GAP * rng.random(users)  # starts spread over as long as a user stays: all overlap
+    clock = START + steps * GAP * rng.random(
+        users
+    )  # starts spread over as long as a user stays: all overlap
     for step in range(steps):
         follows = rng.random(users) < TO_SUCCESSOR
         other = np.where(follows, successor[interest], rng.integers(categories, size=users))
@@ -128,13 +207,24 @@ def impressions(rng, category, popularity, quality, successor, bias, steps, drif
         shown = rng.random(users)
         source = np.where(shown < SHOW_INTEREST, interest, successor[interest])
         anything = shown >= SHOW_INTEREST + SHOW_NEXT
-        low, high = np.where(anything, 0, bounds[source]), np.where(anything, edges[-1], bounds[source + 1])
+        low, high = (
+            np.where(anything, 0, bounds[source]),
+            np.where(anything, edges[-1], bounds[source + 1]),
+        )
         place = np.searchsorted(edges, low + (high - low) * rng.random(users), side="right") - 1
-        item[step] = by_category[np.minimum(place, len(category) - 1)]  # rounding may reach the last edge
+        item[step] = by_category[
+            np.minimum(place, len(category) - 1)
+        ]  # rounding may reach the last edge
 
         of_item = category[item[step]]
-        logit = (BIAS + MATCH * (of_item == interest) + NEXT * (of_item == successor[interest])
-                 + NEAR * (of_item // DEPARTMENT == interest // DEPARTMENT) + quality[item[step]] + bias)
+        logit = (
+            BIAS
+            + MATCH * (of_item == interest)
+            + NEXT * (of_item == successor[interest])
+            + NEAR * (of_item // DEPARTMENT == interest // DEPARTMENT)
+            + quality[item[step]]
+            + bias
+        )
         probability[step] = 1 / (1 + np.exp(-logit))
         clock += rng.exponential(GAP, users)
         time[step] = clock

@@ -1,8 +1,11 @@
-"""Taobao user behaviour (Alibaba, Tianchi dataset 649): 100 million page views, purchases, carts and favourites.
+"""Taobao user behaviour (Alibaba, Tianchi dataset 649): 100 million page views, purchases, carts
+and favourites.
 
-Tianchi asks for an account, so that nothing is downloaded: get UserBehavior.csv, lines of user, item, category,
-behaviour and time without a header. The log is of nine days; events with a time outside them are left out, and counted.
+Tianchi asks for an account, so that nothing is downloaded: get UserBehavior.csv, lines of user,
+item, category, behaviour and time without a header. The log is of nine days; events with a time
+outside them are left out, and counted.
 """
+
 import os
 import sys
 
@@ -22,12 +25,26 @@ NAMES = ["user", "item", "category", "behaviour", "time"]
 
 def add_arguments(group):
     """Add the flags of this source to the argparse group."""
-    group.add_argument("--raw", default="data/raw/taobao_user_behavior", metavar="DIR",
-                       help="directory of UserBehavior.csv, plain or .gz, or that file "
-                            "(default: data/raw/taobao_user_behavior)")
-    group.add_argument("--behaviours", nargs="+", default=["pv"], choices=BEHAVIOURS, metavar="NAME",
-                       help="which behaviours are events, of pv (page view), buy, cart and fav; all are positive "
-                            "(default: pv)")
+    group.add_argument(
+        "--raw",
+        default="data/raw/taobao_user_behavior",
+        metavar="DIR",
+        help=(
+            "directory of UserBehavior.csv, plain or .gz, or that file "
+            "(default: data/raw/taobao_user_behavior)"
+        ),
+    )
+    group.add_argument(
+        "--behaviours",
+        nargs="+",
+        default=["pv"],
+        choices=BEHAVIOURS,
+        metavar="NAME",
+        help=(
+            "which behaviours are events, of pv (page view), buy, cart and fav; all are positive "
+            "(default: pv)"
+        ),
+    )
 
 
 def load(args):
@@ -53,12 +70,17 @@ def load(args):
         seen.append(part.select(["item", "category"]).to_pandas().drop_duplicates())
     events = pa.concat_tables(events).to_pandas()
     if not len(events):
-        raise InputError(f"{path} has no event of {', '.join(args.behaviours)} from 2017-11-25 to 2017-12-03, the days "
-                         "of this log")
+        raise InputError(
+            f"{path} has no event of {', '.join(args.behaviours)} from 2017-11-25 to 2017-12-03,"
+            " the days of this log"
+        )
     seen = pd.concat(seen).drop_duplicates()
     items = seen.drop_duplicates("item", ignore_index=True)
     if outside:
         print(f"{outside:,} events outside 2017-11-25 to 2017-12-03 are left out", file=sys.stderr)
     if several := seen["item"][seen["item"].duplicated()].nunique():
-        print(f"{several:,} items come with more than one category: the first one seen is theirs", file=sys.stderr)
+        print(
+            f"{several:,} items come with more than one category: the first one seen is theirs",
+            file=sys.stderr,
+        )
     return Log(events, items)

@@ -1,6 +1,8 @@
-"""Large tables in text files of public datasets: read columnar, a piece of whole lines at a time, so that a file of any
-size needs the memory of its columns and no more. What is wrong with a line is told with its number.
+"""Large tables in text files of public datasets: read columnar, a piece of whole lines at a time,
+so that a file of any size needs the memory of its columns and no more. What is wrong with a line is
+told with its number.
 """
+
 import csv
 import gzip
 import os
@@ -29,15 +31,18 @@ def find(directory, name, where):
     for candidate in (path, path + ".gz"):
         if os.path.isfile(candidate):
             return candidate
-    raise InputError(f"neither {path} nor {path}.gz exists; get {name} from {where} and put it there, or name its "
-                     "directory with --raw")
+    raise InputError(
+        f"neither {path} nor {path}.gz exists; get {name} from {where} and put it there, or name"
+        " its directory with --raw"
+    )
 
 
 @contextmanager
 def opened(path, member="", again=""):
     """The bytes of a plain or gzipped file, or of one member of a zip file, as a file object.
 
-    Whatever goes wrong while it is read ends in an InputError; `again` is what to do then, if not the usual.
+    Whatever goes wrong while it is read ends in an InputError; `again` is what to do then, if not
+    the usual.
     """
     name = f"{path} ({member})" if member else path
     try:
@@ -49,9 +54,18 @@ def opened(path, member="", again=""):
                 yield f
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError) as e:
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+    ) as e:
         if again:
-            raise InputError(f"cannot read {name}: {' '.join(str(e).split())[:300]}; {again}") from None
+            raise InputError(
+                f"cannot read {name}: {' '.join(str(e).split())[:300]}; {again}"
+            ) from None
         raise unreadable(name, e) from None
 
 
@@ -64,8 +78,19 @@ def pieces(file):
         before += piece.count(b"\n")
 
 
-def tables(path, columns, member="", names=None, delimiter=",", quote='"', encoding="utf8", missing=("",),
-           optional=(), allowed=None, again=""):
+def tables(
+    path,
+    columns,
+    member="",
+    names=None,
+    delimiter=",",
+    quote='"',
+    encoding="utf8",
+    missing=("",),
+    optional=(),
+    allowed=None,
+    again="",
+):
     """Yield the columns of a file as Arrow tables, a piece at a time; at least one row in all.
 
     Args:
@@ -79,8 +104,8 @@ def tables(path, columns, member="", names=None, delimiter=",", quote='"', encod
         allowed: {name: values}, for columns with few values.
 
     Raises:
-        InputError: a column is missing; a line has another number of columns, a value of another kind, or none. It
-            names the file and the line.
+        InputError: a column is missing; a line has another number of columns, a value of another
+            kind, or none. It names the file and the line.
     """
     where, header, found = f"{path} ({member})" if member else path, 0, False
     with opened(path, member, again) as file:
@@ -89,13 +114,22 @@ def tables(path, columns, member="", names=None, delimiter=",", quote='"', encod
             names = [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
             header = 1
             if not names:
-                raise InputError(f"{where} is empty; it should have a header line with {', '.join(columns)}")
+                raise InputError(
+                    f"{where} is empty; it should have a header line with {', '.join(columns)}"
+                )
             for name in columns:
                 require(name, names, where)
-        form = {"parse_options": pa.csv.ParseOptions(delimiter="\x01" if len(delimiter) > 1 else delimiter,
-                                                     quote_char=quote),
-                "convert_options": pa.csv.ConvertOptions(column_types=columns, include_columns=list(columns),
-                                                         null_values=missing, strings_can_be_null=True)}
+        form = {
+            "parse_options": pa.csv.ParseOptions(
+                delimiter="\x01" if len(delimiter) > 1 else delimiter, quote_char=quote
+            ),
+            "convert_options": pa.csv.ConvertOptions(
+                column_types=columns,
+                include_columns=list(columns),
+                null_values=missing,
+                strings_can_be_null=True,
+            ),
+        }
         for before, piece in pieces(file):
             if len(delimiter) > 1:
                 piece = piece.replace(delimiter.encode(), b"\x01")
@@ -104,15 +138,20 @@ def tables(path, columns, member="", names=None, delimiter=",", quote='"', encod
             except (pa.ArrowInvalid, UnicodeError) as e:
                 raise fault(where, header + before, piece, names, encoding, form, e) from None
             if quote and (line := open_quote(piece, table.num_rows)):
-                raise InputError(f"{where}, line {header + before + line:,}: a quoted text does not end on its line")
+                raise InputError(
+                    f"{where}, line {header + before + line:,}: a quoted text does not end on its"
+                    " line"
+                )
             for name, kind in columns.items():
                 values = (allowed or {}).get(name)
                 row = bad_row(wrong(table[name], name in optional, values))
                 if row:
                     value = table[name][row - 1].as_py()
                     raise InputError(
-                        f"{where}, line {header + before + line_of(piece, row):,}: {name} is "
-                        f"{'missing' if value is None else repr(value)}; it should be {described(values, kind)}")
+                        f"{where}, line {header + before + line_of(piece, row):,}: {name} is"
+                        f" {'missing' if value is None else repr(value)}; it should be"
+                        f" {described(values, kind)}"
+                    )
             if table.num_rows:
                 found = True
                 yield table
@@ -126,8 +165,12 @@ def table(*args, **options):
 
 
 def parsed(piece, names, encoding, threads, form):
-    options = pa.csv.ReadOptions(column_names=names, encoding=encoding, use_threads=threads,
-                                 block_size=PIECE if not threads else 1 << 20)
+    options = pa.csv.ReadOptions(
+        column_names=names,
+        encoding=encoding,
+        use_threads=threads,
+        block_size=PIECE if not threads else 1 << 20,
+    )
     return pa.csv.read_csv(pa.BufferReader(piece), read_options=options, **form)
 
 
@@ -153,7 +196,9 @@ def described(allowed, kind):
 
 def rows_of(piece):
     """The lines of a piece that are rows, as (number from 1, bytes); empty lines are none."""
-    return [(number, line) for number, line in enumerate(piece.split(b"\n"), 1) if line.strip(b"\r")]
+    return [
+        (number, line) for number, line in enumerate(piece.split(b"\n"), 1) if line.strip(b"\r")
+    ]
 
 
 def line_of(piece, row):
@@ -162,8 +207,9 @@ def line_of(piece, row):
 
 
 def open_quote(piece, rows):
-    """The line of a piece with a quoted text that goes on in the next one, by which rows are lost; 0 if none is."""
-    last = piece[piece.rfind(b"\n", 0, -1) + 1:]
+    """The line of a piece with a quoted text that goes on in the next one, by which rows are lost;
+    0 if none is."""
+    last = piece[piece.rfind(b"\n", 0, -1) + 1 :]
     if rows == piece.count(b"\n") + (not piece.endswith(b"\n")) and last.count(b'"') % 2 == 0:
         return 0
     lines = rows_of(piece)
@@ -173,7 +219,8 @@ def open_quote(piece, rows):
 
 
 def fault(where, before, piece, names, encoding, form, error):
-    """The InputError for the first line that cannot be parsed: read again by one thread, which counts its rows."""
+    """The InputError for the first line that cannot be parsed: read again by one thread, which
+    counts its rows."""
     try:
         parsed(piece, names, encoding, False, form)
     except (pa.ArrowInvalid, UnicodeError) as e:
@@ -185,14 +232,22 @@ def fault(where, before, piece, names, encoding, form, error):
     line, what = f"{where}, line {before + line_of(piece, int(row[1])):,}", row[2]
     value = re.search(r"column #(\d+):.* conversion error to (\w+): invalid value '(.*)'", told)
     if value and value[2] in NUMBERS:
-        return InputError(f"{line}: {names[int(value[1])]} is {value[3]!r}; it should be {NUMBERS[value[2]]}")
+        return InputError(
+            f"{line}: {names[int(value[1])]} is {value[3]!r}; it should be {NUMBERS[value[2]]}"
+        )
     count = re.match(r"Expected (\d+) columns, got (\d+)", what)
     if count:
-        return InputError(f"{line}: {count[2]} columns where {count[1]} should be: {', '.join(names)}")
+        return InputError(
+            f"{line}: {count[2]} columns where {count[1]} should be: {', '.join(names)}"
+        )
     return InputError(f"{line}: {what[:200]}")
 
 
 def frame(columns):
     """A dict of Arrow columns as a DataFrame; texts that are all whole numbers become integers."""
-    return pd.DataFrame({name: to_pandas(column if (numbers := whole(column)) is None else numbers)
-                         for name, column in columns.items()})
+    return pd.DataFrame(
+        {
+            name: to_pandas(column if (numbers := whole(column)) is None else numbers)
+            for name, column in columns.items()
+        }
+    )

@@ -1,10 +1,13 @@
-"""Operators in C++ for training and evaluation on a CPU, built once by the machine's own compiler; without one, Paddle's forms run.
+"""Operators in C++ for training and evaluation on a CPU, built once by the machine's own compiler;
+without one, Paddle's forms run.
 
 `library(name)` compiles <name>.cc of this folder at its first use, into ~/.cache/paddleinterest (or $XDG_CACHE_HOME), and
-loads it with ctypes: no header of Paddle's is needed, so a build takes two seconds and outlives an upgrade of Paddle. The folder
-is this user's alone, and a library that another user could have written is built again, not loaded.
-Exported programs never need these operators. `runner.native=false` turns them off.
+loads it with ctypes: no header of Paddle's is needed, so a build takes two seconds and outlives an
+upgrade of Paddle. The folder is this user's alone, and a library that another user could have
+written is built again, not loaded. Exported programs never need these operators.
+`runner.native=false` turns them off.
 """
+
 import contextlib
 import ctypes
 import functools
@@ -22,7 +25,15 @@ import paddle
 
 from paddleinterest.core.log import say
 
-FLAGS = ["-O3", "-march=native", "-std=c++17", "-fopenmp", "-fPIC", "-fno-math-errno", "-fno-trapping-math"]
+FLAGS = [
+    "-O3",
+    "-march=native",
+    "-std=c++17",
+    "-fopenmp",
+    "-fPIC",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+]
 HERE = os.path.dirname(os.path.abspath(__file__))
 _wanted = True
 
@@ -34,13 +45,20 @@ def use(wanted):
 
 
 def available(name, tensor):
-    """Whether library `name` can take over: wanted, in dynamic graph, `tensor` on a CPU and float32, and it builds here."""
-    return (_wanted and paddle.in_dynamic_mode() and tensor.place.is_cpu_place() and tensor.dtype == paddle.float32
-            and library(name) is not None)
+    """Whether library `name` can take over: wanted, in dynamic graph, `tensor` on a CPU and
+    float32, and it builds here."""
+    return (
+        _wanted
+        and paddle.in_dynamic_mode()
+        and tensor.place.is_cpu_place()
+        and tensor.dtype == paddle.float32
+        and library(name) is not None
+    )
 
 
 def call(name, function, *arguments, returns=None):
-    """Call `function` of library `name`: int as int64_t, float as float, a contiguous tensor or None as a pointer."""
+    """Call `function` of library `name`: int as int64_t, float as float, a contiguous tensor or
+    None as a pointer."""
     operator = getattr(library(name), function)
     operator.restype = returns
     return operator(*map(_as_c, arguments))
@@ -69,7 +87,8 @@ def unless_frozen(gradients, stopped):
 
 @functools.lru_cache(None)
 def library(name):
-    """The loaded library, or None where it cannot be built: no compiler, no room, another system than Linux."""
+    """The loaded library, or None where it cannot be built: no compiler, no room, another system
+    than Linux."""
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None or not sys.platform.startswith("linux"):
         return None
@@ -83,9 +102,12 @@ def library(name):
 
 
 def _cache():
-    """The folder of the libraries: code that runs as this user, so that nobody else may write there."""
+    """The folder of the libraries: code that runs as this user, so that nobody else may write
+    there."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    path = os.path.join(base if os.path.isabs(base) else os.path.expanduser("~/.cache"), "paddleinterest")
+    path = os.path.join(
+        base if os.path.isabs(base) else os.path.expanduser("~/.cache"), "paddleinterest"
+    )
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
@@ -96,19 +118,25 @@ def _cache():
 
 
 def _ours(path):
-    """Whether a library is there that this user wrote and no other could have changed; any other one is built again."""
+    """Whether a library is there that this user wrote and no other could have changed; any other
+    one is built again."""
     try:
         facts = os.lstat(path)
     except FileNotFoundError:
         return False
-    return stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid() and not facts.st_mode & 0o022
+    return (
+        stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid() and not facts.st_mode & 0o022
+    )
 
 
 def _fingerprint(name, compiler):
-    """Of all that decides what is built: source, flags, compiler, processor, and the OpenMP library that Paddle brings."""
+    """Of all that decides what is built: source, flags, compiler, processor, and the OpenMP library
+    that Paddle brings."""
     parts = [compiler, *FLAGS, *_openmp(), platform.machine()]
     with open("/proc/cpuinfo", encoding="utf-8") as f:
-        parts += sorted({line for line in f if line.startswith(("model name", "flags", "Features"))})
+        parts += sorted(
+            {line for line in f if line.startswith(("model name", "flags", "Features"))}
+        )
     for path in [os.path.join(HERE, f"{name}.cc"), *sorted(glob.glob(os.path.join(HERE, "*.h")))]:
         with open(path, encoding="utf-8") as f:
             parts.append(f.read())
@@ -116,7 +144,8 @@ def _fingerprint(name, compiler):
 
 
 def _openmp():
-    """Link flags. Paddle's own OpenMP runtime where it has one: threads of a second one would get in its way."""
+    """Link flags. Paddle's own OpenMP runtime where it has one: threads of a second one would get
+    in its way."""
     libs = os.path.join(os.path.dirname(paddle.__file__), "libs")
     if os.path.exists(os.path.join(libs, "libiomp5.so")):
         return [f"-L{libs}", "-l:libiomp5.so", f"-Wl,-rpath,{libs}"]
@@ -124,10 +153,14 @@ def _openmp():
 
 
 def _build(compiler, source, path):
-    """Compile to a file of its own, then rename: a build that is cut off, or two at a time, leave nothing half-written."""
+    """Compile to a file of its own, then rename: a build that is cut off, or two at a time, leave
+    nothing half-written."""
     with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
         made, linked = os.path.join(folder, "made.o"), os.path.join(folder, "made.so")
-        for command in ([compiler, *FLAGS, "-c", source, "-o", made], [compiler, "-shared", made, "-o", linked, *_openmp()]):
+        for command in (
+            [compiler, *FLAGS, "-c", source, "-o", made],
+            [compiler, "-shared", made, "-o", linked, *_openmp()],
+        ):
             subprocess.run(command, check=True, capture_output=True, timeout=120)
         os.chmod(linked, 0o700)  # whatever the umask
         os.replace(linked, path)

@@ -1,8 +1,10 @@
-"""Sums over the real positions of padded histories as operators (positions.cc), with their gradients.
+"""Sums over the real positions of padded histories as operators (positions.cc), with their
+gradients.
 
-Float32 on the CPU. x [B, T, D]: one vector a position; length, int64 [B]: how many of a row are real. Run backward once, as
-with any PyLayer.
+Float32 on the CPU. x [B, T, D]: one vector a position; length, int64 [B]: how many of a row are
+real. Run backward once, as with any PyLayer.
 """
+
 import paddle
 from paddle.autograd import PyLayer
 
@@ -20,7 +22,8 @@ def pool(w, x, length):
 
 
 def auxiliary_loss(h, e, negative, mask):
-    """Σ of softplus(−h_{t−1}·e_t) + softplus(h_{t−1}·ê_t) over t ≥ 1 with mask_t = 1; h, e, ê [B, T, D], mask [B, T] → []."""
+    """Σ of softplus(−h_{t−1}·e_t) + softplus(h_{t−1}·ê_t) over t ≥ 1 with mask_t = 1; h, e, ê [B,
+    T, D], mask [B, T] → []."""
     return _Auxiliary.apply(h, e, negative, mask)
 
 
@@ -40,8 +43,16 @@ class _Dot(PyLayer):
     @staticmethod
     def backward(ctx, dy):
         (x, q, length), dy = ctx.saved, contiguous(dy)
-        dx = None if ctx.frozen[0] else _filled("positions_outer", x.shape, dy, q, length, paddle.empty(x.shape))
-        dq = None if ctx.frozen[1] else _filled("positions_pool", x.shape, dy, x, length, paddle.empty(q.shape))
+        dx = (
+            None
+            if ctx.frozen[0]
+            else _filled("positions_outer", x.shape, dy, q, length, paddle.empty(x.shape))
+        )
+        dq = (
+            None
+            if ctx.frozen[1]
+            else _filled("positions_pool", x.shape, dy, x, length, paddle.empty(q.shape))
+        )
         return dx, dq, None
 
 
@@ -50,13 +61,23 @@ class _Pool(PyLayer):
     def forward(ctx, w, x, length):
         ctx.frozen = w.stop_gradient, x.stop_gradient
         ctx.saved = w, x, length = [contiguous(a) for a in (w, x, length)]
-        return _filled("positions_pool", x.shape, w, x, length, paddle.empty([x.shape[0], x.shape[2]]))
+        return _filled(
+            "positions_pool", x.shape, w, x, length, paddle.empty([x.shape[0], x.shape[2]])
+        )
 
     @staticmethod
     def backward(ctx, dz):
         (w, x, length), dz = ctx.saved, contiguous(dz)
-        dw = None if ctx.frozen[0] else _filled("positions_dot", x.shape, x, dz, length, paddle.empty(w.shape))
-        dx = None if ctx.frozen[1] else _filled("positions_outer", x.shape, w, dz, length, paddle.empty(x.shape))
+        dw = (
+            None
+            if ctx.frozen[0]
+            else _filled("positions_dot", x.shape, x, dz, length, paddle.empty(w.shape))
+        )
+        dx = (
+            None
+            if ctx.frozen[1]
+            else _filled("positions_outer", x.shape, w, dz, length, paddle.empty(x.shape))
+        )
         return dw, dx, None
 
 
