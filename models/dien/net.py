@@ -14,7 +14,7 @@ import paddle.nn.functional as F
 
 from models.dien.recurrence import Recurrence, sigmoid, unroll
 from models.din.net import LocalActivationUnit
-from paddleinterest.core import distributed as ranks
+from paddleinterest.core import distributed
 from paddleinterest.nets import native
 from paddleinterest.nets.layers import (
     FieldEmbeddings,
@@ -116,12 +116,12 @@ class AuxiliaryLoss(nn.Layer):
             return paddle.zeros([], history.dtype)
         if self.kind == "inner" and native.available("positions", states):
             total = positions.auxiliary_loss(self.of_state(states), history, negative, mask)
-            return total / paddle.clip(ranks.total(mask[:, 1:].sum()), min=1.0)
+            return total / paddle.clip(distributed.total(mask[:, 1:].sum()), min=1.0)
         h, valid = self.of_state(states[:, :-1]), mask[:, 1:]
         loss = F.softplus(-self.score(h, history[:, 1:])) + F.softplus(
             self.score(h, negative[:, 1:])
         )  # [B, T − 1]
-        return (loss * valid).sum() / paddle.clip(ranks.total(valid.sum()), min=1.0)
+        return (loss * valid).sum() / paddle.clip(distributed.total(valid.sum()), min=1.0)
 
     def score(self, h, e):
         """[B, T, D] and [B, T, D] → logits [B, T]. By mlp, h is W_h·h already, and W·[h; e] = W_h·h

@@ -9,8 +9,7 @@ Writes predictions.parquet (user, item, label, time, score; raw ids) into the ru
 import argparse
 import os
 
-from paddleinterest.core import cli, environment
-from paddleinterest.core import distributed as ranks
+from paddleinterest.core import cli, distributed, environment
 from paddleinterest.core.log import say
 from paddleinterest.training import run
 
@@ -27,7 +26,7 @@ def work(args):
 
     model, reader, score, state = score_checkpoint(config, data, path, args.split)
     metrics = model.create_metrics()(reader.user, reader.label, score)
-    if not ranks.rank():
+    if not distributed.process_index():
         write_predictions(out, reader, data, score)
     say(f"{args.split} {format_metrics(metrics)}")
     if reader.schema.note:

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 
-from paddleinterest.core import distributed as ranks
+from paddleinterest.core import distributed
 from paddleinterest.core.errors import InputError, one_line
 from paddleinterest.core.log import say
 
@@ -54,7 +54,7 @@ def run(parser, work):
             )
         raise
     result = plain({**result, "seconds": round(time.time() - started, 2)})
-    if not ranks.rank():
+    if not distributed.process_index():
         print(json.dumps(result, allow_nan=False), file=stdout, flush=True)
 
 
@@ -86,7 +86,9 @@ def _reserve_stdout():
 
 
 def _stop(message, status):
-    if ranks.rank():  # what rank 0 says is on the terminal, this is in the process's own log
-        print(f"rank {ranks.rank()}: {message}", file=sys.stderr)
+    if (
+        distributed.process_index()
+    ):  # what rank 0 says is on the terminal, this is in the process's own log
+        print(f"rank {distributed.process_index()}: {message}", file=sys.stderr)
     say(message)
     sys.exit(status)

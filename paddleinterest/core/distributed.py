@@ -27,30 +27,32 @@ _shard_from = 0
 PIECE = 1 << 16  # rows of a table that travel at a time
 
 
-def ranks():
+def process_count():
     """How many processes there are; known before Paddle is imported."""
     return int(os.environ.get("PADDLE_TRAINERS_NUM") or 1)
 
 
-def rank():
+def process_index():
     """Number of this process, from 0."""
-    return int(os.environ.get("PADDLE_TRAINER_ID") or 0) if ranks() > 1 else 0
+    return int(os.environ.get("PADDLE_TRAINER_ID") or 0) if process_count() > 1 else 0
 
 
 def on_this_machine():
     """How many of the processes share this machine's cores."""
-    return int(os.environ.get("PADDLE_LOCAL_SIZE") or ranks()) if ranks() > 1 else 1
+    return int(os.environ.get("PADDLE_LOCAL_SIZE") or process_count()) if process_count() > 1 else 1
 
 
 def device():
     """Number of this process's GPU, as `launch` chose it."""
-    return int(os.environ.get("FLAGS_selected_gpus", "0").split(",")[0]) if ranks() > 1 else 0
+    return (
+        int(os.environ.get("FLAGS_selected_gpus", "0").split(",")[0]) if process_count() > 1 else 0
+    )
 
 
 def start(use_gpu):
     """Connect this process with the others; again and again changes nothing. Set Paddle's device
     first."""
-    if ranks() == 1:
+    if process_count() == 1:
         return
     import paddle.distributed as dist
 
@@ -75,31 +77,31 @@ def shard_from(rows):
 
 def sharded(rows):
     """Whether a table of so many rows is to be spread."""
-    return ranks() > 1 and 0 < _shard_from <= rows and ranks() <= rows
+    return process_count() > 1 and 0 < _shard_from <= rows and process_count() <= rows
 
 
 def own(array):
     """The rows of a table that this rank holds, and one of zeros that is nobody's."""
-    return np.concatenate([array[rank() :: ranks()], np.zeros_like(array[:1])])
+    return np.concatenate([array[process_index() :: process_count()], np.zeros_like(array[:1])])
 
 
 def whole(array, rows):
     """The table of which every rank holds its `own` rows, at rank 0; None elsewhere."""
     array = array[:-1]
-    out = np.empty((rows, *array.shape[1:]), array.dtype) if not rank() else None
+    out = np.empty((rows, *array.shape[1:]), array.dtype) if not process_index() else None
     wait()  # rank 0 may be busy with writing the table before
-    for lo in range(0, -(-rows // ranks()), PIECE):
+    for lo in range(0, -(-rows // process_count()), PIECE):
         for r, piece in enumerate(gather(array[lo : lo + PIECE].flatten())):
-            if not rank():
+            if not process_index():
                 piece = piece.numpy().reshape(-1, *array.shape[1:])
-                out[(lo + np.arange(len(piece))) * ranks() + r] = piece
+                out[(lo + np.arange(len(piece))) * process_count() + r] = piece
     return out
 
 
 def wait():
     """Go on when all ranks are here, however long that takes: whoever waits in one of Gloo's calls
     gives up after 30 seconds."""
-    if ranks() == 1:
+    if process_count() == 1:
         return
     import paddle.distributed as dist
     from paddle.base import core
@@ -107,7 +109,7 @@ def wait():
     with _together():
         store, name = core.create_or_get_global_tcp_store(), f"wait {next(_waits)}"
         store.add(name, 1)
-        while store.add(name, 0) < ranks():
+        while store.add(name, 0) < process_count():
             time.sleep(0.05)
         # rank 0 keeps the store, so it must not leave before the others have read it
         dist.barrier()
@@ -123,26 +125,28 @@ def wait_for(path):
 def total(x):
     """A tensor's sum over the ranks. Its gradient is summed over them, too: each rank's loss reads
     the same sum."""
-    return _total().apply(x) if ranks() > 1 else x
+    return _total().apply(x) if process_count() > 1 else x
 
 
 def part(mean, rows):
     """This rank's part of the mean over all ranks' rows, from the mean over its own `rows`. The
     parts' sum is that mean."""
-    return mean * (rows / int(_sum(np.array(rows)))) if ranks() > 1 else mean
+    return mean * (rows / int(_sum(np.array(rows)))) if process_count() > 1 else mean
 
 
 def totals(parts):
     """Numbers by name, each summed over the ranks."""
     return (
-        dict(zip(parts, map(float, _sum(np.array(list(parts.values())))))) if ranks() > 1 else parts
+        dict(zip(parts, map(float, _sum(np.array(list(parts.values()))))))
+        if process_count() > 1
+        else parts
     )
 
 
 def merge(array):
     """An array of which every rank has filled some elements and left the others 0, with all of them
     filled."""
-    if ranks() == 1:
+    if process_count() == 1:
         return array
     wait()  # one may take longer than another to fill its part
     return _sum(array)
@@ -153,7 +157,7 @@ def first(rows):
     counts at one rank alone."""
     import paddle
 
-    before = [x.numpy() for x in gather(rows)[: rank()]]
+    before = [x.numpy() for x in gather(rows)[: process_index()]]
     return paddle.to_tensor(
         ~np.isin(rows.numpy(), np.concatenate([np.zeros(0, np.int64), *before])), "float32"
     )
@@ -179,7 +183,7 @@ def gather(x, lengths=None):
 def sync_gradients(net):
     """Replace every gradient of the net by its sum over the ranks; a sparse one stays sparse, a
     spread table's is whole."""
-    if ranks() == 1:
+    if process_count() == 1:
         return
     given = [
         p
@@ -229,7 +233,7 @@ def _sync_sparse(tables):
     for t, p in enumerate(tables):
         rows, where = np.unique(np.concatenate([n[t] for n in numbers]), return_inverse=True)
         total, start = paddle.zeros([len(rows), widths[t]]), 0
-        for r in range(ranks()):
+        for r in range(process_count()):
             at = where[start : start + lengths[r, t]]
             total = paddle.scatter_nd_add(
                 total, paddle.to_tensor(at[:, None]), values[r][t].reshape([-1, widths[t]])
@@ -261,8 +265,8 @@ def _sum(array):
 
 def _lengths(counts):
     """The counts of every rank, [ranks, …]."""
-    table = np.zeros((ranks(), len(counts)), np.int64)
-    table[rank()] = counts
+    table = np.zeros((process_count(), len(counts)), np.int64)
+    table[process_index()] = counts
     return _sum(table)
 
 

@@ -15,7 +15,7 @@ import signal
 import sys
 import warnings
 
-from paddleinterest.core import distributed as ranks
+from paddleinterest.core import distributed
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 
@@ -28,7 +28,7 @@ def set_up(config):
         raise InputError(f"{runner['threads']} threads: must be from 0, all cores, to 1024")
     if "paddle" in sys.modules:
         return  # in a test or a notebook: too late to change anything
-    threads = runner["threads"] or max(1, cores() // ranks.on_this_machine())
+    threads = runner["threads"] or max(1, cores() // distributed.on_this_machine())
     wanted = {"OMP_NUM_THREADS": str(threads), "FLAGS_use_stride_kernel": "0"}
     if _amd():
         wanted["MKL_DEBUG_CPU_TYPE"] = "5"

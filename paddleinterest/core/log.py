@@ -7,7 +7,7 @@ import time
 
 from tqdm import tqdm
 
-from paddleinterest.core import distributed as ranks
+from paddleinterest.core import distributed
 
 _files = []
 
@@ -24,14 +24,14 @@ def progress(total, what):
         leave=False,
         mininterval=wait,
         maxinterval=max(wait, 10),
-        disable=ranks.rank() > 0,
+        disable=distributed.process_index() > 0,
     )
 
 
 def say(text):
     """Print a line on standard error without tearing a progress bar; copy it to the open log files.
     Of several processes the first one speaks."""
-    if ranks.rank():
+    if distributed.process_index():
         return
     tqdm.write(text, file=sys.stderr)
     for f in _files:

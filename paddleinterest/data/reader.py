@@ -202,8 +202,8 @@ class Reader:
         shuffle=False,
         bucket_batches=0,
         seed=0,
-        rank=0,
-        ranks=1,
+        process_index=0,
+        process_count=1,
         times=False,
         negatives="",
         beside=None,
@@ -212,11 +212,11 @@ class Reader:
         self.directory, self.split = directory, split
         schema.verify(directory, "items.parquet", "users.parquet", "sequences.arrow", f"{split}/")
         self.batch_size, self.cap, self.shuffle = batch_size, history_cap, shuffle
-        self.bucket_batches, self.seed, self.rank, self.ranks, self.times = (
+        self.bucket_batches, self.seed, self.process_index, self.process_count, self.times = (
             bucket_batches,
             seed,
-            rank,
-            ranks,
+            process_index,
+            process_count,
             times,
         )
         if beside:
@@ -441,7 +441,9 @@ class Reader:
             yield self.batch(
                 rows,
                 rng,
-                slice(self.rank, None, self.ranks) if len(rows) >= self.ranks else slice(None),
+                slice(self.process_index, None, self.process_count)
+                if len(rows) >= self.process_count
+                else slice(None),
             )
 
     def batch(self, rows, rng=None, part=slice(None)):

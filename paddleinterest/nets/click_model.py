@@ -9,8 +9,7 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 
-from paddleinterest.core import distributed as ranks
-from paddleinterest.core import memory
+from paddleinterest.core import distributed, memory
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.metrics import click_metrics
 from paddleinterest.core.settings import nearest
@@ -72,7 +71,7 @@ class ClickModel:
         """Adam (lazy where tables are sparse: moments of rows that do not occur stay), SGD or
         Adagrad."""
         h, o = config["hyper_parameters"], config["hyper_parameters"]["optimizer"]
-        if o["clip_norm"] and config["runner"]["shard_tables"] and ranks.ranks() > 1:
+        if o["clip_norm"] and config["runner"]["shard_tables"] and distributed.process_count() > 1:
             raise InputError(
                 "clip_norm needs the norm of the whole gradient, which no process has with"
                 " runner.shard_tables; leave out one of them"
@@ -115,7 +114,7 @@ class ClickModel:
                 f"the net gives logits {list(logit.shape)} for {len(label)} rows, must be [B], one"
                 " a row"
             )
-        return ranks.part(F.binary_cross_entropy_with_logits(logit, label), len(label))
+        return distributed.part(F.binary_cross_entropy_with_logits(logit, label), len(label))
 
     def infer_forward(self, net, feeds):
         """Click probabilities, [B]."""

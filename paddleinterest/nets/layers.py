@@ -8,7 +8,7 @@ import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 
-from paddleinterest.core import distributed as ranks
+from paddleinterest.core import distributed
 from paddleinterest.data.schema import of_one_user
 from paddleinterest.nets import native
 from paddleinterest.nets.native import positions
@@ -19,7 +19,7 @@ PADDING = 0
 
 def table(rows, width, **kw):
     """An `nn.Embedding`; spread over the processes where `runner.shard_tables` asks for it."""
-    return (ShardedEmbedding if ranks.sharded(rows) else nn.Embedding)(rows, width, **kw)
+    return (ShardedEmbedding if distributed.sharded(rows) else nn.Embedding)(rows, width, **kw)
 
 
 class FieldEmbeddings(nn.Layer):
@@ -176,11 +176,11 @@ class Dice(nn.Layer):
         ones."""
         flat = s.reshape([-1, s.shape[-1]])  # [N, C]
         mask = paddle.ones([flat.shape[0]], flat.dtype) if mask is None else mask
-        real = ranks.total(mask.sum())
+        real = distributed.total(mask.sum())
         weight = mask.reshape([1, -1]) / paddle.clip(real, min=1.0)  # [1, N]
         step = (1 - self.momentum) * paddle.clip(real, max=1.0)  # 0 where no position is real
-        mean = ranks.total(paddle.matmul(weight, flat))  # [1, C]
-        variance = ranks.total(paddle.matmul(weight, paddle.square(flat - mean)))  # [1, C]
+        mean = distributed.total(paddle.matmul(weight, flat))  # [1, C]
+        variance = distributed.total(paddle.matmul(weight, paddle.square(flat - mean)))  # [1, C]
         mean, variance = mean.squeeze(0), variance.squeeze(0)
         with paddle.no_grad():
             self.mean.set_value(self.mean + step * (mean - self.mean))
@@ -305,7 +305,7 @@ class MiniBatchAwareRegularization(nn.Layer):
             rows = rows[rows != PADDING]
             w = embeddings.tables[name](rows)  # [R, width]
             decay = paddle.gather(inverse, rows)  # [R]
-            if ranks.ranks() > 1:
-                decay = decay * ranks.first(rows)
+            if distributed.process_count() > 1:
+                decay = decay * distributed.first(rows)
             total = total + (paddle.square(w).sum(-1) * decay).sum()
         return 0.5 * self.strength * total

@@ -10,7 +10,7 @@ import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 
-from paddleinterest.core import distributed as ranks
+from paddleinterest.core import distributed
 
 
 class ShardedEmbedding(nn.Embedding):
@@ -25,7 +25,7 @@ class ShardedEmbedding(nn.Embedding):
         whole = nn.Embedding(
             rows, width, padding_idx=padding_idx, sparse=sparse, weight_attr=weight_attr
         )
-        own = ranks.own(whole.weight.numpy())
+        own = distributed.own(whole.weight.numpy())
         super().__init__(len(own), width, sparse=sparse, weight_attr=nn.initializer.Constant(0.0))
         self.weight.set_value(own)
         self.weight.at_other_ranks = True
@@ -35,8 +35,8 @@ class ShardedEmbedding(nn.Embedding):
         """ids of any shape → [..., width]. All ranks must look up at the same time, each its own
         ids."""
         rows, where = paddle.unique(ids.flatten(), return_inverse=True)
-        asked = [x.numpy() for x in ranks.gather(rows)]  # what every rank wants, sorted
-        mine = np.concatenate([x[x % len(asked) == ranks.rank()] for x in asked])
+        asked = [x.numpy() for x in distributed.gather(rows)]  # what every rank wants, sorted
+        mine = np.concatenate([x[x % len(asked) == distributed.process_index()] for x in asked])
         mine = np.append(
             mine // len(asked), self.weight.shape[0] - 1
         )  # nobody's row: a gradient is never empty
@@ -62,9 +62,9 @@ class _Exchange(paddle.autograd.PyLayer):
             [np.bincount(x % len(asked), minlength=len(asked)) for x in asked]
         )  # [asker, owner]
         ctx.width = width = found.shape[1]
-        messages = ranks.gather(found[:-1].flatten())  # of every owner
+        messages = distributed.gather(found[:-1].flatten())  # of every owner
         start = np.concatenate([np.zeros((1, len(asked)), int), count.cumsum(0)])
-        me = ranks.rank()
+        me = distributed.process_index()
         return paddle.concat(
             [
                 m[int(start[me, s]) * width : int(start[me + 1, s]) * width]
@@ -74,9 +74,9 @@ class _Exchange(paddle.autograd.PyLayer):
 
     @staticmethod
     def backward(ctx, gradient):
-        messages = ranks.gather(gradient.flatten())  # of every asker
+        messages = distributed.gather(gradient.flatten())  # of every asker
         start = np.concatenate([np.zeros((len(messages), 1), int), ctx.count.cumsum(1)], 1)
-        me, width = ranks.rank(), ctx.width
+        me, width = distributed.process_index(), ctx.width
         parts = [
             m[int(start[r, me]) * width : int(start[r, me + 1]) * width]
             for r, m in enumerate(messages)

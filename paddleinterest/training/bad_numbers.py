@@ -7,7 +7,7 @@ import os
 import numpy as np
 import paddle
 
-from paddleinterest.core import distributed as ranks
+from paddleinterest.core import distributed
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.reader import read_parquet
 
@@ -34,12 +34,14 @@ def check_gradients(net, parameters):
     with paddle.no_grad():
         gradients = [(p, _values(p.grad)) for p in parameters if p.grad is not None]
         if math.isfinite(
-            ranks.totals({"sum": paddle.add_n([paddle.sum(g) for _, g in gradients]).item()})["sum"]
+            distributed.totals({"sum": paddle.add_n([paddle.sum(g) for _, g in gradients]).item()})[
+                "sum"
+            ]
         ):
             return
     names = {id(p): name for name, p in net.named_parameters()}
     bad = [names[id(p)] for p, g in gradients if not np.isfinite(g.numpy()).all()]
-    if ranks.totals({"bad": len(bad)})[
+    if distributed.totals({"bad": len(bad)})[
         "bad"
     ]:  # else all are finite, and it was their sum that overflowed
         raise BadNumbers(
@@ -104,7 +106,7 @@ def culprits(model, net, regularization, batch, start):
 def origin(reader, epoch, number, bad):
     """Where the bad numbers of an epoch's batch come from, for a person; `bad` as `culprits` gives
     it."""
-    rows = next(reader.order(epoch, number))[reader.rank :: reader.ranks]
+    rows = next(reader.order(epoch, number))[reader.process_index :: reader.process_count]
     if len(bad) == len(rows):
         return f"from every row of the batch: {rows_in_words(reader, rows)}"
     if len(bad):

@@ -17,7 +17,7 @@ import zlib
 import numpy as np
 import paddle
 
-from paddleinterest.core import distributed as ranks
+from paddleinterest.core import distributed
 from paddleinterest.core.atomic import whole_file
 from paddleinterest.core.errors import InputError
 from paddleinterest.nets.sharded import ShardedEmbedding
@@ -34,12 +34,12 @@ def save(path, net, state, optimizer=None):
         InputError: a weight is not finite; the checkpoint written before stays.
     """
     arrays = _arrays(net, state, optimizer)
-    if ranks.rank():
+    if distributed.process_index():
         for _ in arrays:
             pass
     else:
         _write(path, arrays)
-    ranks.wait()
+    distributed.wait()
 
 
 def _arrays(net, state, optimizer):
@@ -55,13 +55,15 @@ def _arrays(net, state, optimizer):
     for name, tensor in net.state_dict().items():
         yield (
             f"weights/{name}",
-            ranks.whole(tensor.numpy(), spread[name]) if name in spread else tensor.numpy(),
+            distributed.whole(tensor.numpy(), spread[name]) if name in spread else tensor.numpy(),
         )
     for name, tensor in (_moments(net, optimizer) if optimizer is not None else {}).items():
         rows = spread.get(name.rpartition("/")[0])
         yield (
             f"optimizer/{name}",
-            ranks.whole(tensor.numpy(), rows) if rows and tensor.ndim == 2 else tensor.numpy(),
+            distributed.whole(tensor.numpy(), rows)
+            if rows and tensor.ndim == 2
+            else tensor.numpy(),
         )
     yield "state", np.frombuffer(json.dumps(state).encode(), np.uint8)
 
@@ -98,7 +100,7 @@ def load(path, net, model, optimizer=None):
             name.removeprefix("weights/"),
             spread.get(name.removeprefix("optimizer/").rpartition("/")[0]),
         )
-        return ranks.own(array) if rows and array.shape[:1] == (rows,) else array
+        return distributed.own(array) if rows and array.shape[:1] == (rows,) else array
 
     arrays = read(path, part)
     state = arrays.pop("state")

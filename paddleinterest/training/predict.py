@@ -7,7 +7,7 @@ import paddle
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from paddleinterest.core import distributed as ranks
+from paddleinterest.core import distributed
 from paddleinterest.core.atomic import whole_file
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import progress
@@ -43,9 +43,11 @@ def predict(model, net, reader, what="evaluating"):
     order = np.argsort(reader.length, kind="stable")
     net.eval()
     with paddle.no_grad(), progress(reader.rows, what) as bar:
-        together = reader.batch_size * ranks.ranks()
+        together = reader.batch_size * distributed.process_count()
         for lo in range(0, reader.rows, together):
-            rows = order[lo : lo + together][ranks.rank() :: ranks.ranks()]
+            rows = order[lo : lo + together][
+                distributed.process_index() :: distributed.process_count()
+            ]
             some = (
                 rows if len(rows) else order[lo : lo + 1]
             )  # the others may look up this one's rows of a table
@@ -53,7 +55,7 @@ def predict(model, net, reader, what="evaluating"):
                 : len(rows)
             ]
             bar.update(min(together, reader.rows - lo))
-    return ranks.merge(score)
+    return distributed.merge(score)
 
 
 def check_finite(score):

@@ -8,8 +8,7 @@ import json
 import os
 import shutil
 
-from paddleinterest.core import cli, settings
-from paddleinterest.core import distributed as ranks
+from paddleinterest.core import cli, distributed, settings
 from paddleinterest.core.atomic import remove_stale, whole_file
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
@@ -31,7 +30,7 @@ def open_directory(out, config, latest, best, metrics_bytes):
 
     An older run goes, and so do temporary files of one that was killed as it wrote.
     """
-    if ranks.rank():
+    if distributed.process_index():
         return
     if os.path.isdir(os.path.join(out, "checkpoints")) and not config["runner"]["resume"]:
         if os.path.exists(latest):
@@ -58,7 +57,7 @@ def epoch(out, state, valid, speed, scalars):
         "valid": valid,
         "skipped_batches": state["skipped_batches"],
     }
-    if not ranks.rank():
+    if not distributed.process_index():
         with open(os.path.join(out, "metrics.jsonl"), "a", encoding="utf-8") as f:
             f.write(json.dumps(line, allow_nan=False) + "\n")
             state["metrics_bytes"] = f.tell()
@@ -84,7 +83,7 @@ def keep_result(path, result):
 
     It is always written: the one that is there may be of fewer epochs, from before a kill.
     """
-    if ranks.rank():
+    if distributed.process_index():
         return
     if result["samples_per_second"] is None and os.path.exists(path):
         with open(path, encoding="utf-8") as f:
@@ -103,7 +102,7 @@ class Scalars:
 
     def __init__(self, out, wanted):
         self.writer = None
-        if wanted and not ranks.rank():
+        if wanted and not distributed.process_index():
             try:
                 from visualdl import LogWriter
 

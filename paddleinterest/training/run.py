@@ -9,8 +9,7 @@ import importlib
 import inspect
 import os
 
-from paddleinterest.core import distributed as ranks
-from paddleinterest.core import memory, settings
+from paddleinterest.core import distributed, memory, settings
 from paddleinterest.core.atomic import remove_stale
 from paddleinterest.core.errors import InputError, nearest_path
 from paddleinterest.core.log import say
@@ -108,8 +107,8 @@ def dataset(config):
     from paddleinterest.data.prepare import check_same, prepare
 
     recipe = settings.from_root(runner["dataset"])
-    if ranks.rank():
-        ranks.wait_for(out)
+    if distributed.process_index():
+        distributed.wait_for(out)
     else:
         remove_stale(os.path.realpath(out))  # of a preparation that was killed
     if os.path.isdir(out):
@@ -131,9 +130,9 @@ def bind(config):
             "runner.use_gpu=true needs paddlepaddle-gpu (requirements-gpu.txt); this Paddle has no"
             " CUDA"
         )
-    paddle.set_device(f"gpu:{ranks.device()}" if config["runner"]["use_gpu"] else "cpu")
-    ranks.start(config["runner"]["use_gpu"])
-    ranks.shard_from(config["runner"]["shard_tables"])
+    paddle.set_device(f"gpu:{distributed.device()}" if config["runner"]["use_gpu"] else "cpu")
+    distributed.start(config["runner"]["use_gpu"])
+    distributed.shard_from(config["runner"]["shard_tables"])
     from paddleinterest.nets import native
 
     native.use(config["runner"]["native"])

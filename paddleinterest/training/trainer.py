@@ -7,8 +7,7 @@ import time
 import numpy as np
 import paddle
 
-from paddleinterest.core import distributed as ranks
-from paddleinterest.core import environment
+from paddleinterest.core import distributed, environment
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import log_to, progress, say
 from paddleinterest.core.metrics import auc, format_metrics
@@ -38,11 +37,11 @@ def train(config, data):
         out, config, latest, best, state["metrics_bytes"]
     )  # only now: wrong input harms no older run
     with (
-        log_to(os.devnull if ranks.rank() else os.path.join(out, "log.txt")),
+        log_to(os.devnull if distributed.process_index() else os.path.join(out, "log.txt")),
         record.Scalars(out, r["visualdl"]) as scalars,
     ):
         _introduce(config, readers, net)
-        ranks.wait()  # reading the data takes one longer than another
+        distributed.wait()  # reading the data takes one longer than another
         speeds = []
         while not _finished(state, r):
             speeds.append(
@@ -144,8 +143,8 @@ def _introduce(config, readers, net):
             f"only {readers['train'].batches} steps an epoch: so small a log learns more with a"
             f" smaller runner.train_batch_size (now {size})"
         )
-    if ranks.ranks() > 1:
-        say(f"{ranks.ranks()} processes share every batch{_tables(net)}")
+    if distributed.process_count() > 1:
+        say(f"{distributed.process_count()} processes share every batch{_tables(net)}")
 
 
 def _is_best(state, valid, config):
@@ -242,7 +241,7 @@ def _step_or_skip(model, net, optimizer, regularization, reader, batch, config, 
     except bad_numbers.BadNumbers as e:
         optimizer.clear_grad()
         what = f"{e} at step {step + 1} (epoch {state['epoch'] + 1}, batch {state['batch'] + 1}), "
-        if ranks.ranks() == 1:
+        if distributed.process_count() == 1:
             bad = bad_numbers.culprits(
                 model, net, regularization, batch, lambda: paddle.seed(_mix(r["seed"], step))
             )
@@ -284,10 +283,10 @@ def train_step(model, net, optimizer, regularization, batch, learning_rate, seed
                 f"train_forward returns the parts {', '.join(parts) or 'none'}, and must name"
                 f" {name} among them (paddleinterest/nets/click_model.py)"
             )
-    parts = ranks.totals({name: float(value) for name, value in parts.items()})
+    parts = distributed.totals({name: float(value) for name, value in parts.items()})
     bad_numbers.check_loss(parts)
     loss.backward()
-    ranks.sync_gradients(net)
+    distributed.sync_gradients(net)
     bad_numbers.check_gradients(net, optimizer._parameter_list)
     optimizer.step()
     optimizer.clear_grad()
@@ -324,9 +323,9 @@ def _evaluate(model, net, reader):
 
 def _readers(config, data, model):
     r = config["runner"]
-    if r["train_batch_size"] < ranks.ranks():
+    if r["train_batch_size"] < distributed.process_count():
         raise InputError(
-            f"runner.train_batch_size is {r['train_batch_size']}, for {ranks.ranks()} processes; "
+            f"runner.train_batch_size is {r['train_batch_size']}, for {distributed.process_count()} processes; "
             "it counts the rows of all of them together"
         )
     times = model.needs_times(config, Schema.load(data))
@@ -338,8 +337,8 @@ def _readers(config, data, model):
         shuffle=True,
         bucket_batches=r["bucket_batches"],
         negatives=model.needs_negatives(config),
-        rank=ranks.rank(),
-        ranks=ranks.ranks(),
+        process_index=distributed.process_index(),
+        process_count=distributed.process_count(),
         **common,
     )
     others = [
@@ -369,7 +368,7 @@ def _parameters(net):
 
 def _mix(seed, step):
     return int(
-        np.random.SeedSequence([seed, step] + [ranks.rank()] * (ranks.rank() > 0)).generate_state(
-            1
-        )[0]
+        np.random.SeedSequence(
+            [seed, step] + [distributed.process_index()] * (distributed.process_index() > 0)
+        ).generate_state(1)[0]
     )

@@ -14,15 +14,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from helpers import ROOT
+from random_log import random_log
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.prepare import Parser, prepare
 from paddleinterest.data.reader import Reader
 from paddleinterest.data.schema import Schema
 from paddleinterest.data.sources import SOURCES
-from tests.random_log import random_log
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 COMMAND = [sys.executable, os.path.join(ROOT, "tools", "prepare.py")]
 
 

@@ -21,6 +21,8 @@ from paddleinterest.core.log import progress
 from paddleinterest.data.builder import hashes
 from paddleinterest.data.schema import Schema
 
+pytestmark = pytest.mark.slow
+
 DIN, BASE = (os.path.join(ROOT, "models", m, "config.yaml") for m in ("din", "base"))
 
 

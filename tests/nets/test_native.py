@@ -10,7 +10,7 @@ import paddle
 import paddle.nn.functional as F
 import pytest
 import reference
-from conftest import ROOT
+from helpers import ROOT
 
 from models.dien.net import AGRUCell, AUGRUCell, InterestEvolution, InterestGRU
 from models.din.net import InterestAttention
@@ -222,7 +222,7 @@ def test_only_where_it_belongs():
 def build(tmp_path, **environment):
     """A fresh process that wants the operators; returns (whether it has them, files in the cache,
     what it printed)."""
-    code = "from models import native; print('got', native.library('recurrence') is not None)"
+    code = "from paddleinterest.nets import native; print('got', native.library('recurrence') is not None)"
     cache = tmp_path / "cache"
     done = subprocess.run(
         [sys.executable, "-c", code],

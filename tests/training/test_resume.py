@@ -2,7 +2,7 @@
 same numbers.
 
 Kills are real SIGKILLs of real trainer processes: forks of one process that has imported Paddle
-(helpers.ToolServer), as the import alone takes seconds. tests/test_training.py has the settings one
+(helpers.ToolServer), as the import alone takes seconds. tests/training/test_trainer.py has the settings one
 by one, with a run broken off in the test's process.
 """
 
@@ -23,6 +23,8 @@ from paddleinterest.core import atomic
 from paddleinterest.core.errors import InputError
 from paddleinterest.training import checkpoint
 from paddleinterest.training import trainer as training
+
+pytestmark = pytest.mark.slow
 
 DIEN, DIN = (os.path.join(ROOT, "models", m, "config.yaml") for m in ("dien", "din"))
 EVERYTHING = [  # all that has a state: moments, buffers, negatives, rates, plateau, waiting

@@ -14,16 +14,19 @@ import paddle.distributed as dist
 import pytest
 from helpers import ROOT, TINY, TINY_DIN, _text, close, settings_of, small_dataset, tree
 
-from paddleinterest.core import distributed as ranks
+from paddleinterest.core import distributed
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.schema import Schema
 from paddleinterest.training import checkpoint, run
 from paddleinterest.training.trainer import _mix, train
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux") or not dist.is_available(),
-    reason="this Paddle has no Gloo, which carries numbers between processes on CPUs",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux") or not dist.is_available(),
+        reason="this Paddle has no Gloo, which carries numbers between processes on CPUs",
+    ),
+]
 
 # Imports once, then forks the ranks; each trains job after job and leaves a digest of its weights.
 RANKS = """
@@ -318,7 +321,7 @@ def test_one_process_goes_on_with_spread_tables_and_they_with_its(together, data
 
 def test_clipping_of_spread_tables_is_refused(monkeypatch, data, tmp_path):
     monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
-    monkeypatch.setattr(ranks, "start", lambda use_gpu: None)
+    monkeypatch.setattr(distributed, "start", lambda use_gpu: None)
     with pytest.raises(InputError, match="clip_norm needs the norm of the whole gradient"):
         train(
             settings_of(
@@ -334,7 +337,7 @@ def test_clipping_of_spread_tables_is_refused(monkeypatch, data, tmp_path):
             data,
         )
     assert not list(tmp_path.iterdir())
-    ranks.shard_from(0)
+    distributed.shard_from(0)
 
 
 def test_three_processes_and_a_last_batch_of_one_row(data, tmp_path):
@@ -591,7 +594,7 @@ def test_a_mistake_is_said_once(tmp_path, data):
 
 def test_fewer_rows_than_processes_are_refused(monkeypatch, data, tmp_path):
     monkeypatch.setenv("PADDLE_TRAINERS_NUM", "4")
-    monkeypatch.setattr(ranks, "start", lambda use_gpu: None)
+    monkeypatch.setattr(distributed, "start", lambda use_gpu: None)
     with pytest.raises(InputError, match="train_batch_size is 3, for 4 processes"):
         train(
             settings_of("din", *overrides_of(data, tmp_path, "din", "runner.train_batch_size=3")),

@@ -17,6 +17,8 @@ from sklearn.metrics import roc_auc_score
 from paddleinterest.data.builder import build
 from paddleinterest.study import breakdown, curves, page, plots, results, tables
 
+pytestmark = pytest.mark.slow
+
 TABLE = {
     "title": "t",
     "seeds": [1, 2],

@@ -12,12 +12,12 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import ROOT
+from test_sources import load, refuses, rows, write
 
 from paddleinterest.data.schema import Schema
 from paddleinterest.data.sources import amazon, movielens, text_table
-from tests.test_sources import load, refuses, rows, write
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RECIPES = {
     "electronics": "amazon",
     "books": "amazon",

@@ -18,6 +18,8 @@ from paddleinterest.core import settings
 from paddleinterest.core.errors import InputError
 from paddleinterest.study import tables
 
+pytestmark = pytest.mark.slow
+
 TABLE = {
     "name": "t",
     "title": "A title",
@@ -173,7 +175,7 @@ def test_commands_are_what_a_reader_types():
     }
     assert (
         " ".join(tables.cells(own)[0]["command"])
-        == "python tools/trainer.py -m configs/tuned/din_beauty.yaml -o runner.dataset=configs/"
+        == "python tools/trainer.py -m configs/tuned/din_beauty.yaml -o runner.dataset="
         "datasets/beauty.yaml runner.seed=1 runner.name=beauty-tuned-1"
     )
     assert [c["seed"] for c in tables.cells(TABLE, rows=["DIN"], seeds=[2])] == [2]

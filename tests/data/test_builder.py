@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from random_log import random_log
 
 from paddleinterest.core import atomic
 from paddleinterest.core.errors import InputError
@@ -20,7 +21,6 @@ from paddleinterest.data import builder
 from paddleinterest.data.builder import build
 from paddleinterest.data.reader import ItemTable
 from paddleinterest.data.schema import SPLITS, Log, Schema
-from tests.random_log import random_log
 
 PROTOCOLS = ("every_prefix", "last_event", "impressions")
 

@@ -21,6 +21,8 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.training import run as run_module
 from paddleinterest.training.trainer import train_step
 
+pytestmark = pytest.mark.slow
+
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
 NUMBER = itertools.count()  # Python keeps what it imported under a name
 FEW = ["runner.dataset=datasets/debug.yaml", "runner.epochs=1", "runner.visualdl=false"]

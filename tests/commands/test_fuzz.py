@@ -20,11 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import ROOT
 from fuzz import targets
 from fuzz.run import one
 from fuzz.targets import Place, reseal, unlist
-from helpers import scramble, settings_of
+from helpers import ROOT, scramble, settings_of
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as bounds
 from hypothesis import strategies as st
@@ -37,6 +36,8 @@ from paddleinterest.nets import native
 from paddleinterest.serving.bundle import CANDIDATES, Bundle
 from paddleinterest.serving.request import RequestEncoder, read_requests
 from paddleinterest.training import checkpoint, run
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES = {
     "request": 120,

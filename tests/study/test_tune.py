@@ -28,6 +28,8 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.data.schema import Schema
 from paddleinterest.study import space
 
+pytestmark = pytest.mark.slow
+
 BASE, BST = (os.path.join(ROOT, "models", m, "config.yaml") for m in ("base", "bst"))
 RATE, SIZE, TOWER = (
     "hyper_parameters.optimizer.learning_rate",

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from random_log import random_log
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.builder import build
 from paddleinterest.data.reader import Reader
 from paddleinterest.data.schema import Schema
-from tests.random_log import random_log
 
 PROTOCOLS = ("every_prefix", "last_event", "impressions")
 
@@ -263,7 +263,7 @@ def test_ranks_share_out_every_batch(data, order, ranks):
             ).epoch(1)
         )
 
-    parts = [read(rank=rank, ranks=ranks) for rank in range(ranks)]
+    parts = [read(process_index=rank, process_count=ranks) for rank in range(ranks)]
     for k, batch in enumerate(read()):
         mine = [p[k] for p in parts]
         if len(batch["label"]) < ranks:

@@ -15,6 +15,8 @@ from paddleinterest.core import settings
 from paddleinterest.serving.bundle import Bundle
 from paddleinterest.training import checkpoint, run
 
+pytestmark = pytest.mark.slow
+
 MODELS = ["din", "dien", "bst"]
 
 

@@ -20,6 +20,8 @@ from paddleinterest.commands import serve
 from paddleinterest.serving.bundle import Bundle
 from paddleinterest.serving.export import export
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory, data):

@@ -205,7 +205,7 @@ def test_ranks_share_out_every_batch_of_every_part(parts, ranks):
             )
         )
 
-    shares = [read(rank=rank, ranks=ranks) for rank in range(ranks)]
+    shares = [read(process_index=rank, process_count=ranks) for rank in range(ranks)]
     short = 0
     for k, batch in enumerate(read()):
         mine = [s[k] for s in shares]
