@@ -20,10 +20,10 @@ class Trainee:
     """
 
     def __init__(self, config, schema):
-        from paddleinterest.training import run
+        from paddleinterest.training import loading
 
-        self.config, self.model, self.number = config, run.bind(config), 0
-        self.net = run.create_net(self.model, config, schema)
+        self.config, self.model, self.number = config, loading.bind(config), 0
+        self.net = loading.create_net(self.model, config, schema)
         self.optimizer = self.model.create_optimizer(self.net, config)
         self.times, self.negatives = (
             self.model.needs_times(config, schema),

@@ -184,13 +184,13 @@ def trained(model, data, directory, *overrides, **scrambled):
     """A run on disk as the trainer leaves it, with scrambled weights in place of trained ones:
     settings, binding, net."""
     from paddleinterest.data.schema import Schema
-    from paddleinterest.training import checkpoint, run
+    from paddleinterest.training import checkpoint, loading, run
 
     config = settings_of(
         model, *overrides, f"runner.data_dir={data}", f"runner.model_save_path={directory}"
     )
-    binding = run.bind(config)
-    net = scramble(run.create_net(binding, config, Schema.load(data)), **scrambled)
+    binding = loading.bind(config)
+    net = scramble(loading.create_net(binding, config, Schema.load(data)), **scrambled)
     folder = os.path.join(run.directory(config), "checkpoints")
     checkpoint.save(
         os.path.join(folder, "best.npz"), net, {"model": model, "epoch": 1, "valid": None}
@@ -204,11 +204,11 @@ def check_saving(model, data, directory, *overrides):
     """A checkpoint read into a net with other start weights gives the same predictions, to the
     bit."""
     from paddleinterest.data.schema import Schema
-    from paddleinterest.training import checkpoint, run
+    from paddleinterest.training import checkpoint, loading, run
 
     config, binding, net = trained(model, data, directory, *overrides)
     schema = Schema.load(data)
-    other = run.create_net(binding, settings_of(model, *overrides, "runner.seed=99"), schema)
+    other = loading.create_net(binding, settings_of(model, *overrides, "runner.seed=99"), schema)
     batch = random_batch(schema, 30, np.arange(30) % 12)
     assert np.abs(probabilities(other, batch) - probabilities(net, batch)).max() > 1e-3
     checkpoint.load(run.checkpoint_path(config), other, model)

@@ -17,14 +17,19 @@ A prepared dataset is a directory (README.md, "The prepared dataset"):
 import dataclasses
 import functools
 import hashlib
+import json
 import math
 import os
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import yaml
 
 from paddleinterest.core import yaml_text
 from paddleinterest.core.errors import InputError, nearest_path
+
+if TYPE_CHECKING:
+    import pandas
 
 PADDING, UNKNOWN, FIRST_ID = 0, 1, 2  # index 0 pads, 1 is out of vocabulary, real ids start at 2
 SPLITS = ("train", "valid", "test")
@@ -181,6 +186,11 @@ class Schema:
     def dense_fields(self):
         """Dense fields in the order of the columns of the batch's ``dense`` matrix."""
         return [f for f in self.fields if f.kind == "dense"]
+
+    def fingerprint(self):
+        """A short hash of the dataset's content: rows, fields with their sizes, every file's hash."""
+        facts = [self.rows, [dataclasses.asdict(f) for f in self.fields], self.files]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def save(self, directory):
         """Write ``directory/schema.yaml``; its last line is the checksum of those above."""

@@ -29,7 +29,7 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.data.builder import hashes
 from paddleinterest.data.reader import Reader, read_parquet
 from paddleinterest.data.schema import UNKNOWN, Schema, of_one_user
-from paddleinterest.training import run
+from paddleinterest.training import loading, run
 
 
 class _Scorer(nn.Layer):
@@ -65,9 +65,9 @@ def export(config, data, out):
         )
     schema = Schema.load(data)
     schema.verify(data, "items.parquet", "users.parquet", "vocab/")  # the bundle takes them over
-    model = run.bind(config)
+    model = loading.bind(config)
     path = run.checkpoint_path(config)
-    net, state = run.trained_net(model, config, data, schema, path)
+    net, state = loading.trained_net(model, config, data, schema, path)
     net.eval()
     spec = model.input_spec(config, schema)
     with whole_directory(out, overwrite=True) as made:

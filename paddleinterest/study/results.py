@@ -12,7 +12,7 @@ from paddleinterest.core import settings
 from paddleinterest.core.atomic import whole_file
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
-from paddleinterest.data.schema import checksum
+from paddleinterest.data.schema import Schema, checksum
 from paddleinterest.training import run
 
 NAMES = {

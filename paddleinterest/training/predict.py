@@ -13,13 +13,13 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import progress
 from paddleinterest.data.reader import Reader, read_parquet
 from paddleinterest.data.schema import Schema
-from paddleinterest.training import run
+from paddleinterest.training import loading
 
 
 def score_checkpoint(config, data, path, split):
     """A checkpoint's net over a split of the dataset in `data`: (model, reader, probabilities
     [rows], the checkpoint's state)."""
-    r, model = config["runner"], run.bind(config)
+    r, model = config["runner"], loading.bind(config)
     reader = Reader(
         data,
         split,
@@ -27,7 +27,7 @@ def score_checkpoint(config, data, path, split):
         r["history_cap"],
         times=model.needs_times(config, Schema.load(data)),
     )
-    net, state = run.trained_net(model, config, data, reader.schema, path)
+    net, state = loading.trained_net(model, config, data, reader.schema, path)
     score = predict(model, net, reader, split)
     check_finite(score)
     return model, reader, score, state

@@ -1,10 +1,6 @@
 """Going on with a run that was stopped: with the settings and the data that gave its numbers so
 far, or not at all."""
 
-import dataclasses
-import hashlib
-import json
-
 from paddleinterest.core import settings
 from paddleinterest.core.errors import InputError
 from paddleinterest.training import checkpoint
@@ -22,13 +18,7 @@ def settings_that_count(config, schema):
         config["hyper_parameters"]["schedule"]["kind"] == "cosine"
     ):  # which falls to 0 over all epochs
         kept["runner.epochs"] = config["runner"]["epochs"]
-    return {**kept, "data": mark(schema)}
-
-
-def mark(schema):
-    """A short hash of a dataset's content: rows, fields with their sizes, every file's hash."""
-    facts = [schema.rows, [dataclasses.asdict(f) for f in schema.fields], schema.files]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return {**kept, "data": schema.fingerprint()}
 
 
 def saved_state(path, new):

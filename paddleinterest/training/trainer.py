@@ -14,7 +14,7 @@ from paddleinterest.core.metrics import auc, format_metrics
 from paddleinterest.data.reader import Reader
 from paddleinterest.data.schema import Schema
 from paddleinterest.nets.sharded import ShardedEmbedding
-from paddleinterest.training import bad_numbers, checkpoint, record, resume, run, schedule
+from paddleinterest.training import bad_numbers, checkpoint, loading, record, resume, run, schedule
 from paddleinterest.training.predict import predict
 
 
@@ -25,10 +25,10 @@ def train(config, data):
     """
     out, r = run.directory(config), config["runner"]
     record.check_free(out, r)
-    model = run.bind(config)
+    model = loading.bind(config)
     readers = _readers(config, data, model)
     schema = readers["train"].schema
-    net = run.create_net(model, config, schema)
+    net = loading.create_net(model, config, schema)
     optimizer = model.create_optimizer(net, config)
     regularization = model.create_regularization(config, readers["train"].counts)
     latest, best = (os.path.join(out, "checkpoints", f) for f in ("latest.npz", "best.npz"))

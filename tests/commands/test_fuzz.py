@@ -35,7 +35,7 @@ from paddleinterest.data.schema import Schema
 from paddleinterest.nets import native
 from paddleinterest.serving.bundle import CANDIDATES, Bundle
 from paddleinterest.serving.request import RequestEncoder, read_requests
-from paddleinterest.training import checkpoint, run
+from paddleinterest.training import checkpoint, loading
 
 pytestmark = pytest.mark.slow
 
@@ -223,7 +223,7 @@ def test_yaml_runs_nothing(place, tmp_path, monkeypatch, tag):
 def test_odd_settings_end_in_one_line(place, override, words):
     def make():
         config = settings_of("din", override)
-        return run.create_net(place.binding, config, Schema.load(place.data))
+        return loading.create_net(place.binding, config, Schema.load(place.data))
 
     refused(words, make)
 
@@ -235,15 +235,15 @@ def test_too_many_blocks_are_refused_at_once():
 def test_memory_is_asked_for_first(place, monkeypatch):
     """The net, then its optimiser's moments; a machine with just enough makes both."""
     config, schema = settings_of("base", "hyper_parameters.tower=[100]"), Schema.load(place.data)
-    binding = run.bind(config)
-    net = run.create_net(binding, config, schema)
+    binding = loading.bind(config)
+    net = loading.create_net(binding, config, schema)
     size = 4 * sum(int(np.prod(p.shape)) for p in net.parameters())
     for room, fits in ((size, True), (size - 1, False)):
         monkeypatch.setattr(memory, "available", lambda: room)
         if fits:
-            run.create_net(binding, config, schema)
+            loading.create_net(binding, config, schema)
         else:
-            refused("the net would take", run.create_net, binding, config, schema)
+            refused("the net would take", loading.create_net, binding, config, schema)
     for room, fits in ((2 * size, True), (2 * size - 1, False)):
         monkeypatch.setattr(memory, "available", lambda: room)
         if fits:
@@ -495,7 +495,9 @@ def test_weights_that_are_no_numbers_are_refused(place, tmp_path):
         weight = place.weights[name].copy()
         weight[1, 0] = bad
         path = made(place, tmp_path / "c.npz", **{f"weights/{name}": npy(weight)})
-        net = scramble(run.create_net(place.binding, place.config, Schema.load(place.data)), seed=9)
+        net = scramble(
+            loading.create_net(place.binding, place.config, Schema.load(place.data)), seed=9
+        )
         before = {k: v.numpy() for k, v in net.state_dict().items()}
         refused(f"{name} is not finite", checkpoint.load, path, net, "din")
         assert all(np.array_equal(before[k], v.numpy()) for k, v in net.state_dict().items())
@@ -512,7 +514,7 @@ def test_weights_that_are_no_numbers_are_refused(place, tmp_path):
 )
 def test_moments_that_do_not_fit_are_refused(place, tmp_path, moment, array):
     path = made(place, tmp_path / "c.npz", **{f"optimizer/{moment}": npy(array)})
-    net = run.create_net(place.binding, place.config, Schema.load(place.data))
+    net = loading.create_net(place.binding, place.config, Schema.load(place.data))
     optimizer = place.binding.create_optimizer(net, place.config)
     refused(
         "does not fit this net|not finite, or not float32",

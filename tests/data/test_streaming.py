@@ -20,7 +20,7 @@ from paddleinterest.data import builder
 from paddleinterest.data import reader as reading
 from paddleinterest.data.builder import build
 from paddleinterest.data.reader import Reader
-from paddleinterest.training import bad_numbers, run
+from paddleinterest.training import bad_numbers, loading, run
 from paddleinterest.training.predict import score_checkpoint, write_predictions
 from paddleinterest.training.trainer import train
 
@@ -378,8 +378,8 @@ def test_training_on_parts_counts_every_row(tmp_path, parts):
     result, out, state = ran(parts, tmp_path, *SMALL_BATCHES, *still)
     assert [line["step"] for line in lines(out)] == [18, 36] and result["rows"]["train"] == 480
     config = settings_for(parts, tmp_path, *still)
-    model, reader = run.bind(config), Reader(parts, "train", 500, 12)
-    net = run.create_net(model, config, reader.schema)
+    model, reader = loading.bind(config), Reader(parts, "train", 500, 12)
+    net = loading.create_net(model, config, reader.schema)
     batch = reader.batch(np.arange(480))
     z, y = net(model.create_feeds(batch)).numpy().astype(np.float64), batch["label"]
     assert abs(lines(out)[0]["train"]["loss"] - (np.logaddexp(0, z) - y * z).mean()) < 1e-6

@@ -30,7 +30,7 @@ from paddleinterest.serving.bundle import Bundle
 from paddleinterest.serving.export import export
 from paddleinterest.serving.request import read_requests
 from paddleinterest.study import tables
-from paddleinterest.training import checkpoint, run
+from paddleinterest.training import checkpoint, loading, run
 
 CAP = 5
 
@@ -343,7 +343,7 @@ def checkpoint_(place, rng):
                 f.write(data)
         else:
             honest = _odd_checkpoint(rng, place.checkpoint, path)
-        net = run.create_net(place.binding, place.config, Schema.load(place.data))
+        net = loading.create_net(place.binding, place.config, Schema.load(place.data))
 
         def work():
             checkpoint.load(path, net, "din")
@@ -809,8 +809,8 @@ def config(place, rng):
             settings.save(loaded, again)
             assert settings.load(again) == loaded
             if rng.random() < 0.3:
-                binding = run.bind({**loaded, "runner": {**loaded["runner"], "use_gpu": False}})
-                run.create_net(binding, loaded, Schema.load(place.data))
+                binding = loading.bind({**loaded, "runner": {**loaded["runner"], "use_gpu": False}})
+                loading.create_net(binding, loaded, Schema.load(place.data))
             return "accepted"
 
         return outcome(work)

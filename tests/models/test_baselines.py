@@ -26,7 +26,7 @@ from models.wide_deep.net import PRIME, WideDeep
 from paddleinterest.core.errors import InputError
 from paddleinterest.nets import pooled as shared
 from paddleinterest.nets.layers import MiniBatchAwareRegularization
-from paddleinterest.training import run
+from paddleinterest.training import loading
 
 NETS = {
     "wide_deep": (WideDeep, {"cross": 0}),
@@ -270,7 +270,7 @@ def test_wrong_settings(model, key, value, words):
     config = settings_of(model)
     config["hyper_parameters"][key] = value
     with pytest.raises(InputError, match=words):
-        run.create_net(run.bind(config), config, SCHEMA)
+        loading.create_net(loading.bind(config), config, SCHEMA)
 
 
 def overrides(name):

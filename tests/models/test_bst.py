@@ -28,7 +28,7 @@ from models.bst.dygraph_model import DygraphModel
 from models.bst.net import BST, MultiHeadAttention, Position, TransformerBlock, time_edges
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.schema import Schema
-from paddleinterest.training import run
+from paddleinterest.training import loading
 
 SMALL = dict(
     embedding_size=3,
@@ -712,7 +712,7 @@ def test_position_follows_the_clock():
         assert "label" not in spec
     model, config, schema = of_schema("order", "hyper_parameters.position=time")
     with pytest.raises(InputError, match="position.*toy.*order"):
-        run.create_net(model, config, schema)
+        loading.create_net(model, config, schema)
 
 
 @pytest.mark.parametrize(
@@ -734,7 +734,7 @@ def test_position_follows_the_clock():
 def test_wrong_settings_are_named(change, message):
     with pytest.raises(InputError, match=message):
         model, config, schema = of_schema("seconds", f"hyper_parameters.{change}")
-        run.create_net(model, config, schema)
+        loading.create_net(model, config, schema)
 
 
 def test_concat_length_is_the_history_cap_where_none_is_given():

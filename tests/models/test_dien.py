@@ -37,7 +37,7 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.data.negatives import HistoryNegatives
 from paddleinterest.data.reader import Reader
 from paddleinterest.data.schema import Schema
-from paddleinterest.training import run
+from paddleinterest.training import loading
 from paddleinterest.training import trainer as training
 
 SMALL = dict(embedding_size=3, attention_units=(6, 5), tower=(8, 4), activation="prelu")
@@ -859,7 +859,7 @@ def test_loss_and_its_parts(data):
             "hyper_parameters.regularization=0.5",
         )
         model = DygraphModel()
-        net = run.create_net(model, config, SCHEMA)
+        net = loading.create_net(model, config, SCHEMA)
         penalty = model.create_regularization(
             config, lambda: {f.name: np.ones(f.size) for f in FIELDS}
         )
@@ -995,7 +995,7 @@ def test_rank_reads_the_history_once(monkeypatch):
 )
 def test_wrong_choices_name_key_value_and_choices(key, value, allowed):
     with pytest.raises(InputError) as e:
-        run.create_net(
+        loading.create_net(
             DygraphModel(), settings_of("dien", f"hyper_parameters.{key}={value}"), SCHEMA
         )
     assert "\n" not in str(e.value)
@@ -1005,7 +1005,7 @@ def test_wrong_choices_name_key_value_and_choices(key, value, allowed):
 
 def test_wrong_sizes_and_negatives(data):
     with pytest.raises(InputError, match="hidden_size is -1"):
-        run.create_net(
+        loading.create_net(
             DygraphModel(), settings_of("dien", "hyper_parameters.hidden_size=-1"), SCHEMA
         )
     with pytest.raises(
@@ -1070,7 +1070,7 @@ def test_export(tmp_path, data, evolution, attention):
     check_export(
         "dien", data, tmp_path, *switches, lengths=(0, 1, 2, 3, 19, 50) if full else (0, 3, 50)
     )
-    net = run.create_net(DygraphModel(), settings_of("dien", *switches), Schema.load(data))
+    net = loading.create_net(DygraphModel(), settings_of("dien", *switches), Schema.load(data))
     held = {
         id(v): v.numpy().size for k, v in net.state_dict().items() if not k.startswith("auxiliary")
     }

@@ -18,7 +18,7 @@ from toy import FIELDS, SCHEMA
 
 import models
 from paddleinterest.core.errors import InputError
-from paddleinterest.training import run as run_module
+from paddleinterest.training import loading
 from paddleinterest.training.trainer import train_step
 
 pytestmark = pytest.mark.slow
@@ -138,8 +138,8 @@ def mine(tmp_path, monkeypatch):
 
 def one_step(config, *, penalty=0.0):
     config["hyper_parameters"]["regularization"] = penalty
-    model = run_module.bind(config)
-    net = run_module.create_net(model, config, SCHEMA)
+    model = loading.bind(config)
+    net = loading.create_net(model, config, SCHEMA)
     regularization = model.create_regularization(
         config, lambda: {f.name: np.ones(f.size, np.int64) for f in FIELDS}
     )

@@ -13,7 +13,7 @@ from helpers import ROOT, TINY, ToolServer, small_dataset
 
 from paddleinterest.core import settings
 from paddleinterest.serving.bundle import Bundle
-from paddleinterest.training import checkpoint, run
+from paddleinterest.training import checkpoint, loading
 
 pytestmark = pytest.mark.slow
 
@@ -79,8 +79,8 @@ def test_weights_are_the_nets(place, model):
     # the net in dynamic graph, from the checkpoint, on the same request
     out = folder / "output" / model / "clicks"
     config = settings.load(str(out / "config.yaml"), [f"runner.data_dir={folder / 'clicks'}"])
-    bundle, binding = Bundle(str(folder / bundle_of(model))), run.bind(config)
-    net = run.create_net(binding, config, bundle.schema)
+    bundle, binding = Bundle(str(folder / bundle_of(model))), loading.bind(config)
+    net = loading.create_net(binding, config, bundle.schema)
     checkpoint.load(str(out / "checkpoints" / "best.npz"), net, model)
     net.eval()
     arrays = bundle.encoder.encode(request).arrays

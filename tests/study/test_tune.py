@@ -146,7 +146,7 @@ def test_the_spaces_that_we_ship(name):
     the net."""
     from toy import SCHEMA
 
-    from paddleinterest.training import run
+    from paddleinterest.training import loading
 
     assert settings.models() == NAMES
     path = os.path.join(ROOT, "models", name, "config.yaml")
@@ -158,7 +158,7 @@ def test_the_spaces_that_we_ship(name):
     for drawn in others:
         config = settings.load(path, [f"{k}={space.text(v)}" for k, v in drawn.items()])
         assert {k: settings.flatten(config)[k] for k in drawn} == drawn
-        run.create_net(run.bind(config), config, SCHEMA)
+        loading.create_net(loading.bind(config), config, SCHEMA)
     for (
         key,
         dimension,

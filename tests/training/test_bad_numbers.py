@@ -18,7 +18,7 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.data.reader import FARTHEST, Reader, standardise
 from paddleinterest.data.schema import Field
 from paddleinterest.nets.click_model import ClickModel
-from paddleinterest.training import bad_numbers, checkpoint, run
+from paddleinterest.training import bad_numbers, checkpoint, loading, run
 from paddleinterest.training.trainer import train
 
 
@@ -214,10 +214,10 @@ def test_the_mean_loss_leaves_skipped_rows_out(tmp_path, tiny, monkeypatch):
     monkeypatch.undo()
     config = settings_for(tiny, tmp_path, *still)
     model, reader = (
-        run.bind(config),
+        loading.bind(config),
         Reader(tiny, "train", 64, 12, shuffle=True, bucket_batches=4, seed=2026),
     )
-    net = run.create_net(model, config, reader.schema)
+    net = loading.create_net(model, config, reader.schema)
     losses = []
     for k, batch in enumerate(reader.epoch(0)):
         z, y = net(model.create_feeds(batch)).numpy().astype(np.float64), batch["label"]
@@ -254,7 +254,7 @@ def test_a_run_that_skips_everything_says_so_and_moves_nothing(tmp_path, tiny, m
     result, out, after = ran(tiny, tmp_path, "runner.epochs=1", "runner.skip_bad_batches=8")
     assert result["skipped_batches"] == 8 and lines(out)[0]["train"] == {}
     config = settings_for(tiny, tmp_path)
-    net = run.create_net(run.bind(config), config, Reader(tiny, "train", 64).schema)
+    net = loading.create_net(loading.bind(config), config, Reader(tiny, "train", 64).schema)
     for name, value in net.state_dict().items():
         assert np.array_equal(after[f"weights/{name}"], value.numpy()), name
 

@@ -17,7 +17,7 @@ from helpers import ROOT, TINY, TINY_DIN, _text, close, settings_of, small_datas
 from paddleinterest.core import distributed
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.schema import Schema
-from paddleinterest.training import checkpoint, run
+from paddleinterest.training import checkpoint, loading
 from paddleinterest.training.trainer import _mix, train
 
 pytestmark = [
@@ -36,7 +36,7 @@ import numpy as np, paddle
 from helpers import settings_of
 from paddleinterest.core.errors import InputError
 import paddleinterest.training.trainer as training
-from paddleinterest.training import checkpoint, run
+from paddleinterest.training import loading, checkpoint, run
 jobs, ports = json.load(open(sys.argv[2])), sys.argv[3].split(",")
 ends = ",".join(f"127.0.0.1:{p}" for p in ports[1:])
 os.environ.update(PADDLE_TRAINERS_NUM=str(len(ports) - 1), PADDLE_TRAINER_ENDPOINTS=ends, PADDLE_MASTER=f"127.0.0.1:{ports[0]}")
@@ -50,8 +50,8 @@ else:
     ended = [os.waitpid(pid, 0)[1] for pid in children]
     sys.exit(f"ended with {ended}" if any(ended) else 0)
 os.environ.update(PADDLE_TRAINER_ID=str(rank), PADDLE_CURRENT_ENDPOINT=ends.split(",")[rank])
-nets, create_net = [], run.create_net
-run.create_net = lambda *a: nets.append(create_net(*a)) or nets[-1]
+nets, create_net = [], loading.create_net
+loading.create_net = lambda *a: nets.append(create_net(*a)) or nets[-1]
 status = 1
 try:
     for job in jobs:
@@ -259,8 +259,8 @@ def test_two_processes_train_what_one_trains(together, data, tmp_path, name):
     assert a == b  # the weights of both, to the bit
     assert first["valid"] == second["valid"] and first["test"] == second["test"]
     same_curve(one, first)
-    start = run.create_net(
-        run.bind(settings_of(model, *TINY)),
+    start = loading.create_net(
+        loading.bind(settings_of(model, *TINY)),
         settings_of(model, *overrides_of(data, tmp_path, model, *more)),
         Schema.load(data),
     )

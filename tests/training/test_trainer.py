@@ -19,7 +19,7 @@ from paddleinterest.data.reader import Reader
 from paddleinterest.data.schema import Schema
 from paddleinterest.nets.click_model import ClickModel
 from paddleinterest.nets.layers import FieldEmbeddings
-from paddleinterest.training import checkpoint, run
+from paddleinterest.training import checkpoint, loading, run
 from paddleinterest.training.predict import predict
 from paddleinterest.training.trainer import train
 
@@ -31,8 +31,8 @@ def test_it_learns(tmp_path, data, model):
     overrides = ["runner.epochs=8", "runner.early_stop=0", "hyper_parameters.activation=prelu"]
     result, out, _ = ran(data, tmp_path, *overrides, model=model)
     config = settings_for(data, tmp_path, *overrides, model=model)
-    binding, reader = run.bind(config), Reader(data, "train", 500, 12)
-    net = run.create_net(binding, config, reader.schema)
+    binding, reader = loading.bind(config), Reader(data, "train", 500, 12)
+    net = loading.create_net(binding, config, reader.schema)
     checkpoint.load(os.path.join(out, "checkpoints", "latest.npz"), net, model)
     on_train = binding.create_metrics()(reader.user, reader.label, predict(binding, net, reader))
     assert on_train["auc"] > 0.8  # the labels follow the users' favourite categories
@@ -82,8 +82,8 @@ def test_the_logged_loss_is_the_mean_over_rows(tmp_path, tiny):
     config = settings_for(
         tiny, tmp_path, "hyper_parameters.activation=relu", "hyper_parameters.embedding_std=0.5"
     )
-    binding, reader = run.bind(config), Reader(tiny, "train", 500, 12)
-    net = run.create_net(binding, config, reader.schema)
+    binding, reader = loading.bind(config), Reader(tiny, "train", 500, 12)
+    net = loading.create_net(binding, config, reader.schema)
     score = predict(binding, net, reader)
     close(
         lines(out)[0]["train"]["loss"],
@@ -291,8 +291,8 @@ def test_best_checkpoint_is_the_best_valid_epoch(tmp_path, tiny, monkeypatch):
     for name in (k for k in best if k.startswith("weights/")):
         assert np.array_equal(best[name], after_two[name]), name
     config = settings_for(tiny, tmp_path / "a")
-    binding, reader = run.bind(config), Reader(tiny, "test", 64, 12)
-    net = run.create_net(binding, config, reader.schema)
+    binding, reader = loading.bind(config), Reader(tiny, "test", 64, 12)
+    net = loading.create_net(binding, config, reader.schema)
     checkpoint.load(os.path.join(out, "checkpoints", "best.npz"), net, "din")
     assert result["test"] == binding.create_metrics()(
         reader.user, reader.label, predict(binding, net, reader)
@@ -679,7 +679,7 @@ def test_resuming_from_a_file_without_a_training_state_is_refused(tmp_path, tiny
 def saved(tmp_path, tiny):
     """A net, and the path of its checkpoint."""
     config = settings_for(tiny, tmp_path)
-    net = run.create_net(run.bind(config), config, Schema.load(tiny))
+    net = loading.create_net(loading.bind(config), config, Schema.load(tiny))
     path = str(tmp_path / "c.npz")
     checkpoint.save(path, net, {"model": "din", "epoch": 1})
     return net, path

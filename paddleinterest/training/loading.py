@@ -1,0 +1,124 @@
+"""A model by its name, and its net with start weights or those of a checkpoint.
+
+Paddle must not be imported before core/environment.py has set this process up, so that callers
+import this module late.
+"""
+
+import importlib
+import inspect
+import os
+
+from paddleinterest.core import distributed, memory, settings
+from paddleinterest.core.errors import InputError
+from paddleinterest.core.log import say
+from paddleinterest.training import checkpoint
+
+OF_TRAINING = (
+    "optimizer.",
+    "schedule.",
+    "plateau.",
+    "regularization",
+    "dropout",
+    "block_dropout",
+    "sparse",
+    "auxiliary_",
+)  # how the hyper_parameters begin that a trained net does without
+
+
+def bind(config):
+    """The model folder's binding (models/<name>/dygraph_model.py). Imports Paddle: call
+    environment.set_up first."""
+    model = _binding(config["model"])
+    import paddle
+
+    if config["runner"]["use_gpu"] and not paddle.device.is_compiled_with_cuda():
+        raise InputError(
+            "runner.use_gpu=true needs paddlepaddle-gpu (requirements-gpu.txt); this Paddle has no"
+            " CUDA"
+        )
+    paddle.set_device(f"gpu:{distributed.device()}" if config["runner"]["use_gpu"] else "cpu")
+    distributed.start(config["runner"]["use_gpu"])
+    distributed.shard_from(config["runner"]["shard_tables"])
+    from paddleinterest.nets import native
+
+    native.use(config["runner"]["native"])
+    return model
+
+
+def _binding(name):
+    """A `DygraphModel` of models/<name>/dygraph_model.py."""
+    module, path = f"models.{name}.dygraph_model", f"models/{name}/dygraph_model.py"
+    try:
+        return importlib.import_module(module).DygraphModel()
+    except ModuleNotFoundError as e:
+        if e.name != module:
+            raise
+        raise InputError(f"{path} does not exist; docs/own_model.md tells what it holds") from None
+    except AttributeError as e:
+        if e.name != "DygraphModel":
+            raise
+        raise InputError(
+            f"{path} has no class DygraphModel; docs/own_model.md tells what it holds"
+        ) from None
+
+
+def create_net(model, config, schema):
+    """The net with its start weights drawn from runner.seed; wrong hyper_parameters end in one
+    line."""
+    import paddle
+
+    paddle.seed(config["runner"]["seed"])
+    try:
+        with memory.checked_parameters():
+            net = model.create_model(config, schema)
+    except (ValueError, TypeError, IndexError, OverflowError) as e:
+        raise InputError(f"hyper_parameters: {e}") from None
+    for method in ("forward", "rank"):  # before it is trained: the export needs both
+        if (
+            not hasattr(net, method)
+            or "return_attention" not in inspect.signature(getattr(net, method)).parameters
+        ):
+            raise InputError(
+                f"the net of models/{config['model']} needs a method {method}(batch,"
+                " return_attention=False); docs/own_model.md tells what it returns"
+            )
+    return net
+
+
+def trained_net(model, config, data, schema, path):
+    """The net with the weights of the checkpoint `path`, and the checkpoint's state.
+
+    It says so where the checkpoint was trained on other data, as the same sizes may hide other ids,
+    or with other histories.
+
+    Raises:
+        InputError: the checkpoint does not fit the net, or was trained with other settings of it,
+            be the shapes the same.
+    """
+    net = create_net(model, config, schema)
+    state = checkpoint.load(path, net, config["model"])
+    trained = state.get("settings")
+    if not isinstance(trained, dict):
+        return net, state
+    now = settings.flatten(config)
+    for key in sorted(trained.keys() & now.keys()):
+        name = key.removeprefix("hyper_parameters.")
+        if name != key and not name.startswith(OF_TRAINING) and trained[key] != now[key]:
+            own = os.path.join(os.path.dirname(os.path.dirname(path)), "config.yaml")
+            raise InputError(
+                f"{path} was trained with {key}={trained[key]}, not {now[key]}, and is another net"
+                " with it; name the settings that it was trained with, by -o or"
+                f" -m{f' {own}' if os.path.isfile(own) else ''}"
+            )
+    if trained.get("runner.history_cap") != now["runner.history_cap"]:
+        say(
+            f"warning: {path} was trained with histories of {trained.get('runner.history_cap')}"
+            f" events, not {now['runner.history_cap']}"
+        )
+    if trained.get("data") != schema.fingerprint():
+        say(
+            f"warning: {path} was trained on other data than {data} is now: an id may stand for"
+            " another item or value there, and then all scores are wrong; train again, or name its"
+            " own dataset with runner.data_dir"
+        )
+    return net, state
