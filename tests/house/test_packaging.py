@@ -1,0 +1,70 @@
+"""requirements.txt, requirements-gpu.txt and pyproject.toml name the same packages; one version."""
+
+import os
+import re
+
+import pytest
+from helpers import ROOT
+
+tomllib = pytest.importorskip("tomllib")  # Python 3.11 and later
+
+DEVELOPERS_ONLY = ("dev", "docs")  # extras that no command of the READMEs needs
+
+
+def project():
+    with open(os.path.join(ROOT, "pyproject.toml"), "rb") as f:
+        return tomllib.load(f)
+
+
+def requirements(file):
+    """{package: version range} of a requirements file."""
+    with open(os.path.join(ROOT, file), encoding="utf-8") as f:
+        lines = [line.partition("#")[0].strip() for line in f]
+    return dict(split(line) for line in lines if line)
+
+
+def split(requirement):
+    name, versions = re.fullmatch(r"([\w.-]+(?:\[[\w,]+\])?)\s*(.*)", requirement).groups()
+    return name.lower().replace("_", "-"), versions.replace(" ", "")
+
+
+def declared():
+    """{package: version range} of pyproject.toml: what the library needs, and the users' extras."""
+    table = project()["project"]
+    lists = [table["dependencies"]]
+    for extra, packages in table["optional-dependencies"].items():
+        if extra not in DEVELOPERS_ONLY:
+            lists.append(packages)
+    return dict(split(package) for packages in lists for package in packages)
+
+
+def test_requirements_are_those_of_pyproject():
+    assert requirements("requirements.txt") == declared()
+
+
+def test_a_gpu_needs_the_same_packages():
+    gpu = {
+        name.replace("paddlepaddle-gpu", "paddlepaddle")
+        for name in requirements("requirements-gpu.txt")
+    }
+    assert gpu == set(requirements("requirements.txt"))
+
+
+def test_the_version_stands_in_one_place():
+    import paddleinterest
+
+    assert "version" not in project()["project"]
+    assert project()["tool"]["setuptools"]["dynamic"]["version"] == {
+        "attr": "paddleinterest.__version__"
+    }
+    assert re.fullmatch(r"\d+\.\d+\.\d+", paddleinterest.__version__)
+
+
+def test_every_tool_is_a_verb_and_a_short_door():
+    from paddleinterest.__main__ import VERBS
+
+    tools = sorted(f for f in os.listdir(os.path.join(ROOT, "tools")) if f.endswith(".py"))
+    assert tools == sorted(f"{verb}.py" for verb in VERBS)
+    for tool in tools:
+        with open(os.path.join(ROOT, "tools", tool), encoding="utf-8") as f:
+            assert len(f.readlines()) < 60
