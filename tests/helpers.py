@@ -14,7 +14,7 @@ import pandas as pd
 
 from paddleinterest.core import settings
 from paddleinterest.data.builder import build
-from paddleinterest.data.schema import Log
+from paddleinterest.data.log import Log
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TINY = [

@@ -4,7 +4,7 @@ prepare."""
 import numpy as np
 import pandas as pd
 
-from paddleinterest.data.schema import Log
+from paddleinterest.data.log import Log
 
 
 def random_log(seed=0, users=40, items=30, most=9, labels=True, popular=0.08):

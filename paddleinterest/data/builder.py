@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from paddleinterest.core.atomic import remove_stale, whole_directory
+from paddleinterest.core.checksum import hashes
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.core.metrics import auc, group_auc
@@ -31,7 +32,6 @@ from paddleinterest.data.schema import (
     UNKNOWN,
     Field,
     Schema,
-    checksum,
 )
 
 PART_ROWS = 1 << 23  # samples in one part-*.parquet
@@ -51,7 +51,7 @@ def build(
     recipe=None,
     overwrite=False,
 ):
-    """Split, index and write `log` (a `paddleinterest.data.schema.Log`) to directory `out`.
+    """Split, index and write `log` (a `paddleinterest.data.log.Log`) to directory `out`.
 
     Args:
         protocol: every_prefix, last_event, impressions, by_user, by_day, or given (the source
@@ -557,13 +557,3 @@ def _counts(history, item_count, item_ids, user_ids, log):
         "history_median": int(np.median(lengths)),
         "history_max": int(lengths.max()),
     }
-
-
-def hashes(made):
-    for folder, _, names in sorted(os.walk(made)):
-        for name in sorted(names):
-            path = os.path.join(folder, name)
-            yield (
-                os.path.relpath(path, made),
-                {"bytes": os.path.getsize(path), "sha256": checksum(path)},
-            )

@@ -15,21 +15,17 @@ A prepared dataset is a directory (README.md, "The prepared dataset"):
 """
 
 import dataclasses
-import functools
 import hashlib
 import json
 import math
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import yaml
 
 from paddleinterest.core import yaml_text
+from paddleinterest.core.checksum import check_sha256, check_size
 from paddleinterest.core.errors import InputError, nearest_path
-
-if TYPE_CHECKING:
-    import pandas
 
 PADDING, UNKNOWN, FIRST_ID = 0, 1, 2  # index 0 pads, 1 is out of vocabulary, real ids start at 2
 SPLITS = ("train", "valid", "test")
@@ -58,39 +54,6 @@ def of_one_user(name):
     """Whether a column of a batch, such as history_item, is the user's or the moment's, the same
     for all candidates of a request."""
     return name.startswith(("history_", "user_", "context_")) or name == "target_time"
-
-
-@dataclass
-class Log:
-    """What a source yields: a raw event log, before any splitting or indexing.
-
-    Attributes:
-        events: columns ``user``, ``item`` (strings or integers), ``time`` (int64), optionally
-            ``label`` (0/1), then the columns named in ``context``. Ties in time keep the row order.
-        items: ``item`` (unique), then one column for each attribute. Items of the log that are not
-            listed get missing attributes; listed items that the log never mentions can still be
-            scored.
-        users: ``user`` (unique), then attributes; None when nothing is known of users.
-        context: columns of ``events`` (and ``samples``) that describe the moment of the impression.
-        dense: those columns of items, users or events that are numbers to be standardised. All
-            other columns are categories.
-        time: ``seconds`` when ``events.time`` is a clock, ``order`` when it only orders.
-        samples: only for sources whose lines are samples already (protocol ``given``): ``user``,
-            ``item``,
-            ``label``, ``split``; the history of a sample is all of its user's events.
-        truth: name of an ``events`` column with the true click probability (synthetic data only).
-        note: one sentence to print beside every figure made from this data; may be empty.
-    """
-
-    events: "pandas.DataFrame"
-    items: "pandas.DataFrame"
-    users: "pandas.DataFrame" = None
-    context: list = field(default_factory=list)
-    dense: list = field(default_factory=list)
-    time: str = "seconds"
-    samples: "pandas.DataFrame" = None
-    truth: str = ""
-    note: str = ""
 
 
 @dataclass
@@ -308,40 +271,3 @@ def _digest_above(path):
     with open(path, "rb") as f:
         text = f.read()
     return hashlib.sha256(text[: text.rstrip(b"\n").rfind(b"\n") + 1]).hexdigest()
-
-
-def check_size(path, size):
-    """Raise InputError unless the file at `path` has `size` bytes."""
-    if not os.path.isfile(path):
-        raise InputError(f"{path} is missing; prepare the dataset again")
-    found = os.path.getsize(path)
-    if found != size:
-        raise InputError(
-            f"{path} has {found:,} bytes where schema.yaml says {size:,}: it was cut short or "
-            "changed; prepare the dataset again"
-        )
-
-
-def check_sha256(path, digest):
-    """Raise InputError unless the contents of the file at `path` have that sha256."""
-    facts = os.stat(path)
-    if _sha256(path, facts.st_ino, facts.st_size, facts.st_mtime_ns) != digest:
-        raise InputError(
-            f"{path} is not the file that schema.yaml was written with: its sha256 is another; it"
-            " was damaged, exchanged or edited; make the folder again"
-        )
-
-
-@functools.lru_cache(256)
-def _sha256(path, *_):
-    """Asked again for a file that has not changed since, it does not read it again."""
-    return checksum(path)
-
-
-def checksum(path):
-    """The sha256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as f:
-        while block := f.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -25,8 +25,8 @@ import paddle.nn.functional as F
 import yaml
 
 from paddleinterest.core.atomic import whole_directory
+from paddleinterest.core.checksum import hashes
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.builder import hashes
 from paddleinterest.data.reader import Reader, read_parquet
 from paddleinterest.data.schema import UNKNOWN, Schema, of_one_user
 from paddleinterest.training import loading, run

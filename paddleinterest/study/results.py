@@ -10,9 +10,10 @@ import numpy as np
 
 from paddleinterest.core import settings
 from paddleinterest.core.atomic import whole_file
+from paddleinterest.core.checksum import checksum
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
-from paddleinterest.data.schema import Schema, checksum
+from paddleinterest.data.schema import Schema
 from paddleinterest.training import run
 
 NAMES = {

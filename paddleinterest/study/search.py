@@ -22,9 +22,10 @@ from optuna.trial import TrialState
 
 from paddleinterest.core import child, settings
 from paddleinterest.core.atomic import whole_file
+from paddleinterest.core.checksum import checksum
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
-from paddleinterest.data.schema import Schema, checksum
+from paddleinterest.data.schema import Schema
 from paddleinterest.study import space
 
 

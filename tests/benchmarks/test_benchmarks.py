@@ -17,8 +17,8 @@ from benchmarks.peers.runners import common
 from benchmarks.steps import Trainee, random_batch, random_schema
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.builder import build
+from paddleinterest.data.log import Log
 from paddleinterest.data.reader import Reader
-from paddleinterest.data.schema import Log
 
 CAP = 6
 SETTINGS = {

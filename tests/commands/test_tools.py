@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import ROOT, TINY_DIN, ToolServer, run_tool, small_dataset, tree
 
+from paddleinterest.core.checksum import hashes
 from paddleinterest.core.log import progress
-from paddleinterest.data.builder import hashes
 from paddleinterest.data.schema import Schema
 
 pytestmark = pytest.mark.slow

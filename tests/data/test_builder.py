@@ -19,8 +19,9 @@ from paddleinterest.core import atomic
 from paddleinterest.core.errors import InputError
 from paddleinterest.data import builder
 from paddleinterest.data.builder import build
+from paddleinterest.data.log import Log
 from paddleinterest.data.reader import ItemTable
-from paddleinterest.data.schema import SPLITS, Log, Schema
+from paddleinterest.data.schema import SPLITS, Schema
 
 PROTOCOLS = ("every_prefix", "last_event", "impressions")
 

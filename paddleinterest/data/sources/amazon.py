@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.schema import Log
+from paddleinterest.data.log import Log
 from paddleinterest.data.sources.download import AGAIN, at_hand
 from paddleinterest.data.sources.event_log import unreadable
 from paddleinterest.data.sources.text_table import opened, pieces

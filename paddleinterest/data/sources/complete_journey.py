@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.schema import Log
+from paddleinterest.data.log import Log
 
 NOTE = (
     "Complete Journey is simulated from real grocery shopping patterns, its publisher says, and not"

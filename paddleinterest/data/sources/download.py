@@ -9,8 +9,8 @@ import urllib.request
 
 from tqdm import tqdm
 
+from paddleinterest.core.checksum import checksum
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.schema import checksum
 
 TIMEOUT = 60  # seconds without a byte before the connection counts as dead
 AGAIN = (  # what to do about a file that cannot be read

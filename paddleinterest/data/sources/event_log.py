@@ -22,7 +22,8 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from paddleinterest.core.errors import InputError, nearest_path
-from paddleinterest.data.schema import LATEST_SECOND, RESERVED, Log
+from paddleinterest.data.log import Log
+from paddleinterest.data.schema import LATEST_SECOND, RESERVED
 
 LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 # clock times are held in microseconds until events with fractions of a second are in order

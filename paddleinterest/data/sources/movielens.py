@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.schema import Log
+from paddleinterest.data.log import Log
 from paddleinterest.data.sources.download import AGAIN, at_hand
 from paddleinterest.data.sources.event_log import bad_row, to_pandas
 from paddleinterest.data.sources.text_table import NUMBER, TEXT, WHOLE, table

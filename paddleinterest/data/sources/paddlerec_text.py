@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.schema import Log
+from paddleinterest.data.log import Log
 from paddleinterest.data.sources.event_log import to_pandas, unreadable, whole
 
 COLUMNS = ("items", "categories", "item", "category", "label")

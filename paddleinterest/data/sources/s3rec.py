@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.schema import Log
+from paddleinterest.data.log import Log
 from paddleinterest.data.sources.download import fetch
 
 URL = "https://raw.githubusercontent.com/RUCAIBox/CIKM2020-S3Rec/master/data/"

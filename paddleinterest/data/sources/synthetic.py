@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.schema import Log
+from paddleinterest.data.log import Log
 
 BIAS, MATCH, NEXT, NEAR = (
     -2.1,

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.schema import Log
+from paddleinterest.data.log import Log
 from paddleinterest.data.sources.event_log import bad_row
 from paddleinterest.data.sources.text_table import NUMBER, TEXT, WHOLE, find, frame, table
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.schema import Log
+from paddleinterest.data.log import Log
 from paddleinterest.data.sources.text_table import TEXT, WHOLE, find, tables
 
 WHERE = "https://tianchi.aliyun.com/dataset/649"

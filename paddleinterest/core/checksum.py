@@ -1,0 +1,54 @@
+"""Checksums of files: what was written is what is read."""
+
+import functools
+import hashlib
+import os
+
+from paddleinterest.core.errors import InputError
+
+
+def check_size(path, size):
+    """Raise InputError unless the file at `path` has `size` bytes."""
+    if not os.path.isfile(path):
+        raise InputError(f"{path} is missing; prepare the dataset again")
+    found = os.path.getsize(path)
+    if found != size:
+        raise InputError(
+            f"{path} has {found:,} bytes where schema.yaml says {size:,}: it was cut short or "
+            "changed; prepare the dataset again"
+        )
+
+
+def check_sha256(path, digest):
+    """Raise InputError unless the contents of the file at `path` have that sha256."""
+    facts = os.stat(path)
+    if _sha256(path, facts.st_ino, facts.st_size, facts.st_mtime_ns) != digest:
+        raise InputError(
+            f"{path} is not the file that schema.yaml was written with: its sha256 is another; it"
+            " was damaged, exchanged or edited; make the folder again"
+        )
+
+
+@functools.lru_cache(256)
+def _sha256(path, *_):
+    """Asked again for a file that has not changed since, it does not read it again."""
+    return checksum(path)
+
+
+def checksum(path):
+    """The sha256 of a file, in hex."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as f:
+        while block := f.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def hashes(made):
+    for folder, _, names in sorted(os.walk(made)):
+        for name in sorted(names):
+            path = os.path.join(folder, name)
+            yield (
+                os.path.relpath(path, made),
+                {"bytes": os.path.getsize(path), "sha256": checksum(path)},
+            )
