@@ -5,5 +5,9 @@ from paddleinterest.nets.click_model import ClickModel
 
 
 class DygraphModel(ClickModel):
+    title = "base"
+    colour = "#000000"
+    marker = "o"
+
     def create_model(self, config, schema):
         return Base(**self.net_arguments(config, schema))

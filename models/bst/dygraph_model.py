@@ -17,6 +17,10 @@ OWN = (
 
 
 class DygraphModel(ClickModel):
+    title = "BST"
+    colour = "#cc79a7"
+    marker = "X"
+
     def create_model(self, config, schema):
         position = self.position(config, schema)
         if position == "time" and schema.time != "seconds":

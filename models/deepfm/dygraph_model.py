@@ -5,5 +5,9 @@ from paddleinterest.nets.click_model import ClickModel
 
 
 class DygraphModel(ClickModel):
+    title = "DeepFM"
+    colour = "#e69f00"
+    marker = "^"
+
     def create_model(self, config, schema):
         return DeepFM(**self.net_arguments(config, schema))

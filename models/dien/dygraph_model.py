@@ -6,6 +6,10 @@ from paddleinterest.nets.click_model import ClickModel
 
 
 class DygraphModel(ClickModel):
+    title = "DIEN"
+    colour = "#d55e00"
+    marker = "P"
+
     def create_model(self, config, schema):
         self.alpha = config["hyper_parameters"]["auxiliary_weight"]
         return DIEN(

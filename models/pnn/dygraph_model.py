@@ -5,5 +5,9 @@ from paddleinterest.nets.click_model import ClickModel
 
 
 class DygraphModel(ClickModel):
+    title = "PNN"
+    colour = "#009e73"
+    marker = "D"
+
     def create_model(self, config, schema):
         return PNN(**self.net_arguments(config, schema, "product"))

@@ -5,5 +5,9 @@ from paddleinterest.nets.click_model import ClickModel
 
 
 class DygraphModel(ClickModel):
+    title = "Wide & Deep"
+    colour = "#56b4e9"
+    marker = "v"
+
     def create_model(self, config, schema):
         return WideDeep(**self.net_arguments(config, schema, "cross"))

@@ -17,7 +17,17 @@ from paddleinterest.nets.layers import MiniBatchAwareRegularization
 
 
 class ClickModel:
-    """Binds a net to the tools. A subclass gives `create_model`; DIEN also adds to the loss."""
+    """Binds a net to the tools. A subclass gives `create_model`; DIEN also adds to the loss.
+
+    Attributes:
+        title: the model's name in tables and pictures; "" = the folder's name.
+        colour: of its lines in pictures, "#rrggbb"; "" = one of the spare colours.
+        marker: Matplotlib marker of its points; "" = a spare one.
+    """
+
+    title: str = ""
+    colour: str = ""
+    marker: str = ""
 
     COMMON = (
         "embedding_size",
