@@ -81,13 +81,15 @@ def distinct_histories(readers, cap):
     """({offsets [H + 1], values}, {split: row of each sample's history}) over all splits
     together."""
     any_reader = readers["train"]
-    span = int(np.diff(any_reader.offsets).max(initial=0)) + 1
+    span = int(np.diff(any_reader.sequences.offsets).max(initial=0)) + 1
     keys = [r.sequence.astype(np.int64) * span + r.end for r in readers.values()]
     distinct, row = np.unique(np.concatenate(keys), return_inverse=True)
     sequence, end = distinct // span, distinct % span
     length = np.minimum(end, cap)
     offsets = np.concatenate([[0], np.cumsum(length)])
-    first = any_reader.offsets[sequence] + end - length  # of each history, among all events
+    first = (
+        any_reader.sequences.offsets[sequence] + end - length
+    )  # of each history, among all events
     at = np.arange(offsets[-1]) + np.repeat(first - offsets[:-1], length)
     rows = np.split(row.reshape(-1), np.cumsum([len(k) for k in keys])[:-1])
-    return {"offsets": offsets, "values": any_reader.event_item[at]}, dict(zip(readers, rows))
+    return {"offsets": offsets, "values": any_reader.sequences.item[at]}, dict(zip(readers, rows))

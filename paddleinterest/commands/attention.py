@@ -17,7 +17,7 @@ import os
 from paddleinterest.core import cli, environment
 from paddleinterest.core.atomic import whole_file
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.schema import UNKNOWN
+from paddleinterest.data.schema import FIRST_ID, UNKNOWN
 
 
 def work(args):
@@ -64,7 +64,8 @@ def request_of_user(bundle, data, user, candidates):
     are named."""
     import numpy as np
 
-    from paddleinterest.data.reader import Reader, read_parquet
+    from paddleinterest.data.columns import read_parquet
+    from paddleinterest.data.reader import Reader
 
     bundle.check_data(data)
     ids = read_parquet(os.path.join(data, "items.parquet"))["item"]
@@ -74,26 +75,25 @@ def request_of_user(bundle, data, user, candidates):
         raise InputError(
             f"user {user} is not in {data}; it has {len(users):,} users such as {users[0]}"
         )
-    rows = np.flatnonzero(reader.user == users.get_loc(str(user)) + 2)
+    rows = np.flatnonzero(reader.user == users.get_loc(str(user)) + FIRST_ID)
     if not len(rows):
-        other = users[int(reader.user[0]) - 2]
+        other = users[int(reader.user[0]) - FIRST_ID]
         raise InputError(
             f"user {user} has no event in the test split of {data}; user {other} has, for example"
         )
     row = rows[-1]
-    start, end = int(reader.offsets[reader.sequence[row]]), int(reader.end[row])
-    events = range(start, start + end)
-    last = start + end if start + end < int(reader.offsets[reader.sequence[row] + 1]) else None
     if not candidates:
-        own = [ids[int(reader.event_item[last])].as_py()] if last is not None else []
-        candidates = own + [i for i in ids.slice(2, 5).to_pylist() if i not in own]
+        next_item = reader.next_item(row)
+        own = [] if next_item is None else [ids[next_item].as_py()]
+        candidates = own + [i for i in ids.slice(FIRST_ID, 5).to_pylist() if i not in own]
+    items, times = reader.history(row)
     return {
         "user": user,
         "time": int(reader.time[row]),
         "candidates": candidates,
         "history": [
-            {"item": ids[int(reader.event_item[k])].as_py(), "time": int(reader.event_time[k])}
-            for k in events
+            {"item": ids[item].as_py(), "time": time}
+            for item, time in zip(items.tolist(), times.tolist())
         ],
     }
 
@@ -111,7 +111,7 @@ def attribute(bundle, column, request):
     text = {
         index: value for value, index in bundle.encoder.values[column].items() if index > UNKNOWN
     }
-    of_row = bundle.encoder.items.fields[column][2:].tolist()
+    of_row = bundle.encoder.items.fields[column][FIRST_ID:].tolist()
     said = {
         item: text[index] for item, index in zip(bundle.encoder.item_row, of_row) if index in text
     }

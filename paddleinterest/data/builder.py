@@ -22,7 +22,6 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.core.metrics import auc, group_auc
 from paddleinterest.data.protocols import LABELLED, PROTOCOLS, Events, Samples
-from paddleinterest.data.reader import FARTHEST
 from paddleinterest.data.schema import (
     FIRST_ID,
     LATEST,
@@ -33,6 +32,7 @@ from paddleinterest.data.schema import (
     Field,
     Schema,
 )
+from paddleinterest.data.tables import FARTHEST
 
 PART_ROWS = 1 << 23  # samples in one part-*.parquet
 

@@ -15,7 +15,7 @@ import paddle.inference as paddle_infer
 
 from paddleinterest.core import yaml_text
 from paddleinterest.core.errors import InputError, nearest_path
-from paddleinterest.data.reader import read_parquet
+from paddleinterest.data.columns import read_parquet
 from paddleinterest.data.schema import Schema, of_one_user
 from paddleinterest.serving.request import RequestEncoder
 

@@ -27,8 +27,9 @@ import yaml
 from paddleinterest.core.atomic import whole_directory
 from paddleinterest.core.checksum import hashes
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.reader import Reader, read_parquet
-from paddleinterest.data.schema import UNKNOWN, Schema, of_one_user
+from paddleinterest.data.columns import read_parquet
+from paddleinterest.data.reader import Reader
+from paddleinterest.data.schema import FIRST_ID, UNKNOWN, Schema, of_one_user
 from paddleinterest.training import loading, run
 
 
@@ -169,20 +170,21 @@ def _write_example(made, data, schema):
         np.zeros(len(length), np.int64),
     )
     row = int(np.argmax(length * (len(columns) + 1) + known))
-    end, start = int(reader.end[row]), int(reader.offsets[reader.sequence[row]])
     ids = read_parquet(os.path.join(data, "items.parquet"))["item"]
     users = read_parquet(os.path.join(data, "users.parquet"))["user"]
-    past = range(start + end - int(reader.length[row]), start + end)
+    items, times = reader.history(row, reader.cap)
     request = {
         "user": users[int(reader.user[row])].as_py(),
         "time": int(reader.time[row]),
         "history": [
-            {"item": ids[int(reader.event_item[k])].as_py(), "time": int(reader.event_time[k])}
-            for k in past
+            {"item": ids[item].as_py(), "time": time}
+            for item, time in zip(items.tolist(), times.tolist())
         ],
-        "candidates": [ids[k].as_py() for k in range(2, min(7, reader.items.rows))],
+        "candidates": [
+            ids[k].as_py() for k in range(FIRST_ID, min(FIRST_ID + 5, reader.items.rows))
+        ],
     }
-    if own := _attributes("item", "items.parquet", 2, data, schema):
+    if own := _attributes("item", "items.parquet", FIRST_ID, data, schema):
         request["candidates"][0] = {"item": request["candidates"][0], **own}
     if own := _attributes("user", "users.parquet", int(reader.user[row]), data, schema):
         request["user_attributes"] = own
@@ -204,4 +206,4 @@ def _raw(value, field, data):
     if field.kind == "dense":
         return value if value == value else None
     vocabulary = read_parquet(os.path.join(data, "vocab", f"{field.name}.parquet"))
-    return vocabulary["value"][value - 2].as_py() if value >= 2 else None
+    return vocabulary["value"][value - FIRST_ID].as_py() if value >= FIRST_ID else None

@@ -26,8 +26,9 @@ import numpy as np
 import pandas as pd
 
 from paddleinterest.core.errors import InputError, nearest_path
-from paddleinterest.data.reader import FARTHEST, ItemTable, UserTable, read_parquet, standardise
-from paddleinterest.data.schema import LATEST_SECOND, PADDING, UNKNOWN
+from paddleinterest.data.columns import read_parquet
+from paddleinterest.data.schema import FIRST_ID, LATEST_SECOND, PADDING, UNKNOWN
+from paddleinterest.data.tables import FARTHEST, ItemTable, UserTable, standardise
 
 NEEDED = (
     "this model reads how long ago each event was, so that the request and every event of its"
@@ -253,15 +254,15 @@ class RequestEncoder:
     @staticmethod
     def _rows(index, ids):
         rows = index.get_indexer(pd.Index(ids, dtype=object)) if ids else np.array([], np.int64)
-        return np.where(rows < 0, UNKNOWN, rows + 2).astype(np.int64)
+        return np.where(rows < 0, UNKNOWN, rows + FIRST_ID).astype(np.int64)
 
 
 def _index(path, column):
     """Raw ids as text in row order, without the two special rows."""
     table = read_parquet(path)
-    if column not in table.column_names or table[column].slice(2).null_count:
+    if column not in table.column_names or table[column].slice(FIRST_ID).null_count:
         raise InputError(f"{path} must have a column {column} without missing values")
-    ids = pd.Index(table[column].slice(2).to_pandas().astype(str), dtype=object)
+    ids = pd.Index(table[column].slice(FIRST_ID).to_pandas().astype(str), dtype=object)
     if not ids.is_unique:
         raise InputError(f"{path} lists {column} {ids[ids.duplicated()][0]!r} more than once")
     return ids

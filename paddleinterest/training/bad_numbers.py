@@ -9,7 +9,7 @@ import paddle
 
 from paddleinterest.core import distributed
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.reader import read_parquet
+from paddleinterest.data.columns import read_parquet
 
 SHOWN = 3  # rows, or parameters, that a message names
 

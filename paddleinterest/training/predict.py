@@ -11,7 +11,8 @@ from paddleinterest.core import distributed
 from paddleinterest.core.atomic import whole_file
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import progress
-from paddleinterest.data.reader import Reader, read_parquet
+from paddleinterest.data.columns import read_parquet
+from paddleinterest.data.reader import Reader
 from paddleinterest.data.schema import Schema
 from paddleinterest.training import loading
 

@@ -20,8 +20,8 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.data import builder
 from paddleinterest.data.builder import build
 from paddleinterest.data.log import Log
-from paddleinterest.data.reader import ItemTable
 from paddleinterest.data.schema import SPLITS, Schema
+from paddleinterest.data.tables import ItemTable
 
 PROTOCOLS = ("every_prefix", "last_event", "impressions")
 

@@ -17,7 +17,7 @@ from test_reader import change, resize
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.data import builder
-from paddleinterest.data import reader as reading
+from paddleinterest.data import split as reading
 from paddleinterest.data.builder import build
 from paddleinterest.data.reader import Reader
 from paddleinterest.training import bad_numbers, loading, run
@@ -229,7 +229,9 @@ def test_negatives_hang_on_seed_epoch_and_number_of_the_batch(parts):
     for rows, batch in zip(Reader(parts, "train", 16, **SHUFFLED).order(0), reader.epoch(0)):
         for row, items in zip(rows, batch["negative_item"]):
             sequence = reader.sequence[row - reader.start]
-            own = reader.event_item[reader.offsets[sequence] : reader.offsets[sequence + 1]]
+            own = reader.sequences.item[
+                reader.sequences.offsets[sequence] : reader.sequences.offsets[sequence + 1]
+            ]
             assert not set(items[items > 0].tolist()) & set(own.tolist())
         drawn.append(tuple(batch["negative_item"][batch["negative_item"] > 0][:8].tolist()))
     long = [d for d in drawn if len(d) == 8]  # some batches are of empty histories
@@ -248,7 +250,7 @@ def test_counts_are_those_of_all_parts(parts, one):
 
 # memory -------------------------------------------------------------------------------------------
 
-COLUMNS = ("sequence", "end", "user", "item", "label", "time", "length")
+COLUMNS = ("sequence", "end", "user", "item", "label", "time")
 
 
 def test_one_part_is_in_memory_at_a_time(parts, monkeypatch):
@@ -262,7 +264,8 @@ def test_one_part_is_in_memory_at_a_time(parts, monkeypatch):
     monkeypatch.setattr(reading, "read_parquet", read_parquet)
     assert reader.user.size == 0  # nothing before the first epoch
     for batch in reader.epoch(0):
-        columns = {name: getattr(reader, name) for name in COLUMNS} | reader.context
+        columns = {name: getattr(reader, name) for name in COLUMNS}
+        columns |= reader.context
         assert {c.size for c in columns.values()} == {PART if reader.start < 3 * PART else 90}
         if not held or held[-1]["user"]() is not reader.user:
             held.append({name: weakref.ref(column) for name, column in columns.items()})
@@ -280,7 +283,7 @@ def test_splits_share_what_they_have_in_common(parts):
     assert (
         other.items is first.items
         and other.users is first.users
-        and other.event_item is first.event_item
+        and other.sequences is first.sequences
     )
 
 

@@ -628,8 +628,8 @@ def test_negatives_are_untouched_items_with_their_own_attributes(data, kind):
                 == np.where(item > 0, reader.items.fields[f.name][item], 0)
             ).all()
         for row, drawn in zip(rows, item):
-            lo, hi = reader.offsets[reader.sequence[row] : reader.sequence[row] + 2]
-            assert not set(drawn[drawn > 0]) & set(reader.event_item[lo:hi].tolist())
+            lo, hi = reader.sequences.offsets[reader.sequence[row] : reader.sequence[row] + 2]
+            assert not set(drawn[drawn > 0]) & set(reader.sequences.item[lo:hi].tolist())
     assert np.abs(batch["negative_category"][real] - batch["history_category"][real]).any()
 
 

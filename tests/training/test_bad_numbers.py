@@ -15,8 +15,9 @@ from runs import lines, ran, same, settings_for
 
 from paddleinterest.core import cli
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.reader import FARTHEST, Reader, standardise
+from paddleinterest.data.reader import Reader
 from paddleinterest.data.schema import Field
+from paddleinterest.data.tables import FARTHEST, standardise
 from paddleinterest.nets.click_model import ClickModel
 from paddleinterest.training import bad_numbers, checkpoint, loading, run
 from paddleinterest.training.trainer import train
