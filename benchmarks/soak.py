@@ -24,7 +24,7 @@ from paddleinterest.core import cli, settings
 from paddleinterest.core.atomic import whole_file
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
-from paddleinterest.data.prepare import prepare
+from paddleinterest.data.prepare import make_recipe, prepare
 from paddleinterest.data.schema import Schema
 
 FIELDS = {"RssAnon": "anonymous_mb", "RssFile": "mapped_mb", "VmHWM": "peak_mb"}
@@ -70,24 +70,16 @@ def synthetic(args):
     out = os.path.join(args.out, f"synthetic-{args.samples}-{args.items}")
     if not os.path.isdir(out):
         say(f"preparing {out}")
-        prepare(
-            [
-                "--source",
-                "synthetic",
-                "--protocol",
-                "impressions",
-                "--users",
-                str(args.samples // PER_USER),
-                "--items",
-                str(args.items),
-                "--categories",
-                "1000",
-                "--impressions",
-                str(PER_USER),
-                "--out",
-                out,
-            ]
-        )
+        recipe = {
+            "source": "synthetic",
+            "protocol": "impressions",
+            "users": args.samples // PER_USER,
+            "items": args.items,
+            "categories": 1000,
+            "impressions": PER_USER,
+            "out": out,
+        }
+        prepare(make_recipe(recipe))
     return out
 
 

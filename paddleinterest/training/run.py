@@ -91,7 +91,7 @@ def dataset(config):
     runner, out = config["runner"], data_directory(config)
     if runner["data_dir"]:
         return out
-    from paddleinterest.data.prepare import check_same, prepare
+    from paddleinterest.data.prepare import check_same, prepare_file
 
     recipe = settings.from_root(runner["dataset"])
     if distributed.process_index():
@@ -102,5 +102,5 @@ def dataset(config):
         check_same(out, recipe)
     else:
         say(f"preparing {out} from {runner['dataset']}")
-        prepare(["--config", recipe, "--out", out])
+        prepare_file(recipe, out)
     return out

@@ -179,7 +179,7 @@ def test_ordinary_yaml_is_read():
 def test_yaml_runs_nothing(place, tmp_path, monkeypatch, tag):
     """In settings, in an override, in a recipe, and in both YAML files of a bundle; where it would
     run, it leaves a file."""
-    from paddleinterest.data.prepare import Parser
+    from paddleinterest.commands.prepare import Parser
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "c.yaml").write_text(f"model: din\nrunner: {{name: {tag}}}\n")
@@ -666,7 +666,7 @@ def test_schemas_that_no_preparation_writes_are_refused(place, tmp_path, change)
 def test_parquet_runs_nothing(place, tmp_path, monkeypatch):
     """Metadata is not unpickled: a pandas index, an Arrow extension type and a Python extension
     type that carry a pickle."""
-    from paddleinterest.data.sources.event_log import read
+    from paddleinterest.data.sources.table_file import read
 
     pickle = b"cos\nsystem\n(S'touch canary'\ntR."
     monkeypatch.chdir(tmp_path)

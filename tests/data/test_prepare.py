@@ -17,8 +17,9 @@ import yaml
 from helpers import ROOT
 from random_log import random_log
 
+from paddleinterest.commands.prepare import Parser, add_flags
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.prepare import Parser, prepare
+from paddleinterest.data.prepare import prepare_file
 from paddleinterest.data.reader import Reader
 from paddleinterest.data.schema import Schema
 from paddleinterest.data.sources import SOURCES
@@ -236,7 +237,7 @@ def test_a_dataset_of_other_options_than_the_recipes_is_refused(tmp_path):
 @pytest.mark.parametrize("source", SOURCES)
 def test_help_lists_the_flags_of_the_source(source, tmp_path, capsys):
     own = argparse.ArgumentParser(add_help=False)
-    SOURCES[source].add_arguments(own)
+    add_flags(own, SOURCES[source].Options)
     (tmp_path / "r.yaml").write_text(f"source: {source}\n")
     for argv in (["--source", source, "--help"], ["--help", "--config", str(tmp_path / "r.yaml")]):
         with pytest.raises(SystemExit) as e:
@@ -263,8 +264,9 @@ def test_help_of_the_tool():
 def test_every_recipe_of_the_repository_is_understood(path):
     file = os.path.join(ROOT, "datasets", path)
     recipe = yaml.safe_load(open(file))
-    args = vars(Parser().parse_args(["--config", file]))
-    assert {k: args[k] for k in recipe} == recipe and recipe["name"] == path[:-5]
+    read = Parser().parse_args(["--config", file])
+    values = {**vars(read.common), **vars(read.options)}
+    assert {k: values[k] for k in recipe} == recipe and recipe["name"] == path[:-5]
 
 
 def test_flags_win_over_the_recipe_and_the_recipe_over_the_defaults(tmp_path):
@@ -273,22 +275,16 @@ def test_flags_win_over_the_recipe_and_the_recipe_over_the_defaults(tmp_path):
         "source: event_log\nevents: [a.csv, b.csv]\ncontext: [x]\ndense: []\nseparator:"
         " '-'\nmin_count: 3\npaper_split: true\nusers: null\nlabel_column: 7\n"
     )
-    args = Parser().parse_args(["--config", str(recipe)])
-    assert (
-        args.events,
-        args.context,
-        args.dense,
-        args.separator,
-        args.min_count,
-        args.paper_split,
-        args.users,
-        args.seed,
-        args.label_column,
-    ) == (["a.csv", "b.csv"], ["x"], [], "-", 3, True, None, 2026, "7")
-    args = Parser().parse_args(
+    read = Parser().parse_args(["--config", str(recipe)])
+    own, common = read.options, read.common
+    assert (own.events, own.context, own.dense) == (["a.csv", "b.csv"], ["x"], [])
+    assert (own.separator, own.users, own.label_column) == ("-", "", "7")
+    assert (common.min_count, common.paper_split, common.seed) == (3, True, 2026)
+    read = Parser().parse_args(
         ["--events", "c.csv", "--config", str(recipe), "--min-count=5", "--context", "y", "z"]
     )
-    assert (args.events, args.context, args.min_count) == (["c.csv"], ["y", "z"], 5)
+    own, common = read.options, read.common
+    assert (own.events, own.context, common.min_count) == (["c.csv"], ["y", "z"], 5)
 
 
 # what is refused ----------------------------------------------------------------------------------
@@ -362,14 +358,17 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(shop, spoil, flags, words
         ("source: synthetic\nhelp: true\n", "unknown key help"),
         ("source: synthetic\nevents: [a]\n", "unknown key events"),
         ("source: synthetic\n1: 2\n", "unknown key 1"),
-        ("source: synthetic\nusers: many\n", "argument --users: invalid int value: 'many'"),
-        ("source: synthetic\nusers: 2.5\n", "invalid int value"),
-        ("source: synthetic\nusers: [1, 2]\n", "2"),
+        ("source: synthetic\nusers: many\n", "users is 'many', must be a whole number"),
+        ("source: synthetic\nusers: 2.5\n", "users is 2.5, must be a whole number"),
+        ("source: synthetic\nusers: [1, 2]\n", "users is [1, 2], must be a whole number"),
         ("source: synthetic\nusers: {a: 1}\n", "users is a section"),
         ("source: synthetic\nuser_id: 'yes'\n", "user_id is 'yes', must be true or false"),
         ("source: synthetic\npaper_split: 1\n", "paper_split is 1, must be true or false"),
-        ("source: synthetic\nprotocol: both\n", "invalid choice: 'both'"),
-        ("source: synthetic\nusers: true\n", "argument --users: expected one argument"),
+        (
+            "source: synthetic\nprotocol: both\n",
+            "protocol is 'both', must be one of every_prefix, last_event,",
+        ),
+        ("source: synthetic\nusers: true\n", "users is True, must be a whole number"),
         ("source: synthetik\n", "source is 'synthetik'; it must be one of"),
         ("users: 5\n", "source is None"),
         ("source: [synthetic]\n", "must be one of"),
@@ -380,7 +379,7 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(shop, spoil, flags, words
 def test_a_bad_recipe_is_refused(tmp_path, text, words):
     (tmp_path / "r.yaml").write_text(text)
     with pytest.raises(InputError) as e:
-        prepare(["--config", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "d")])
+        prepare_file(str(tmp_path / "r.yaml"), str(tmp_path / "d"))
     assert "r.yaml" in str(e.value) and words in str(e.value) and "\n" not in str(e.value)
     assert os.listdir(tmp_path) == ["r.yaml"]
 
@@ -404,9 +403,9 @@ def test_a_wrong_command_line(tmp_path, capsys):
     )
     assert not os.listdir(tmp_path)
     with pytest.raises(InputError, match="none.yaml does not exist"):
-        prepare(["--config", "none.yaml"])
+        Parser().parse_args(["--config", "none.yaml"])
     with pytest.raises(InputError, match="name a --source"):  # rather than call --events unknown
-        prepare(["--events", "events.csv"])
+        Parser().parse_args(["--events", "events.csv"])
     for flags, words in (
         (["--source", "nowhere"], "invalid choice: 'nowhere'"),
         (["--source", "synthetic", "--seed", "x"], "invalid int value"),

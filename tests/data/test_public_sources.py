@@ -16,7 +16,7 @@ from helpers import ROOT
 from test_sources import load, refuses, rows, write
 
 from paddleinterest.data.schema import Schema
-from paddleinterest.data.sources import amazon, movielens, text_table
+from paddleinterest.data.sources import amazon, files, movielens
 
 RECIPES = {
     "electronics": "amazon",
@@ -32,10 +32,10 @@ RECIPES = {
 }
 
 
-@pytest.fixture(params=[text_table.PIECE, 40], ids=["whole", "pieces"])
+@pytest.fixture(params=[files.PIECE, 40], ids=["whole", "pieces"])
 def piece(request, monkeypatch):
     """Reading in pieces of a line or two must change nothing."""
-    monkeypatch.setattr(text_table, "PIECE", request.param)
+    monkeypatch.setattr(files, "PIECE", request.param)
 
 
 def tool(cwd, *flags):
@@ -807,11 +807,11 @@ def test_movielens_downloads(server, tmp_path):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe(name):
-    from paddleinterest.data.prepare import Parser
+    from paddleinterest.data.prepare import read_recipe
 
     path = os.path.join(ROOT, "datasets", f"{name}.yaml")
-    args = Parser().parse_args(["--config", path])
-    assert (args.name, args.source) == (name, RECIPES[name])
+    recipe = read_recipe(path).common
+    assert (recipe.name, recipe.source) == (name, RECIPES[name])
     with open(path, encoding="utf-8") as f:
         first = f.readline()
     assert first.startswith("# ") and ("not measured here" in first) == (

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from paddleinterest.commands.prepare import add_flags
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.sources import SOURCES, synthetic
 from paddleinterest.data.sources.download import fetch
@@ -35,15 +36,14 @@ RESERVED_FLAGS = {
 }
 
 
-def parse(source, *flags, seed=0):
-    parser = argparse.ArgumentParser()
-    SOURCES[source].add_arguments(parser.add_argument_group(source))
-    parser.set_defaults(seed=seed)
-    return parser.parse_args([str(flag) for flag in flags])
+def parse(source, *flags):
+    parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
+    add_flags(parser, SOURCES[source].Options)
+    return SOURCES[source].Options(**vars(parser.parse_args([str(flag) for flag in flags])))
 
 
 def load(source, *flags, seed=0):
-    return SOURCES[source].load(parse(source, *flags, seed=seed))
+    return SOURCES[source].load(parse(source, *flags), seed)
 
 
 def refuses(words, source, *flags):
@@ -72,7 +72,7 @@ def rows(frame):
 @pytest.mark.parametrize("source", SOURCES)
 def test_flags_have_help_and_leave_the_common_names_alone(source):
     parser = argparse.ArgumentParser(add_help=False)
-    SOURCES[source].add_arguments(parser.add_argument_group(source))
+    add_flags(parser, SOURCES[source].Options)
     assert not RESERVED_FLAGS & {action.dest for action in parser._actions}
     for action in parser._actions:
         assert action.help and ("default" in action.help or "required" in action.help), action.dest

@@ -653,10 +653,11 @@ def event_log(place, rng):
             flags += ["--time-unit", rng.choice(["ms", "us", "order"])]
 
         def work():
+            from paddleinterest.commands.prepare import Parser
             from paddleinterest.data.prepare import prepare
 
             with contextlib.redirect_stderr(io.StringIO()):
-                schema, out = prepare(["--source", "event_log", *flags])
+                schema, out = prepare(Parser().parse_args(["--source", "event_log", *flags]))
             for split in schema.rows:
                 for batch in Reader(out, split, 64, CAP, times=True).epoch():
                     check_batch(schema, batch)
@@ -818,7 +819,7 @@ def config(place, rng):
 
 def recipe(place, rng):
     """Recipes of tools/prepare.py and tables of tools/reproduce.py, as values and as text."""
-    from paddleinterest.data.prepare import Parser
+    from paddleinterest.commands.prepare import Parser
 
     root = settings.ROOT
     kind = rng.choice(["datasets", "tables"])

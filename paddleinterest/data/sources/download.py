@@ -18,14 +18,14 @@ AGAIN = (  # what to do about a file that cannot be read
 )
 
 
-def at_hand(url, path):
+def at_hand(url: str, path: str) -> str:
     """`path`, downloaded from `url` where it is not there."""
     if not os.path.isfile(path):
         fetch(url, path)
     return path
 
 
-def fetch(url, path, sha256=""):
+def fetch(url: str, path: str, sha256: str = "") -> None:
     """Download `url` to `path`, through ``path + ".part"``, which a later call goes on from.
 
     Args:
@@ -73,13 +73,14 @@ def fetch(url, path, sha256=""):
     os.replace(part, path)
 
 
-def failure(url, path, what):
+def failure(url: str, path: str, what: str) -> InputError:
+    """The error of a download, with the way round it."""
     return InputError(
         f"cannot download {url}: {what}; or fetch it by other means and put it at {path}"
     )
 
 
-def stream(url, part):
+def stream(url: str, part: str) -> int | None:
     """Append to `part` what it lacks of `url`, with a progress bar; return the whole file's size,
     None if untold."""
     have = os.path.getsize(part) if os.path.exists(part) else 0
@@ -89,8 +90,8 @@ def stream(url, part):
     except urllib.error.HTTPError as e:
         if e.code != 416 or not have:
             raise
-        total = re.fullmatch(r"bytes \*/(\d+)", e.headers.get("Content-Range", ""))
-        if total and int(total[1]) == have:  # the .part was whole already
+        said = re.fullmatch(r"bytes \*/(\d+)", e.headers.get("Content-Range", ""))
+        if said and int(said[1]) == have:  # the .part was whole already
             return have
         os.remove(part)  # longer than the file: it is of another one
         return stream(url, part)

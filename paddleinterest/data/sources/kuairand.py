@@ -7,6 +7,7 @@ downloaded: get the archive from https://kuairand.com and unpack it.
 
 import glob
 import os
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.log import Log
+from paddleinterest.data.options import option
 from paddleinterest.data.sources.text_table import TEXT, WHOLE, frame, table
 
 WHERE = "https://kuairand.com"
@@ -22,20 +24,21 @@ LOG = {"user_id": WHOLE, "video_id": WHOLE, "time_ms": WHOLE, "is_click": WHOLE,
 VIDEO = {"video_id": WHOLE, "author_id": TEXT, "video_type": TEXT, "tag": TEXT}
 
 
-def add_arguments(group):
-    """Add the flags of this source to the argparse group."""
-    group.add_argument(
-        "--raw",
-        default="data/raw/kuairand",
-        metavar="DIR",
-        help=(
-            "directory of log_standard_*.csv and video_features_basic_*.csv of one release, plain"
-            " or .gz, or the one above its data/ (default: data/raw/kuairand)"
+@dataclass
+class Options:
+    """The options of this source."""
+
+    raw: str = option(
+        "data/raw/kuairand",
+        (
+            "directory of log_standard_*.csv and video_features_basic_*.csv of one release, "
+            "plain or .gz, or the one above its data/ (default: data/raw/kuairand)"
         ),
+        metavar="DIR",
     )
 
 
-def load(args):
+def load(options: Options, seed: int = 0) -> Log:
     """Return the `Log` of all standard impressions, in time order to the millisecond, ties in file
     order.
 
@@ -47,13 +50,13 @@ def load(args):
         InputError: a file is missing, lacks a column, or a line is wrong.
     """
     logs, videos = (
-        find(args.raw, "log_standard_*.csv"),
-        find(args.raw, "video_features_basic_*.csv"),
+        find(options.raw, "log_standard_*.csv"),
+        find(options.raw, "video_features_basic_*.csv"),
     )
     if len(videos) > 1:
         raise InputError(
-            f"{args.raw} holds more than one release: {', '.join(map(os.path.basename, videos))};"
-            " put each in a directory of its own"
+            f"{options.raw} holds more than one release:"
+            f" {', '.join(map(os.path.basename, videos))}; put each in a directory of its own"
         )
     raw = pa.concat_tables([table(path, LOG, allowed={"is_click": [0, 1]}) for path in logs])
     ticks = raw["time_ms"].to_numpy()
@@ -80,7 +83,7 @@ def load(args):
     return Log(events, items, context=["tab"])
 
 
-def find(directory, pattern):
+def find(directory: str, pattern: str) -> list[str]:
     """The files of that pattern, plain or gzipped, in the directory or its data/, by name."""
     for place in (directory, os.path.join(directory, "data")):
         start = os.path.join(glob.escape(place), pattern)

@@ -8,6 +8,8 @@ positive ones.
 
 import os
 import zipfile
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +18,9 @@ import pyarrow.compute as pc
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.log import Log
+from paddleinterest.data.options import option
+from paddleinterest.data.sources.columns import bad_row, to_pandas
 from paddleinterest.data.sources.download import AGAIN, at_hand
-from paddleinterest.data.sources.event_log import bad_row, to_pandas
 from paddleinterest.data.sources.text_table import NUMBER, TEXT, WHOLE, table
 
 URL = "https://files.grouplens.org/datasets/movielens/"
@@ -57,48 +60,44 @@ FORMS = {
 }
 
 
-def add_arguments(group):
-    """Add the flags of this source to the argparse group."""
-    group.add_argument(
-        "--version",
-        default="1m",
-        choices=[*FORMS],
-        help="which release, as in the name ml-1m.zip (default: 1m)",
+@dataclass
+class Options:
+    """The options of this source."""
+
+    version: str = option(
+        "1m",
+        "which release, as in the name ml-1m.zip (default: 1m)",
+        choices=FORMS,
     )
-    group.add_argument(
-        "--raw",
-        default="data/raw/movielens",
-        metavar="DIR",
-        help=(
+    raw: str = option(
+        "data/raw/movielens",
+        (
             "directory of ml-VERSION.zip, which is downloaded to it if it is not there "
             "(default: data/raw/movielens)"
         ),
+        metavar="DIR",
     )
-    group.add_argument(
-        "--zip",
-        default="",
+    zip: str = option(
+        "",
+        "zip file of that release at hand (default: the one in --raw)",
         metavar="FILE",
-        help="zip file of that release at hand (default: the one in --raw)",
     )
-    group.add_argument(
-        "--threshold",
-        type=float,
-        default=4,
+    threshold: float = option(
+        4,
+        "ratings of at least so many stars are positive (default: 4)",
         metavar="STARS",
-        help="ratings of at least so many stars are positive (default: 4)",
     )
-    group.add_argument(
-        "--core",
-        type=int,
-        metavar="N",
-        help=(
-            "leave out users and items with fewer than N positive ratings, over and over until all"
-            " have as many (ReChorus: 5; default: all stay)"
+    core: int | None = option(
+        None,
+        (
+            "leave out users and items with fewer than N positive ratings, over and over "
+            "until all have as many (ReChorus: 5; default: all stay)"
         ),
+        metavar="N",
     )
 
 
-def load(args):
+def load(options: Options, seed: int = 0) -> Log:
     """Return the `Log` of all ratings, in time order, ties in file order.
 
     events: user, item, time (seconds), label.
@@ -109,28 +108,28 @@ def load(args):
     Raises:
         InputError: the zip file cannot be read or downloaded, or lacks a file, or a line is wrong.
     """
-    if not 0.5 < args.threshold <= 5:
+    if not 0.5 < options.threshold <= 5:
         raise InputError(
-            f"--threshold is {args.threshold}; ratings go from 0.5 to 5: give a number above 0.5,"
-            " up to 5"
+            f"--threshold is {options.threshold}; ratings go from 0.5 to 5: give a number above"
+            " 0.5, up to 5"
         )
-    if args.core is not None and args.core < 1:
-        raise InputError(f"--core is {args.core}, must be at least 1")
-    name = f"ml-{args.version}.zip"
-    path = args.zip or at_hand(URL + name, os.path.join(args.raw, name))
-    release = Release(path, args.version)
-    if args.version == "100k":
+    if options.core is not None and options.core < 1:
+        raise InputError(f"--core is {options.core}, must be at least 1")
+    name = f"ml-{options.version}.zip"
+    path = options.zip or at_hand(URL + name, os.path.join(options.raw, name))
+    release = Release(path, options.version)
+    if options.version == "100k":
         events, items, users = (
             release.ratings("\t", False),
             items_100k(release),
             users_100k(release),
         )
-    elif args.version in ("1m", "10m"):
+    elif options.version in ("1m", "10m"):
         names = ["item", "title", "genres"]
-        form = DAT | ({"encoding": "utf8"} if args.version == "10m" else {})
+        form = DAT | ({"encoding": "utf8"} if options.version == "10m" else {})
         items = release.read(
             "movies.dat",
-            dict(zip(names, (WHOLE, TEXT, TEXT))),
+            dict(zip(names, (WHOLE, TEXT, TEXT), strict=True)),
             names=names,
             optional=names[1:],
             **form,
@@ -139,7 +138,7 @@ def load(args):
             release.ratings("::", False),
             movies(items["item"], items["title"], items["genres"]),
         )
-        users = users_1m(release) if args.version == "1m" else None
+        users = users_1m(release) if options.version == "1m" else None
     else:
         items = release.read(
             "movies.csv",
@@ -151,18 +150,18 @@ def load(args):
             movies(items["movieId"], items["title"], items["genres"]),
         )
         users = None
-    events["label"] = (events.pop("rating") >= args.threshold).astype(np.int8)
-    if args.core:
-        events = core(events, args.core)
+    events["label"] = (events.pop("rating") >= options.threshold).astype(np.int8)
+    if options.core:
+        events = core(events, options.core)
     return Log(
         events.sort_values("time", kind="stable", ignore_index=True),
         items,
         users,
-        note=f"A click stands for a rating of at least {args.threshold:g} stars.",
+        note=f"A click stands for a rating of at least {options.threshold:g} stars.",
     )
 
 
-def core(events, least):
+def core(events: pd.DataFrame, least: int) -> pd.DataFrame:
     """The events whose user and item have at least `least` positive ones each, counted among the
     events that stay."""
     while len(events):
@@ -179,7 +178,7 @@ def core(events, least):
 class Release:
     """The zip file of one release."""
 
-    def __init__(self, path, version):
+    def __init__(self, path: str, version: str):
         self.path, self.version = path, version
         if not os.path.isfile(path):
             raise InputError(f"{path} does not exist")
@@ -189,7 +188,7 @@ class Release:
         except (OSError, zipfile.BadZipFile) as e:
             raise InputError(f"cannot read {path}: {' '.join(str(e).split())}; {AGAIN}") from None
 
-    def read(self, name, columns, **options):
+    def read(self, name: str, columns: dict[str, pa.DataType], **options: Any) -> pa.Table:
         """One file of the release as an Arrow table."""
         if name not in self.members:
             raise InputError(
@@ -198,13 +197,13 @@ class Release:
             )
         return table(self.path, columns, member=self.members[name], again=AGAIN, **options)
 
-    def ratings(self, delimiter, header=True):
+    def ratings(self, delimiter: str, header: bool = True) -> pd.DataFrame:
         """The ratings as a frame of user, item, rating and time, in file order."""
         names = ["userId", "movieId", "rating", "timestamp"]
-        options = {} if header else {"names": names, "quote": False}
+        options: dict[str, Any] = {} if header else {"names": names, "quote": False}
         columns = self.read(
             FORMS[self.version],
-            dict(zip(names, (WHOLE, WHOLE, NUMBER, WHOLE))),
+            dict(zip(names, (WHOLE, WHOLE, NUMBER, WHOLE), strict=True)),
             delimiter=delimiter,
             allowed={"rating": STARS},
             **options,
@@ -212,13 +211,15 @@ class Release:
         return columns.rename_columns(["user", "item", "rating", "time"]).to_pandas()
 
 
-def movies(item, title, genres):
+def movies(item: pa.ChunkedArray, title: pa.ChunkedArray, genres: pa.ChunkedArray) -> pd.DataFrame:
     """The items from columns of titles and of genres, the latter with | between."""
     first = pc.list_element(pc.split_pattern(pc.fill_null(genres, ""), "|", max_splits=1), 0)
     return attributes(item, title, first)
 
 
-def attributes(item, title, genre):
+def attributes(
+    item: pa.ChunkedArray, title: pa.ChunkedArray, genre: pa.ChunkedArray
+) -> pd.DataFrame:
     """The items as a frame of item, genre and decade."""
     known = pc.invert(pc.is_in(genre, value_set=pa.array(NO_GENRE, genre.type)))
     year = pc.struct_field(
@@ -229,7 +230,7 @@ def attributes(item, title, genre):
     return pd.DataFrame({"item": to_pandas(item), "genre": genre, "decade": decade})
 
 
-def items_100k(release):
+def items_100k(release: Release) -> pd.DataFrame:
     """The items of u.item, which has a column of 0 and 1 a genre; the first genre with a 1 is an
     item's."""
     names = ["item", "title", "released", "video", "url", *GENRES]
@@ -250,7 +251,8 @@ def items_100k(release):
     )
 
 
-def users_100k(release):
+def users_100k(release: Release) -> pd.DataFrame:
+    """The users of u.user; an age is that of the youngest of its group in 1m."""
     names = ["user", "age", "gender", "occupation", "zip"]
     kinds = {"user": WHOLE, "age": WHOLE, "gender": TEXT, "occupation": TEXT}
     raw = release.read(
@@ -279,7 +281,8 @@ def users_100k(release):
     )
 
 
-def users_1m(release):
+def users_1m(release: Release) -> pd.DataFrame:
+    """The users of users.dat."""
     names = ["user", "gender", "age", "occupation", "zip"]
     raw = release.read(
         "users.dat",

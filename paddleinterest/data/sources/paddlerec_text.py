@@ -7,8 +7,9 @@ ids with spaces between, label 0 or 1. The two lists are of equal length, oldest
 history is fine.
 """
 
-import gzip
 import os
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,36 +19,39 @@ import pyarrow.csv
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.log import Log
-from paddleinterest.data.sources.event_log import to_pandas, unreadable, whole
+from paddleinterest.data.options import option
+from paddleinterest.data.sources.columns import to_pandas, whole
+from paddleinterest.data.sources.files import opened, unreadable
 
 COLUMNS = ("items", "categories", "item", "category", "label")
 FORM = "history items;history categories;item;category;label"
 
 
-def add_arguments(group):
-    """Add the flags of this source to the argparse group."""
-    group.add_argument(
-        "--train",
-        nargs="+",
+@dataclass
+class Options:
+    """The options of this source."""
+
+    train: list[str] = option(
+        [],
+        "files of training samples, plain or .gz; required",
         metavar="FILE",
-        help="files of training samples, plain or .gz; required",
     )
-    group.add_argument(
-        "--test", nargs="+", metavar="FILE", help="files of test samples, plain or .gz; required"
+    test: list[str] = option(
+        [],
+        "files of test samples, plain or .gz; required",
+        metavar="FILE",
     )
-    group.add_argument(
-        "--valid-fraction",
-        type=float,
-        default=0.1,
-        metavar="F",
-        help=(
-            "share of the distinct training histories, 0 or more and less than 1, whose samples are"
-            " held out as valid, chosen by the seed (default: 0.1)"
+    valid_fraction: float = option(
+        0.1,
+        (
+            "share of the distinct training histories, 0 or more and less than 1, whose "
+            "samples are held out as valid, chosen by the seed (default: 0.1)"
         ),
+        metavar="F",
     )
 
 
-def load(args):
+def load(options: Options, seed: int = 0) -> Log:
     """Return the `Log` of those samples.
 
     A distinct history within the training (or test) files becomes a user, such as ``train-17``.
@@ -58,14 +62,14 @@ def load(args):
     Raises:
         InputError: a flag or file is missing, or a line has another form; it names file and line.
     """
-    for flag, files in (("--train", args.train), ("--test", args.test)):
+    for flag, files in (("--train", options.train), ("--test", options.test)):
         if not files:
             raise InputError(f"paddlerec_text needs {flag} FILE: samples in the form {FORM}")
-    if not 0 <= args.valid_fraction < 1:
+    if not 0 <= options.valid_fraction < 1:
         raise InputError(
-            f"--valid-fraction is {args.valid_fraction}; it should be at least 0 and less than 1"
+            f"--valid-fraction is {options.valid_fraction}; it should be at least 0 and less than 1"
         )
-    groups = [read_group(args.train), read_group(args.test)]
+    groups = [read_group(options.train), read_group(options.test)]
     item = typed(
         [g[name] for g in groups for name in ("history_item", "item")]
     )  # train history, train, test …
@@ -73,7 +77,7 @@ def load(args):
     items, several = item_table(item, category)
 
     events, samples = [], []
-    for i, (group, name) in enumerate(zip(groups, ("train", "test"))):
+    for i, (group, name) in enumerate(zip(groups, ("train", "test"), strict=True)):
         users = pd.Series([f"{name}-{n}" for n in range(group["users"])]).array
         events.append(
             pd.DataFrame(
@@ -95,8 +99,8 @@ def load(args):
             )
         )
     held_out = np.zeros(groups[0]["users"], bool)
-    shuffled = np.random.default_rng(args.seed).permutation(len(held_out))
-    held_out[shuffled[: round(args.valid_fraction * len(held_out))]] = True
+    shuffled = np.random.default_rng(seed).permutation(len(held_out))
+    held_out[shuffled[: round(options.valid_fraction * len(held_out))]] = True
     samples[0].loc[held_out[groups[0]["user"]], "split"] = "valid"
     note = "The format has no user: gAUC groups the lines with equal history."
     if several:
@@ -112,18 +116,21 @@ def load(args):
     )
 
 
-def item_table(item, category):
+def item_table(item: list[pd.Series], category: list[pd.Series]) -> tuple[pd.DataFrame, int]:
     """The items with their first category, and how many have more than one. Arguments: lists of
     equal-length Series."""
     seen = pd.concat(
-        [pd.DataFrame({"item": i, "category": c}).drop_duplicates() for i, c in zip(item, category)]
+        [
+            pd.DataFrame({"item": i, "category": c}).drop_duplicates()
+            for i, c in zip(item, category, strict=True)
+        ]
     )
     seen = seen.drop_duplicates()
     items = seen.drop_duplicates("item", ignore_index=True)
     return items, seen["item"][seen["item"].duplicated()].nunique()
 
 
-def typed(columns):
+def typed(columns: list[pa.ChunkedArray]) -> list[pd.Series]:
     """Arrow columns of texts as Series of int64 where every text is a whole number, else of
     texts."""
     numbers = [whole(column) for column in columns]
@@ -132,7 +139,7 @@ def typed(columns):
     ]
 
 
-def read_group(paths):
+def read_group(paths: list[str]) -> dict[str, Any]:
     """Read the training or the test files.
 
     Returns:
@@ -144,9 +151,12 @@ def read_group(paths):
         numpy arrays.
     """
     table = pa.concat_tables([read(path) for path in paths])
-    codes, lists = zip(*(split(table[name]) for name in COLUMNS[:2]))
-    user, pairs = pd.factorize(codes[0].astype(np.int64) * len(lists[1]) + codes[1])
-    items, categories = lists[0].take(pairs // len(lists[1])), lists[1].take(pairs % len(lists[1]))
+    item_codes, item_lists = split(table["items"])
+    category_codes, category_lists = split(table["categories"])
+    width = len(category_lists)
+    user, pairs = pd.factorize(item_codes.astype(np.int64) * width + category_codes)
+    items = item_lists.take(pairs // width)
+    categories = category_lists.take(pairs % width)
     lengths = items.value_lengths().to_numpy()
     if (lengths != categories.value_lengths().to_numpy()).any():
         raise first_fault(paths) or unreadable(
@@ -166,7 +176,7 @@ def read_group(paths):
     }
 
 
-def read(path):
+def read(path: str) -> pa.Table:
     """The lines of one file as an Arrow table of five columns of texts."""
     if not os.path.isfile(path):
         raise InputError(f"{path} does not exist")
@@ -191,7 +201,7 @@ def read(path):
     return table
 
 
-def split(column):
+def split(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
     """Encode texts of ids: a code for each row, and the list of ids of each code (an Arrow list
     array)."""
     encoded = column.dictionary_encode().combine_chunks()
@@ -201,27 +211,23 @@ def split(column):
     return encoded.indices.to_numpy(), pc.if_else(pc.equal(texts, ""), none[0], ids)
 
 
-def first_fault(paths):
+def first_fault(paths: list[str]) -> InputError | None:
     """The InputError for the first line of these files that has another form, None if there is
     none. Slow."""
     for path in paths:
         try:
-            with (
-                gzip.open(path, "rt", encoding="utf-8")
-                if path.endswith(".gz")
-                else open(path, encoding="utf-8")
-            ) as f:
+            with opened(path) as f:
                 for number, line in enumerate(f, 1):
-                    if fault := what_is_wrong(line.rstrip("\r\n")):
+                    if fault := what_is_wrong(line.decode("utf-8").rstrip("\r\n")):
                         return InputError(
                             f"{path}, line {number}: {fault}; a line should be {FORM}"
                         )
-        except (OSError, EOFError, ValueError):
+        except (InputError, UnicodeDecodeError):
             return None  # unreadable as text: the fast reader's own words say why
     return None
 
 
-def what_is_wrong(line):
+def what_is_wrong(line: str) -> str:
     """What is wrong with a line, in words; empty for a good or an empty one."""
     parts = line.split(";")
     if not line:
@@ -231,7 +237,7 @@ def what_is_wrong(line):
     items, categories = len(parts[0].split()), len(parts[1].split())
     if items != categories:
         return f"the history has {items} items but {categories} categories"
-    for name, value in zip(COLUMNS[2:4], parts[2:4]):
+    for name, value in zip(COLUMNS[2:4], parts[2:4], strict=True):
         if not value or " " in value:
             return f"the target {name} is {value!r}, not one id"
     return "" if parts[4] in ("0", "1") else f"the label is {parts[4]!r}, not 0 or 1"

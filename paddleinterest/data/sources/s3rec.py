@@ -1,60 +1,61 @@
 """The Amazon 2014 5-core logs in the form that S3-Rec released them
 (github.com/RUCAIBox/CIKM2020-S3Rec, data/).
 
-``NAME.txt`` has a line a user: the user, then the items in time order. ``NAME_item2attributes.json`` maps an item to
-attribute ids: brand, then the category path from its root to the leaf. The release has no times;
-for Beauty the repository DyGRec/ASReP (data/Beauty) has the same log with unix times, which
-``--times`` adds.
+``NAME.txt`` has a line a user: the user, then the items in time order.
+``NAME_item2attributes.json`` maps an item to attribute ids: brand, then the category path from its
+root to the leaf. The release has no times; for Beauty the repository DyGRec/ASReP (data/Beauty) has
+the same log with unix times, which ``--times`` adds.
 """
 
-import gzip
 import json
 import os
-import sys
-import zlib
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from paddleinterest.core.errors import InputError
+from paddleinterest.core.log import say
 from paddleinterest.data.log import Log
+from paddleinterest.data.options import option
 from paddleinterest.data.sources.download import fetch
+from paddleinterest.data.sources.files import opened
 
 URL = "https://raw.githubusercontent.com/RUCAIBox/CIKM2020-S3Rec/master/data/"
 
 
-def add_arguments(group):
-    """Add the flags of this source to the argparse group."""
-    group.add_argument(
-        "--dataset",
-        default="Beauty",
+@dataclass
+class Options:
+    """The options of this source."""
+
+    dataset: str = option(
+        "Beauty",
+        (
+            "which log of the release: Beauty, Sports_and_Outdoors, Toys_and_Games, Yelp or "
+            "LastFM (default: Beauty)"
+        ),
         metavar="NAME",
-        help=(
-            "which log of the release: Beauty, Sports_and_Outdoors, Toys_and_Games, Yelp or LastFM "
-            "(default: Beauty)"
-        ),
     )
-    group.add_argument(
-        "--raw",
-        default="data/raw/s3rec",
-        metavar="DIR",
-        help=(
-            "directory of NAME.txt and NAME_item2attributes.json, plain or .gz; what is not there"
-            " is downloaded to it (default: data/raw/s3rec)"
+    raw: str = option(
+        "data/raw/s3rec",
+        (
+            "directory of NAME.txt and NAME_item2attributes.json, plain or .gz; what is not "
+            "there is downloaded to it (default: data/raw/s3rec)"
         ),
+        metavar="DIR",
     )
-    group.add_argument(
-        "--times",
-        default="",
-        metavar="DIR",
-        help=(
-            "directory of ASReP's train.txt, valid.txt and test.txt (plain or .gz) of the same log,"
-            " to give each event its unix time; Beauty only (default: none, the order is the time)"
+    times: str = option(
+        "",
+        (
+            "directory of ASReP's train.txt, valid.txt and test.txt (plain or .gz) of the "
+            "same log, to give each event its unix time; Beauty only (default: none, the "
+            "order is the time)"
         ),
+        metavar="DIR",
     )
 
 
-def load(args):
+def load(options: Options, seed: int = 0) -> Log:
     """Return the `Log` of one data set of the release.
 
     events: user, item, time: seconds with ``--times``, else the position 0, 1, 2 … within the user.
@@ -64,22 +65,22 @@ def load(args):
         InputError: a file cannot be read or downloaded, a line is not a user and items, or times do
             not fit the log.
     """
-    events = read_sequences(find(args.raw, f"{args.dataset}.txt"))
-    category = read_categories(find(args.raw, f"{args.dataset}_item2attributes.json"))
+    events = read_sequences(find(options.raw, f"{options.dataset}.txt"))
+    category = read_categories(find(options.raw, f"{options.dataset}_item2attributes.json"))
     items = pd.DataFrame(
         {"item": np.union1d(events["item"].to_numpy(), np.array(list(category), np.int64))}
     )
     items["category"] = items["item"].map(category).astype("Int64")
     if not items["category"].isna().any():
         items["category"] = items["category"].astype(np.int64)
-    if not args.times:
+    if not options.times:
         return Log(events, items, time="order")
-    note = add_times(events, args.times, f"{args.dataset.lower()}_s3rec_item_to_asin.tsv")
-    print(note, file=sys.stderr)
+    note = add_times(events, options.times, f"{options.dataset.lower()}_s3rec_item_to_asin.tsv")
+    say(note)
     return Log(events, items, note=note)
 
 
-def find(directory, name, download=True):
+def find(directory: str, name: str, download: bool = True) -> str:
     """The path of a file, plain or gzipped; where neither is there it is downloaded."""
     path = os.path.join(directory, name)
     for candidate in (path, path + ".gz"):
@@ -91,22 +92,18 @@ def find(directory, name, download=True):
     return path
 
 
-def text(path):
+def text(path: str) -> str:
     """The whole text of a plain or gzipped file."""
+    again = "delete it to have it downloaded again"
+    with opened(path, again=again) as f:
+        raw = f.read()
     try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8")
-            if path.endswith(".gz")
-            else open(path, encoding="utf-8")
-        ) as f:
-            return f.read()
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as e:
-        raise InputError(
-            f"cannot read {path}: {e}; delete it to have it downloaded again"
-        ) from None
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise InputError(f"cannot read {path}: {e}; {again}") from None
 
 
-def read_sequences(path):
+def read_sequences(path: str) -> pd.DataFrame:
     """Lines ``user item item …`` as a frame of user, item, time (the position within the user)."""
     users, sequences = [], []
     for number, line in enumerate(text(path).splitlines(), 1):
@@ -138,7 +135,7 @@ def read_sequences(path):
     )
 
 
-def read_categories(path):
+def read_categories(path: str) -> dict[int, int]:
     """Item → leaf category, both integers, for the items that have attributes."""
     try:
         raw = json.loads(text(path))
@@ -159,7 +156,7 @@ def read_categories(path):
     return category
 
 
-def add_times(events, directory, join):
+def add_times(events: pd.DataFrame, directory: str, join: str) -> str:
     """Replace the positions in ``events.time`` by the unix times of ASReP's files, whose user n is
     user n + 1 here.
 
@@ -213,7 +210,9 @@ def add_times(events, directory, join):
     )
 
 
-def learn_pairs(user, time, here, there, directory):
+def learn_pairs(
+    user: np.ndarray, time: np.ndarray, here: np.ndarray, there: np.ndarray, directory: str
+) -> pd.Series:
     """Item here → item there, from the moments at which a user has one event. Arguments: sorted, of
     equal length."""
     change = np.r_[True, (user[1:] != user[:-1]) | (time[1:] != time[:-1]), True]
@@ -227,7 +226,7 @@ def learn_pairs(user, time, here, there, directory):
     return pairs.set_index("here")["there"]
 
 
-def read_timed(path):
+def read_timed(path: str) -> pd.DataFrame:
     """Lines ``user item time`` with tabs between as a frame of three int64 columns."""
     rows = []
     for number, line in enumerate(text(path).splitlines(), 1):
@@ -241,7 +240,7 @@ def read_timed(path):
     return pd.DataFrame(np.array(rows, np.int64).reshape(-1, 3), columns=["user", "item", "time"])
 
 
-def read_pairs(path):
+def read_pairs(path: str) -> pd.Series:
     """Item here → item there, from a table with the columns s3rec_item and asrep_item."""
     try:
         return pd.read_csv(

@@ -14,11 +14,14 @@ any, by popularity. The click is drawn from
 No model can know the interest exactly, so the AUC of p itself is a bound that no model reaches.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.log import Log
+from paddleinterest.data.options import option
 
 BIAS, MATCH, NEXT, NEAR = (
     -2.1,
@@ -41,47 +44,43 @@ START = 1_704_067_200  # 2024-01-01 00:00:00 UTC
 GAP = 3600  # mean seconds between a user's impressions
 
 
-def add_arguments(group):
-    """Add the flags of this source to the argparse group."""
-    group.add_argument(
-        "--users", type=int, default=4000, metavar="N", help="number of users (default: 4000)"
-    )
-    group.add_argument(
-        "--items",
-        type=int,
-        default=5000,
+@dataclass
+class Options:
+    """The options of this source."""
+
+    users: int = option(
+        4000,
+        "number of users (default: 4000)",
         metavar="N",
-        help="number of items, at least as many as categories (default: 5000)",
     )
-    group.add_argument(
-        "--categories",
-        type=int,
-        default=50,
+    items: int = option(
+        5000,
+        "number of items, at least as many as categories (default: 5000)",
         metavar="N",
-        help="number of categories, 2 or more; 5 make a department (default: 50)",
     )
-    group.add_argument(
-        "--impressions",
-        type=int,
-        default=50,
+    categories: int = option(
+        50,
+        "number of categories, 2 or more; 5 make a department (default: 50)",
         metavar="N",
-        help="impressions of each user, an hour apart in the mean (default: 50)",
     )
-    group.add_argument(
-        "--drift",
-        type=float,
-        default=0.1,
-        metavar="P",
-        help=(
-            "probability, at each impression, that the user's interest moves to another category "
-            "(default: 0.1)"
+    impressions: int = option(
+        50,
+        "impressions of each user, an hour apart in the mean (default: 50)",
+        metavar="N",
+    )
+    drift: float = option(
+        0.1,
+        (
+            "probability, at each impression, that the user's interest moves to another "
+            "category (default: 0.1)"
         ),
+        metavar="P",
     )
 
 
-def load(args):
-    """Return the `Log` of ``args.users * args.impressions`` impressions, in time order. Same flags,
-    same frames.
+def load(options: Options, seed: int = 0) -> Log:
+    """Return the `Log` of ``options.users * options.impressions`` impressions, in time order. Same
+    options and seed, same frames.
 
     events: user and item (from 1), time (seconds), label, hour (of the day, 0 to 23), probability
     (float32). items: category and department (from 1), brand, price (log-normal, about 10). users:
@@ -92,18 +91,18 @@ def load(args):
     """
     for flag, least in (
         ("users", 1),
-        ("items", args.categories),
+        ("items", options.categories),
         ("categories", 2),
         ("impressions", 1),
     ):
-        if getattr(args, flag) < least:
-            raise InputError(f"--{flag} is {getattr(args, flag)}; it should be at least {least}")
-    if not 0 <= args.drift <= 1:
-        raise InputError(f"--drift is {args.drift}; it is a probability, from 0 to 1")
-    rng = np.random.default_rng(args.seed)
-    items, popularity, quality = make_items(rng, args.items, args.categories)
-    successor = make_successor(rng, args.categories)
-    segment = rng.integers(len(SEGMENTS), size=args.users)
+        if getattr(options, flag) < least:
+            raise InputError(f"--{flag} is {getattr(options, flag)}; it should be at least {least}")
+    if not 0 <= options.drift <= 1:
+        raise InputError(f"--drift is {options.drift}; it is a probability, from 0 to 1")
+    rng = np.random.default_rng(seed)
+    items, popularity, quality = make_items(rng, options.items, options.categories)
+    successor = make_successor(rng, options.categories)
+    segment = rng.integers(len(SEGMENTS), size=options.users)
     bias = np.array(list(SEGMENTS.values()))[segment]
     item, time, probability = impressions(
         rng,
@@ -112,8 +111,8 @@ def load(args):
         quality,
         successor,
         bias,
-        args.impressions,
-        args.drift,
+        options.impressions,
+        options.drift,
     )
 
     order = np.argsort(
@@ -123,7 +122,7 @@ def load(args):
     probability = probability.ravel()[order]
     events = pd.DataFrame(
         {
-            "user": order % args.users + 1,
+            "user": order % options.users + 1,
             "item": item.ravel()[order].astype(np.int64) + 1,
             "time": time,
             "label": (rng.random(len(order), np.float32) < probability).astype(np.int8),
@@ -132,7 +131,7 @@ def load(args):
         }
     )
     users = pd.DataFrame(
-        {"user": np.arange(args.users) + 1, "segment": np.array(list(SEGMENTS), object)[segment]}
+        {"user": np.arange(options.users) + 1, "segment": np.array(list(SEGMENTS), object)[segment]}
     )
     return Log(
         events,
@@ -145,7 +144,9 @@ def load(args):
     )
 
 
-def make_items(rng, count, categories):
+def make_items(
+    rng: np.random.Generator, count: int, categories: int
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """Draw the items.
 
     Returns:
@@ -169,7 +170,7 @@ def make_items(rng, count, categories):
     return items, popularity / popularity.sum(), quality
 
 
-def make_successor(rng, categories):
+def make_successor(rng: np.random.Generator, categories: int) -> np.ndarray:
     """int64 [categories]: the category that follows each; all of them form one cycle."""
     cycle = rng.permutation(categories)
     successor = np.empty_like(cycle)
@@ -177,7 +178,16 @@ def make_successor(rng, categories):
     return successor
 
 
-def impressions(rng, category, popularity, quality, successor, bias, steps, drift):
+def impressions(
+    rng: np.random.Generator,
+    category: np.ndarray,
+    popularity: np.ndarray,
+    quality: np.ndarray,
+    successor: np.ndarray,
+    bias: np.ndarray,
+    steps: int,
+    drift: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Walk all users through their impressions, one step at a time.
 
     Args:

@@ -6,13 +6,17 @@ user_profile.csv. Its behavior_log.csv (purchases and page views by category, no
 read: histories are the clicks on ads.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import pyarrow.compute as pc
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.log import Log
-from paddleinterest.data.sources.event_log import bad_row
-from paddleinterest.data.sources.text_table import NUMBER, TEXT, WHOLE, find, frame, table
+from paddleinterest.data.options import option
+from paddleinterest.data.sources.columns import bad_row
+from paddleinterest.data.sources.files import find
+from paddleinterest.data.sources.text_table import NUMBER, TEXT, WHOLE, frame, table
 
 WHERE = "https://tianchi.aliyun.com/dataset/56"
 AD = ["cate_id", "campaign_id", "customer", "brand"]
@@ -29,20 +33,21 @@ USER = [
 MISSING = ["", "NULL"]
 
 
-def add_arguments(group):
-    """Add the flags of this source to the argparse group."""
-    group.add_argument(
-        "--raw",
-        default="data/raw/taobao_ad",
-        metavar="DIR",
-        help=(
+@dataclass
+class Options:
+    """The options of this source."""
+
+    raw: str = option(
+        "data/raw/taobao_ad",
+        (
             "directory of raw_sample.csv, ad_feature.csv and user_profile.csv, plain or .gz "
             "(default: data/raw/taobao_ad)"
         ),
+        metavar="DIR",
     )
 
 
-def load(args):
+def load(options: Options, seed: int = 0) -> Log:
     """Return the `Log` of all impressions, in file order.
 
     events: user, item (the adgroup_id), time (seconds), label (clk) and, as context, pid, where the
@@ -54,7 +59,7 @@ def load(args):
         InputError: a file is missing, lacks a column, or a line is wrong.
     """
     paths = [
-        find(args.raw, name, WHERE)
+        find(options.raw, name, WHERE)
         for name in ("raw_sample.csv", "ad_feature.csv", "user_profile.csv")
     ]
     raw = table(
@@ -63,7 +68,8 @@ def load(args):
         quote=False,
         allowed={"clk": [0, 1]},
     )
-    events = frame(dict(zip(["user", "item", "time", "label"], raw.columns)))
+    names = ["user", "item", "time", "label"]
+    events = frame({name: raw.column(k) for k, name in enumerate(names)})
     events["label"] = events["label"].astype(np.int8)
     events["pid"] = raw["pid"].combine_chunks().dictionary_encode().to_pandas()
 

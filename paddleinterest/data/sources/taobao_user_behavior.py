@@ -7,15 +7,18 @@ outside them are left out, and counted.
 """
 
 import os
-import sys
+from dataclasses import dataclass
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from paddleinterest.core.errors import InputError
+from paddleinterest.core.log import say
 from paddleinterest.data.log import Log
-from paddleinterest.data.sources.text_table import TEXT, WHOLE, find, tables
+from paddleinterest.data.options import option
+from paddleinterest.data.sources.files import find
+from paddleinterest.data.sources.text_table import TEXT, WHOLE, tables
 
 WHERE = "https://tianchi.aliyun.com/dataset/649"
 BEHAVIOURS = ["pv", "buy", "cart", "fav"]
@@ -23,31 +26,30 @@ START, END = 1_511_539_200, 1_512_316_800  # 2017-11-25 and 2017-12-04, 0:00 in 
 NAMES = ["user", "item", "category", "behaviour", "time"]
 
 
-def add_arguments(group):
-    """Add the flags of this source to the argparse group."""
-    group.add_argument(
-        "--raw",
-        default="data/raw/taobao_user_behavior",
+@dataclass
+class Options:
+    """The options of this source."""
+
+    raw: str = option(
+        "data/raw/taobao_user_behavior",
+        (
+            "directory of UserBehavior.csv, plain or .gz, or that file (default: "
+            "data/raw/taobao_user_behavior)"
+        ),
         metavar="DIR",
-        help=(
-            "directory of UserBehavior.csv, plain or .gz, or that file "
-            "(default: data/raw/taobao_user_behavior)"
-        ),
     )
-    group.add_argument(
-        "--behaviours",
-        nargs="+",
-        default=["pv"],
-        choices=BEHAVIOURS,
+    behaviours: list[str] = option(
+        ["pv"],
+        (
+            "which behaviours are events, of pv (page view), buy, cart and fav; all are "
+            "positive (default: pv)"
+        ),
         metavar="NAME",
-        help=(
-            "which behaviours are events, of pv (page view), buy, cart and fav; all are positive "
-            "(default: pv)"
-        ),
+        choices=BEHAVIOURS,
     )
 
 
-def load(args):
+def load(options: Options, seed: int = 0) -> Log:
     """Return the `Log` of those behaviours, in file order: by user, not by time.
 
     events: user, item, time (seconds).
@@ -56,9 +58,11 @@ def load(args):
     Raises:
         InputError: the file is missing, a line is wrong, or no event is left.
     """
-    path = args.raw if os.path.isfile(args.raw) else find(args.raw, "UserBehavior.csv", WHERE)
+    path = (
+        options.raw if os.path.isfile(options.raw) else find(options.raw, "UserBehavior.csv", WHERE)
+    )
     columns = {name: TEXT if name == "behaviour" else WHOLE for name in NAMES}
-    wanted = pa.array(args.behaviours, TEXT)
+    wanted = pa.array(options.behaviours, TEXT)
     events, seen, outside = [], [], 0
     for part in tables(path, columns, names=NAMES, quote=False, allowed={"behaviour": BEHAVIOURS}):
         part = part.filter(pc.is_in(part["behaviour"], value_set=wanted))
@@ -71,16 +75,13 @@ def load(args):
     events = pa.concat_tables(events).to_pandas()
     if not len(events):
         raise InputError(
-            f"{path} has no event of {', '.join(args.behaviours)} from 2017-11-25 to 2017-12-03,"
+            f"{path} has no event of {', '.join(options.behaviours)} from 2017-11-25 to 2017-12-03,"
             " the days of this log"
         )
     seen = pd.concat(seen).drop_duplicates()
     items = seen.drop_duplicates("item", ignore_index=True)
     if outside:
-        print(f"{outside:,} events outside 2017-11-25 to 2017-12-03 are left out", file=sys.stderr)
+        say(f"{outside:,} events outside 2017-11-25 to 2017-12-03 are left out")
     if several := seen["item"][seen["item"].duplicated()].nunique():
-        print(
-            f"{several:,} items come with more than one category: the first one seen is theirs",
-            file=sys.stderr,
-        )
+        say(f"{several:,} items come with more than one category: the first one seen is theirs")
     return Log(events, items)

@@ -4,12 +4,9 @@ told with its number.
 """
 
 import csv
-import gzip
-import os
 import re
-import zipfile
-import zlib
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,79 +15,27 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.sources.event_log import bad_row, require, to_pandas, unreadable, whole
+from paddleinterest.data.sources.columns import bad_row, to_pandas, whole
+from paddleinterest.data.sources.files import PIECE, opened, pieces, unreadable
+from paddleinterest.data.sources.table_file import require
 
-PIECE = 1 << 25  # bytes read at once
 NUMBERS = {"int64": "a whole number", "double": "a number"}
 WHOLE, NUMBER, TEXT = pa.int64(), pa.float64(), pa.large_string()
 
 
-def find(directory, name, where):
-    """The path of a file, plain or gzipped; `where` says where a user gets it."""
-    path = os.path.join(directory, name)
-    for candidate in (path, path + ".gz"):
-        if os.path.isfile(candidate):
-            return candidate
-    raise InputError(
-        f"neither {path} nor {path}.gz exists; get {name} from {where} and put it there, or name"
-        " its directory with --raw"
-    )
-
-
-@contextmanager
-def opened(path, member="", again=""):
-    """The bytes of a plain or gzipped file, or of one member of a zip file, as a file object.
-
-    Whatever goes wrong while it is read ends in an InputError; `again` is what to do then, if not
-    the usual.
-    """
-    name = f"{path} ({member})" if member else path
-    try:
-        if member:
-            with zipfile.ZipFile(path) as archive, archive.open(member) as f:
-                yield f
-        else:
-            with gzip.open(path, "rb") if path.lower().endswith(".gz") else open(path, "rb") as f:
-                yield f
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
-    except (
-        OSError,
-        EOFError,
-        zlib.error,
-        zipfile.BadZipFile,
-        NotImplementedError,
-        RuntimeError,
-    ) as e:
-        if again:
-            raise InputError(
-                f"cannot read {name}: {' '.join(str(e).split())[:300]}; {again}"
-            ) from None
-        raise unreadable(name, e) from None
-
-
-def pieces(file):
-    """Yield (number of lines before, whole lines as bytes), piece by piece."""
-    before = 0
-    while piece := file.read(PIECE):
-        piece += file.readline()
-        yield before, piece
-        before += piece.count(b"\n")
-
-
 def tables(
-    path,
-    columns,
-    member="",
-    names=None,
-    delimiter=",",
-    quote='"',
-    encoding="utf8",
-    missing=("",),
-    optional=(),
-    allowed=None,
-    again="",
-):
+    path: str,
+    columns: dict[str, pa.DataType],
+    member: str = "",
+    names: list[str] | None = None,
+    delimiter: str = ",",
+    quote: str | bool = '"',
+    encoding: str = "utf8",
+    missing: Sequence[str] = ("",),
+    optional: Sequence[str] = (),
+    allowed: dict[str, Sequence[Any]] | None = None,
+    again: str = "",
+) -> Iterator[pa.Table]:
     """Yield the columns of a file as Arrow tables, a piece at a time; at least one row in all.
 
     Args:
@@ -159,12 +104,15 @@ def tables(
         raise InputError(f"{where} " + ("has columns but no rows" if header else "is empty"))
 
 
-def table(*args, **options):
+def table(*args: Any, **options: Any) -> pa.Table:
     """All of a file's columns, as `tables` reads them, in one Arrow table."""
     return pa.concat_tables(tables(*args, **options))
 
 
-def parsed(piece, names, encoding, threads, form):
+def parsed(
+    piece: bytes, names: list[str], encoding: str, threads: bool, form: dict[str, Any]
+) -> pa.Table:
+    """The rows of a piece, parsed by one thread or by all."""
     options = pa.csv.ReadOptions(
         column_names=names,
         encoding=encoding,
@@ -174,7 +122,9 @@ def parsed(piece, names, encoding, threads, form):
     return pa.csv.read_csv(pa.BufferReader(piece), read_options=options, **form)
 
 
-def wrong(column, optional, allowed):
+def wrong(
+    column: pa.ChunkedArray, optional: bool, allowed: Sequence[Any] | None
+) -> pa.ChunkedArray:
     """Which values of a column are missing, infinite or not allowed, as an Arrow column."""
     bad = pc.is_null(column, nan_is_null=True)
     if optional:
@@ -186,7 +136,7 @@ def wrong(column, optional, allowed):
     return bad
 
 
-def described(allowed, kind):
+def described(allowed: Sequence[Any] | None, kind: pa.DataType) -> str:
     """What a value should be, in words."""
     if allowed:
         *most, last = map(str, allowed)
@@ -194,19 +144,19 @@ def described(allowed, kind):
     return NUMBERS.get(str(kind), "a text")
 
 
-def rows_of(piece):
+def rows_of(piece: bytes) -> list[tuple[int, bytes]]:
     """The lines of a piece that are rows, as (number from 1, bytes); empty lines are none."""
     return [
         (number, line) for number, line in enumerate(piece.split(b"\n"), 1) if line.strip(b"\r")
     ]
 
 
-def line_of(piece, row):
+def line_of(piece: bytes, row: int) -> int:
     """The line of a piece, from 1, that its row `row` stands in."""
     return rows_of(piece)[row - 1][0]
 
 
-def open_quote(piece, rows):
+def open_quote(piece: bytes, rows: int) -> int:
     """The line of a piece with a quoted text that goes on in the next one, by which rows are lost;
     0 if none is."""
     last = piece[piece.rfind(b"\n", 0, -1) + 1 :]
@@ -218,7 +168,15 @@ def open_quote(piece, rows):
     return next((number for number, line in lines if line.count(b'"') % 2), lines[0][0])
 
 
-def fault(where, before, piece, names, encoding, form, error):
+def fault(
+    where: str,
+    before: int,
+    piece: bytes,
+    names: list[str],
+    encoding: str,
+    form: dict[str, Any],
+    error: Exception,
+) -> InputError:
     """The InputError for the first line that cannot be parsed: read again by one thread, which
     counts its rows."""
     try:
@@ -243,7 +201,7 @@ def fault(where, before, piece, names, encoding, form, error):
     return InputError(f"{line}: {what[:200]}")
 
 
-def frame(columns):
+def frame(columns: dict[str, pa.ChunkedArray]) -> pd.DataFrame:
     """A dict of Arrow columns as a DataFrame; texts that are all whole numbers become integers."""
     return pd.DataFrame(
         {
