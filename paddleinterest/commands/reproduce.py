@@ -17,7 +17,7 @@ import json
 import os
 import shlex
 
-from paddleinterest.core import child, cli, settings
+from paddleinterest.core import child, cli, json_text, settings
 from paddleinterest.core.atomic import whole_file
 from paddleinterest.core.log import say
 from paddleinterest.study import tables
@@ -101,7 +101,7 @@ def _run(cell, path):
     result = {**result, "command": cell["command"], "versions": tables.versions()}
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8") as f:
-        json.dump(result, f, indent=1)
+        f.write(json_text.dumps(result, indent=1))
     return result
 
 

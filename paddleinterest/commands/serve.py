@@ -46,7 +46,7 @@ def application(bundle, largest):
     from starlette.exceptions import HTTPException
     from starlette.requests import ClientDisconnect
 
-    from paddleinterest.serving.request import parse_requests
+    from paddleinterest.core import json_text
 
     app = FastAPI(
         title=f"{bundle.signature['model']} on {bundle.schema.name}",
@@ -58,7 +58,7 @@ def application(bundle, largest):
     def reply(
         content, status=200
     ):  # in ASCII: an id may hold half a surrogate pair, which has no UTF-8
-        return Response(json.dumps(content, allow_nan=False), status, media_type="application/json")
+        return Response(json_text.dumps(content), status, media_type="application/json")
 
     def refusal(status, message):
         counts["refused"] += 1
@@ -81,7 +81,7 @@ def application(bundle, largest):
             body = await asyncio.wait_for(read(request, largest), PATIENCE)
             return reply(
                 await asyncio.get_running_loop().run_in_executor(
-                    scorer, lambda: bundle.answer(parse_requests(body, "the request"))
+                    scorer, lambda: bundle.answer(json_text.parse(body, "the request"))
                 )
             )
         except InputError as e:

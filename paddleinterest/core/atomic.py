@@ -1,6 +1,7 @@
 """Files and directories that appear whole or not at all."""
 
 import contextlib
+import ctypes
 import fcntl
 import glob
 import os
@@ -26,15 +27,33 @@ def whole_directory(path, overwrite=False):
         with _alive(made):
             yield made
             if overwrite and os.path.isdir(path):
-                os.rename(path, old)
-            os.rename(made, path)
+                if not _exchange(made, path):
+                    os.rename(path, old)
+                    os.rename(made, path)
+            else:
+                os.rename(made, path)
     except BaseException:
         if os.path.isdir(old) and not os.path.exists(path):
             os.rename(old, path)
         for leftover in (made, old):
             shutil.rmtree(leftover, ignore_errors=True)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    for leftover in (made, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _exchange(one, other):
+    """Swap the names of two directories in one step, so that a reader always finds one of them.
+
+    Returns False if this system cannot (Linux can, on most file systems).
+    """
+    current_directory, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    names = (os.fsencode(one), os.fsencode(other))
+    return not rename(current_directory, names[0], current_directory, names[1], exchange)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,11 @@ def run(tool, arguments, stderr=None):
     """
     command = [sys.executable, os.path.join(settings.ROOT, tool), *arguments]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=stderr, text=True, preexec_fn=_end_with_parent
+        command,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        encoding="utf-8",
+        preexec_fn=_end_with_parent,
     ) as process:
         try:
             out, _ = process.communicate()

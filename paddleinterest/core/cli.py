@@ -1,14 +1,13 @@
 """What every tool does around its work: one JSON line on standard output, everything else on
 standard error."""
 
-import json
 import math
 import os
 import signal
 import sys
 import time
 
-from paddleinterest.core import distributed
+from paddleinterest.core import distributed, json_text
 from paddleinterest.core.errors import InputError, one_line
 from paddleinterest.core.log import say
 
@@ -55,7 +54,7 @@ def run(parser, work):
         raise
     result = plain({**result, "seconds": round(time.time() - started, 2)})
     if not distributed.process_index():
-        print(json.dumps(result, allow_nan=False), file=stdout, flush=True)
+        print(json_text.dumps(result), file=stdout, flush=True)
 
 
 def plain(value):
@@ -79,7 +78,7 @@ def _check_encoding(argv):
 def _reserve_stdout():
     """Keep standard output for the result: libraries that print there, C++ ones too, now reach
     standard error."""
-    stdout = os.fdopen(os.dup(1), "w")
+    stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")
     sys.stdout.flush()
     os.dup2(2, 1)
     return stdout

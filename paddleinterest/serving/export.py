@@ -1,24 +1,20 @@
 """From a checkpoint to an export bundle.
 
-model.json (Paddle 3) or model.pdmodel (Paddle 2)   model.pdiparams   scores rows, each with its own
-history
-rank.json or rank.pdmodel                            scores many candidates of one user, with the
-same weights
-schema.yaml  items.parquet  users.parquet  vocab/    from the prepared dataset; schema.yaml with
-every file's checksum
-signature.yaml                                       the programs' inputs and outputs, history_cap,
-origin
-request.example.json                                 a request that `paddle_infer.py --request` can
-score
+- ``model.json`` (Paddle 3) or ``model.pdmodel`` (Paddle 2), ``model.pdiparams``: scores rows, each
+  with its own history.
+- ``rank.json`` or ``rank.pdmodel``: scores many candidates of one user, with the same weights.
+- ``schema.yaml``, ``items.parquet``, ``users.parquet``, ``vocab/``: from the prepared dataset;
+  schema.yaml with the checksum of every file.
+- ``signature.yaml``: the programs' inputs and outputs, history_cap, origin.
+- ``request.example.json``: a request that ``paddle_infer.py --request`` can score.
 """
 
 import filecmp
-import json
 import os
 import shutil
 import warnings
+from typing import Any
 
-import numpy as np
 import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
@@ -27,43 +23,56 @@ import yaml
 from paddleinterest.core.atomic import whole_directory
 from paddleinterest.core.checksum import hashes
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.columns import read_parquet
-from paddleinterest.data.reader import Reader
-from paddleinterest.data.schema import FIRST_ID, UNKNOWN, Schema, of_one_user
+from paddleinterest.data.schema import Schema, of_one_user
+from paddleinterest.serving import signature
+from paddleinterest.serving.example import write_example
 from paddleinterest.training import loading, run
+
+EXAMPLE = "request.example.json"
+
+Batch = dict[str, paddle.Tensor]
+Spec = dict[str, Any]  # of paddle.static.InputSpec
 
 
 class _Scorer(nn.Layer):
     """Click probabilities [B] of a batch of rows, each with its own history."""
 
-    def __init__(self, net):
+    def __init__(self, net: nn.Layer) -> None:
         super().__init__()
         self.net = net
 
-    def forward(self, batch):
+    def forward(self, batch: Batch) -> paddle.Tensor:
         return F.sigmoid(self.net(batch))
 
 
 class _Ranker(nn.Layer):
-    """Click probabilities [N] and attention [N, T] of N candidates of one user: the user's side is
+    """Click probabilities [N] and attention [N, T] of N candidates of one user; the user's side is
     computed once."""
 
-    def __init__(self, net):
+    def __init__(self, net: nn.Layer) -> None:
         super().__init__()
         self.net = net
 
-    def forward(self, batch):
+    def forward(self, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor]:
         logit, weight = self.net.rank(batch, return_attention=True)
         return F.sigmoid(logit), weight
 
 
-def export(config, data, out):
-    """Write the bundle of the run's checkpoint to `out`, whole or not at all; returns the tool's
-    result."""
-    if os.path.lexists(out) and not os.path.isfile(os.path.join(out, "signature.yaml")):
-        raise InputError(
-            f"{out} exists and is no export bundle, so it is not replaced; choose another --out"
-        )
+def export(config: dict[str, Any], data: str, out: str) -> dict[str, Any]:
+    """Write the bundle of a run's checkpoint, whole or not at all.
+
+    Args:
+        config: settings of the run.
+        data: the prepared dataset that it was trained on.
+        out: directory of the bundle; a bundle that is there is replaced.
+
+    Returns:
+        The tool's result.
+
+    Raises:
+        InputError: no checkpoint, one of another net, or `out` holds something else than a bundle.
+    """
+    check_replaceable(out)
     schema = Schema.load(data)
     schema.verify(data, "items.parquet", "users.parquet", "vocab/")  # the bundle takes them over
     model = loading.bind(config)
@@ -72,138 +81,116 @@ def export(config, data, out):
     net.eval()
     spec = model.input_spec(config, schema)
     with whole_directory(out, overwrite=True) as made:
-        for name, layer, inputs in (
-            ("model", _Scorer(net), spec),
-            ("rank", _Ranker(net), _one_user(spec)),
-        ):
-            program = paddle.jit.to_static(layer, input_spec=[inputs], full_graph=True)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Paddle's own, about its graph builder
-                paddle.jit.save(program, os.path.join(made, name))
-        if filecmp.cmp(
-            os.path.join(made, "model.pdiparams"),
-            os.path.join(made, "rank.pdiparams"),
-            shallow=False,
-        ):
-            os.remove(os.path.join(made, "rank.pdiparams"))  # the programs share their weights
-        for name in ("items.parquet", "users.parquet"):
-            shutil.copyfile(os.path.join(data, name), os.path.join(made, name))
-        os.mkdir(os.path.join(made, "vocab"))
-        for name in (
-            f"{f.name}.parquet" for f in schema.fields if f.kind == "category" and f.name != "item"
-        ):
-            shutil.copyfile(os.path.join(data, "vocab", name), os.path.join(made, "vocab", name))
-        _write_signature(made, config, spec, state, path, data)
+        _write_programs(made, net, spec)
+        _copy_tables(made, data, schema)
+        _write_signature(made, config, spec, _origin(path, state, data))
         schema.files = dict(hashes(made))
         schema.save(made)
-        _write_example(made, data, schema)  # listed nowhere: a user may change it
-    size = sum(facts["bytes"] for facts in schema.files.values())
+        write_example(os.path.join(made, EXAMPLE), data, schema)  # unlisted: a user may change it
+        check_replaceable(out)  # once more: minutes may have passed
     return {
         "model": config["model"],
         "bundle": out,
         "checkpoint": path,
         "epoch": state["epoch"],
-        "bytes": size,
+        "bytes": sum(facts["bytes"] for facts in schema.files.values()),
         "inputs": list(spec),
     }
 
 
-def _one_user(spec):
-    """The inputs of `rank`: one row of everything but the candidates' own."""
+def check_replaceable(out: str) -> None:
+    """Check that nothing is at `out`, or a bundle and nothing else.
+
+    Raises:
+        InputError: something there would be lost.
+    """
+    if not os.path.lexists(out):
+        return
+    refusal = f"{out} exists and is not an export bundle, so it is not replaced"
+    advice = "choose another --out, or remove it yourself"
+    try:
+        schema = Schema.load(out)
+        signature.read(out)
+    except (InputError, OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError):
+        raise InputError(f"{refusal}; {advice}") from None
+    if not schema.sealed or "signature.yaml" not in schema.files:
+        raise InputError(f"{refusal}: its schema.yaml lists no signature.yaml; {advice}")
+    known = {os.path.normpath(name) for name in (*schema.files, "schema.yaml", EXAMPLE)}
+    for folder, folders, files in os.walk(out):
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        for name in (*files, *links):
+            inner = os.path.relpath(os.path.join(folder, name), out)
+            if inner not in known:
+                raise InputError(
+                    f"{out} is not replaced: {inner} in it is not part of a bundle; {advice}"
+                )
+
+
+def _write_programs(made: str, net: nn.Layer, spec: Spec) -> None:
+    programs = {"model": (_Scorer(net), spec), "rank": (_Ranker(net), one_user(spec))}
+    for name, (layer, inputs) in programs.items():
+        program = paddle.jit.to_static(layer, input_spec=[inputs], full_graph=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Paddle's own, about its graph builder
+            paddle.jit.save(program, os.path.join(made, name))
+    weights, same = (os.path.join(made, f"{name}.pdiparams") for name in ("model", "rank"))
+    if filecmp.cmp(weights, same, shallow=False):
+        os.remove(same)  # the programs share their weights
+
+
+def _copy_tables(made: str, data: str, schema: Schema) -> None:
+    for name in ("items.parquet", "users.parquet"):
+        shutil.copyfile(os.path.join(data, name), os.path.join(made, name))
+    os.mkdir(os.path.join(made, "vocab"))
+    for f in schema.fields:
+        if f.kind == "category" and f.name != "item":
+            name = os.path.join("vocab", f"{f.name}.parquet")
+            shutil.copyfile(os.path.join(data, name), os.path.join(made, name))
+
+
+def one_user(spec: Spec) -> Spec:
+    """The inputs of ``rank``: one row of everything but the candidates' own."""
+    made = {}
+    for name, s in spec.items():
+        shape = [1, *s.shape[1:]] if of_one_user(name) else s.shape
+        made[name] = paddle.static.InputSpec(shape, s.dtype, name)
+    return made
+
+
+def _origin(path: str, state: dict[str, Any], data: str) -> dict[str, Any]:
+    """Where a bundle comes from."""
     return {
-        name: paddle.static.InputSpec(
-            [1, *s.shape[1:]] if of_one_user(name) else s.shape, s.dtype, name
-        )
-        for name, s in spec.items()
+        "checkpoint": path,
+        "epoch": state["epoch"],
+        "valid": state.get("valid"),
+        "data_dir": data,
+        "paddle": paddle.__version__,
     }
 
 
-def _write_signature(made, config, spec, state, path, data):
-    signature = {
+def _write_signature(made: str, config: dict[str, Any], spec: Spec, origin: dict[str, Any]) -> None:
+    probability = {"shape": [None], "dtype": "float32"}
+    attention = {"shape": [None, None], "dtype": "float32"}
+    contents = {
         "model": config["model"],
         "programs": {
-            "model": {
-                "inputs": _describe(spec),
-                "outputs": {"probability": {"shape": [None], "dtype": "float32"}},
-            },
+            "model": {"inputs": _describe(spec), "outputs": {"probability": probability}},
             "rank": {
-                "inputs": _describe(_one_user(spec)),
-                "outputs": {
-                    "probability": {"shape": [None], "dtype": "float32"},
-                    "attention": {"shape": [None, None], "dtype": "float32"},
-                },
+                "inputs": _describe(one_user(spec)),
+                "outputs": {"probability": dict(probability), "attention": attention},
             },
         },
         "history_cap": config["runner"]["history_cap"],
-        "origin": {
-            "checkpoint": path,
-            "epoch": state["epoch"],
-            "valid": state.get("valid"),
-            "data_dir": data,
-            "paddle": paddle.__version__,
-        },
+        "origin": origin,
     }
     with open(os.path.join(made, "signature.yaml"), "w", encoding="utf-8") as f:
-        yaml.safe_dump(signature, f, sort_keys=False, allow_unicode=True)
+        yaml.safe_dump(contents, f, sort_keys=False, allow_unicode=True)
 
 
-def _describe(spec):
+def _describe(spec: Spec) -> dict[str, Any]:
     """{input: {shape, dtype}}; None stands for any size."""
-    return {
-        name: {
-            "shape": [d if d and d > 0 else None for d in s.shape],
-            "dtype": str(s.dtype).rpartition(".")[2].lower(),
-        }
-        for name, s in spec.items()
-    }
-
-
-def _write_example(made, data, schema):
-    """The longest history among the first test rows, of a user whose attributes are known if there
-    is one, with five popular candidates; the first of them and the user with their attributes, as a
-    request would give those of a new one.
-    """
-    reader = Reader(data, "test", 1, history_cap=10)
-    length, columns = reader.length[:1000], reader.users.fields.values()
-    known = sum(
-        (column[reader.user[:1000]] > UNKNOWN for column in columns),
-        np.zeros(len(length), np.int64),
-    )
-    row = int(np.argmax(length * (len(columns) + 1) + known))
-    ids = read_parquet(os.path.join(data, "items.parquet"))["item"]
-    users = read_parquet(os.path.join(data, "users.parquet"))["user"]
-    items, times = reader.history(row, reader.cap)
-    request = {
-        "user": users[int(reader.user[row])].as_py(),
-        "time": int(reader.time[row]),
-        "history": [
-            {"item": ids[item].as_py(), "time": time}
-            for item, time in zip(items.tolist(), times.tolist())
-        ],
-        "candidates": [
-            ids[k].as_py() for k in range(FIRST_ID, min(FIRST_ID + 5, reader.items.rows))
-        ],
-    }
-    if own := _attributes("item", "items.parquet", FIRST_ID, data, schema):
-        request["candidates"][0] = {"item": request["candidates"][0], **own}
-    if own := _attributes("user", "users.parquet", int(reader.user[row]), data, schema):
-        request["user_attributes"] = own
-    if own := _attributes("context", os.path.join("test", "part-00000.parquet"), row, data, schema):
-        request["context"] = own
-    with open(os.path.join(made, "request.example.json"), "w", encoding="utf-8") as f:
-        json.dump(request, f, indent=1, ensure_ascii=False)
-
-
-def _attributes(of, file, row, data, schema):
-    """{name: raw value} of a row of the dataset's file, but for the item's id."""
-    fields = [f for f in schema.fields if f.of == of and f.name != "item"]
-    table = read_parquet(os.path.join(data, file)) if fields else None
-    return {f.name: _raw(table[f.name][row].as_py(), f, data) for f in fields}
-
-
-def _raw(value, field, data):
-    """A column's value as a request would give it."""
-    if field.kind == "dense":
-        return value if value == value else None
-    vocabulary = read_parquet(os.path.join(data, "vocab", f"{field.name}.parquet"))
-    return vocabulary["value"][value - FIRST_ID].as_py() if value >= FIRST_ID else None
+    described = {}
+    for name, s in spec.items():
+        shape = [size if size and size > 0 else None for size in s.shape]
+        described[name] = {"shape": shape, "dtype": str(s.dtype).rpartition(".")[2].lower()}
+    return described

@@ -1,9 +1,16 @@
 """The flags of the tools that score with an export bundle, and the bundle opened as they say."""
 
+import argparse
+import typing
+
 from paddleinterest.core import environment
 
+if typing.TYPE_CHECKING:
+    from paddleinterest.serving.bundle import Bundle
 
-def add_arguments(parser):
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --bundle and the flags of its engine."""
     add = parser.add_argument
     add("--bundle", required=True, help="directory that tools/to_static.py wrote")
     add("--threads", type=int, default=0, help="CPU threads; default 0, all cores")
@@ -16,8 +23,8 @@ def add_arguments(parser):
     )
 
 
-def open_bundle(args):
-    """The `Bundle` of the flags. Imports Paddle."""
+def open_bundle(args: argparse.Namespace) -> "Bundle":
+    """The bundle that the flags name. Imports Paddle."""
     environment.set_up({"runner": {"threads": args.threads, "cpu_tuning": not args.no_cpu_tuning}})
     from paddleinterest.serving.bundle import Bundle
 

@@ -1,338 +1,392 @@
-"""From a JSON request of raw ids to the arrays that an exported program reads, with the bundle's
-own vocabularies.
+"""From a request of raw ids to the arrays that an exported program reads, with the bundle's own
+vocabularies.
 
-A request:
+A request is a JSON object:
 
-    {"user": "u1",                                  optional; unknown or absent users have unknown
-    attributes
-     "user_attributes": {"age": "25-34"},           optional; wins over what users.parquet knows
-     "time": 1700000000,                            the moment of the request, and of
-     "history": ["i7", {"item": "i9", "time": 1}],  each event, oldest first; may be empty. Only
-     models that read times need them
-     "candidates": ["i1", {"item": "new", "category": "c3"}],   attributes given here win over
-     items.parquet
-     "context": {"hour": "12"}}                     optional
+    {"user": "u1",
+     "user_attributes": {"age": "25-34"},
+     "time": 1700000000,
+     "history": ["i7", {"item": "i9", "time": 1699990000}],
+     "candidates": ["i1", {"item": "new", "category": "c3"}],
+     "context": {"hour": "12"}}
+
+- ``candidates``: what to score. Attributes given here win over those of items.parquet.
+- ``user``: optional. An unknown or missing user has unknown attributes.
+- ``user_attributes``: optional. They win over those of users.parquet.
+- ``history``: events, oldest first; may be empty. ``time`` is the moment of the request and of each
+  event. Only models that read times need them.
+- ``context``: optional.
 """
 
 import collections
-import json
 import math
-import os
 import re
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from paddleinterest.core import json_text
 from paddleinterest.core.errors import InputError, nearest_path
-from paddleinterest.data.columns import read_parquet
-from paddleinterest.data.schema import FIRST_ID, LATEST_SECOND, PADDING, UNKNOWN
+from paddleinterest.core.json_text import shown
+from paddleinterest.data.schema import FIRST_ID, LATEST_SECOND, PADDING, UNKNOWN, Field, Schema
 from paddleinterest.data.tables import FARTHEST, ItemTable, UserTable, standardise
+from paddleinterest.serving.ids import Ids, item_ids, user_ids
+from paddleinterest.serving.vocabulary import read_vocabularies
 
 NEEDED = (
     "this model reads how long ago each event was, so that the request and every event of its"
     " history need a time"
 )
 KEYS = ("user", "user_attributes", "time", "history", "candidates", "context")
+SIDES = {"user": "user_attributes", "context": "context"}  # of a field → the request's key
+LARGEST = 1e38  # of a number in a request: float32 ends soon after
+
+Request = dict[str, Any]
+Unknown = collections.Counter[str]  # values of each field that training never saw
 
 
 @dataclass
 class Encoded:
-    """A request as arrays: history_* [1, T], target_* [N], user_* and context_* [1], dense [N, …],
-    history_time [1, T], target_time [1]; with the raw candidate ids, which of them [N] the
-    catalogue knows, whether it knows the user (None: none named), how many history events it does
-    not, and how many given values of each field, {name: number}, training never saw.
+    """A request as arrays.
+
+    Attributes:
+        arrays: history_* [1, T], target_* [N], user_* and context_* [1], dense [N, …],
+            history_time [1, T], target_time [1].
+        candidates: the raw candidate ids, [N].
+        known: which candidates the catalogue knows, bool [N].
+        known_user: whether users.parquet knows the user; None if the request names none.
+        history_events: events of the history that are used.
+        unknown_history: how many of them the catalogue does not know.
+        unknown_values: given attribute values that training never saw, {field: number}.
     """
 
-    arrays: dict
-    candidates: list
+    arrays: dict[str, np.ndarray]
+    candidates: list[str | int]
     known: np.ndarray
-    known_user: "bool | None"
+    known_user: bool | None
+    history_events: int
     unknown_history: int
-    unknown_values: dict
+    unknown_values: dict[str, int]
+
+
+@dataclass
+class _Candidates:
+    """The candidates of a request.
+
+    Attributes:
+        ids: raw, [N].
+        rows: of the catalogue, int64 [N].
+        given: fields that the request overrides, {name: [N]}.
+    """
+
+    ids: list[str | int]
+    rows: np.ndarray
+    given: dict[str, np.ndarray]
 
 
 class RequestEncoder:
-    """Looks raw ids up in a bundle. Anything unknown becomes index 1.
+    """Looks raw ids up in a bundle. Whatever is unknown becomes index 1.
 
     Args:
-        bundle: directory that tools/to_static.py wrote.  schema: its `Schema`.  history_cap: events
-            kept.
-        needs_times: the program reads times; a history without them is refused.
+        bundle: directory that tools/to_static.py wrote.
+        schema: its schema.
+        history_cap: how many events of a history are kept, the latest.
+        needs_times: the program reads times, so a history without them is refused.
     """
 
-    def __init__(self, bundle, schema, history_cap, needs_times=False):
-        self.schema, self.cap, self.needs_times = schema, history_cap, needs_times
-        self.items, self.users = ItemTable(bundle, schema), UserTable(bundle, schema)
-        self.item_row = _index(os.path.join(bundle, "items.parquet"), "item")
-        self.user_row = _index(os.path.join(bundle, "users.parquet"), "user")
-        self.values = {
-            f.name: _vocabulary(os.path.join(bundle, "vocab", f"{f.name}.parquet"), f)
-            for f in schema.fields
-            if f.kind == "category" and f.name != "item"
-        }
+    def __init__(
+        self, bundle: str, schema: Schema, history_cap: int, needs_times: bool = False
+    ) -> None:
+        self.schema = schema
+        self.cap = history_cap
+        self.needs_times = needs_times
+        self.items = ItemTable(bundle, schema)
+        self.users = UserTable(bundle, schema)
+        self.item_row: Ids = item_ids(bundle)
+        self.user_row: Ids = user_ids(bundle)
+        self.values = read_vocabularies(bundle, schema)
+        self._attributes = [f for f in schema.fields if f.of == "item" and f.name != "item"]
+        self._attribute_names = {f.name for f in self._attributes}
 
-    def encode(self, request):
-        """Check one request; returns `Encoded`."""
+    def encode(self, request: Any) -> Encoded:
+        """Check one request and look it up.
+
+        Raises:
+            InputError: the request is malformed; the message says what is wrong in it.
+        """
         _check(isinstance(request, dict), "a request must be an object with history and candidates")
         for key in request:
-            _check(key in KEYS, f"unknown key {key!r}; a request has {', '.join(KEYS)}")
+            _check(key in KEYS, f"unknown key {shown(key)}; a request has {', '.join(KEYS)}")
+        unknown: Unknown = collections.Counter()
         history, times = self._history(request.get("history", []))
-        candidates = request.get("candidates")
-        _check(
-            isinstance(candidates, list) and candidates,
-            "candidates must be a list of at least one item",
-        )
-        unknown = collections.Counter()
-        ids, target, given = self._candidates(candidates, unknown)
-        arrays = {}
-        for f in self.schema.item_fields:
-            column = self.items.fields[f.name]
-            row = (
-                column[history] if len(history) else np.array([PADDING])
-            )  # an empty history is one padded position
-            arrays[f"history_{f.name}"] = row[None, :].astype(np.int64)
-            arrays[f"target_{f.name}"] = given.get(f.name, column[target]).astype(np.int64)
-        known_user = self._side(request, arrays, target, given, len(ids), unknown)
+        candidates = self._candidates(request.get("candidates"), unknown)
+        user = self._user(request)
+        given = {of: self._given(request, of) for of in SIDES}
+        arrays = self._item_arrays(history, candidates)
+        arrays.update(self._side_arrays(user, given, unknown))
+        arrays.update(self._dense(user, given, candidates, unknown))
         arrays["history_time"] = (times if len(times) else np.array([0]))[None, :]
-        _check(
-            "time" in request or not (self.needs_times and len(times)), f"time is missing: {NEEDED}"
-        )
-        latest = int(times[-1]) if len(times) else 0
-        arrays["target_time"] = np.array([_time(request.get("time", latest), "time")])
-        _check(
-            not self.needs_times
-            or self.schema.time != "seconds"
-            or abs(arrays["target_time"][0]) < LATEST_SECOND,
-            f"time is {request.get('time')}, must be seconds since 1970; is it milliseconds?",
-        )
-        _check(
-            not latest or arrays["target_time"][0] >= latest,
-            f"time is {request.get('time')}, before the last event of its history, at {latest}",
-        )
+        arrays["target_time"] = np.array([self._moment(request, times)])
         return Encoded(
             arrays,
-            ids,
-            target > UNKNOWN,
-            known_user,
+            candidates.ids,
+            candidates.rows > UNKNOWN,
+            None if request.get("user") is None else user > UNKNOWN,
+            len(history),
             int((history == UNKNOWN).sum()),
             dict(unknown),
         )
 
-    def _history(self, events):
+    def _item_arrays(self, history: np.ndarray, candidates: _Candidates) -> dict[str, np.ndarray]:
+        """history_* [1, T] and target_* [N]. An empty history is one padded position."""
+        arrays = {}
+        for f in self.schema.item_fields:
+            column = self.items.fields[f.name]
+            past = column[history] if len(history) else np.array([PADDING])
+            target = candidates.given.get(f.name, column[candidates.rows])
+            arrays[f"history_{f.name}"] = past[None, :].astype(np.int64)
+            arrays[f"target_{f.name}"] = target.astype(np.int64)
+        return arrays
+
+    def _history(self, events: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Catalogue rows and times of the latest events, int64 [T] each."""
         _check(isinstance(events, list), "history must be a list, oldest event first")
-        ids, times = [], []
-        for k, event in enumerate(events[-self.cap :]):
-            where = f"history[{max(0, len(events) - self.cap) + k}]"
+        first = max(0, len(events) - self.cap)
+        ids = []
+        times = []
+        for k, event in enumerate(events[first:]):
+            where = f"history[{first + k}]"
             if isinstance(event, dict):
-                for key in event:
-                    _check(
-                        key in ("item", "time"),
-                        f"{where}: unknown key {key!r}; it must have item and may have time,"
-                        " attributes are for candidates",
-                    )
-                _check("item" in event, f"{where} has no item")
+                self._check_event(event, where)
             else:
                 event = {"item": event}
             _check("time" in event or not self.needs_times, f"{where} has no time: {NEEDED}")
             ids.append(_id(event["item"], where))
             times.append(_time(event.get("time", 0), f"{where}.time"))
         _check(times == sorted(times), "history must be oldest first, but its times fall")
-        return self._rows(self.item_row, ids), np.array(times, np.int64)
-
-    def _candidates(self, candidates, unknown):
-        """Raw ids, catalogue rows [N], and the fields that the request overrides {name: [N]}."""
-        names = [f.name for f in self.schema.fields if f.of == "item" and f.name != "item"]
-        ids, own = [], []
-        for k, candidate in enumerate(candidates):
-            where = f"candidates[{k}]"
-            if isinstance(candidate, dict):
-                _check("item" in candidate, f"{where} has no item")
-                for key in candidate:
-                    _check(
-                        key == "item" or key in names,
-                        f"{where}: unknown attribute {key!r}; known: {', '.join(names)}",
-                    )
-            else:
-                candidate = {"item": candidate}
-            ids.append(candidate["item"])
-            _id(candidate["item"], where)
-            own.append(candidate)
-        rows = self._rows(self.item_row, [str(i) for i in ids])
-        given = {}
-        for f in self.schema.fields:
-            if f.of == "item" and f.name != "item" and any(f.name in c for c in own):
-                base = (
-                    self.items.fields[f.name][rows]
-                    if f.kind == "category"
-                    else self._dense_item(f)[rows]
-                )
-                given[f.name] = np.array(
-                    [
-                        self._value(f, c[f.name], unknown) if f.name in c else b
-                        for c, b in zip(own, base)
-                    ]
-                )
-        return ids, rows, given
-
-    def _side(self, request, arrays, target, given, n, unknown):
-        """Adds the columns of user, context and numbers to `arrays`; returns whether the user is
-        known, None where none is named."""
-        user = request.get("user")
-        if user is not None:
-            _id(user, "user")
-        row = int(self._rows(self.user_row, [str(user)])[0]) if user is not None else UNKNOWN
-        own = {
-            of: {} if request.get(words) is None else request[words]
-            for of, words in (("user", "user_attributes"), ("context", "context"))
-        }
-        for of, words in (("user", "user_attributes"), ("context", "context")):
-            names = [f.name for f in self.schema.fields if f.of == of]
-            _check(isinstance(own[of], dict), f"{words} must be an object")
-            for key in own[of]:
-                _check(
-                    key in names,
-                    f"{words}: unknown key {key!r}; known: {', '.join(names) or 'none'}",
-                )
-        dense, position = [], {"item": 0, "user": 0}
-        for f in self.schema.fields:
-            if f.kind == "category" and f.of != "item":
-                index = self.users.fields[f.name][row] if f.of == "user" else UNKNOWN
-                if f.name in own[f.of]:
-                    index = self._value(f, own[f.of][f.name], unknown)
-                arrays[f"{f.of}_{f.name}"] = np.array([index], np.int64)
-            elif f.kind == "dense":
-                if f.of == "item":
-                    column = given.get(f.name, self.items.dense[target, position["item"]])
-                else:
-                    base = self.users.dense[row, position["user"]] if f.of == "user" else 0.0
-                    column = np.full(
-                        n,
-                        self._value(f, own[f.of][f.name], unknown) if f.name in own[f.of] else base,
-                    )
-                position[f.of] = position.get(f.of, 0) + 1
-                dense.append(column.astype(np.float32))
-        if dense:
-            arrays["dense"] = np.stack(dense, 1)
-        return None if user is None else row > UNKNOWN
-
-    def _dense_item(self, field):
-        names = [f.name for f in self.schema.fields if f.of == "item" and f.kind == "dense"]
-        return self.items.dense[:, names.index(field.name)]
-
-    def _value(self, field, raw, unknown):
-        """Index of a raw category value, or a standardised number; null is unknown, as in training.
-        Values that no vocabulary holds are counted in `unknown`."""
-        if field.kind == "dense":
-            ok = raw is None or (
-                isinstance(raw, (int, float)) and not isinstance(raw, bool) and abs(raw) < 1e38
-            )
-            _check(ok, f"{field.name} is {raw!r}, must be a number")
-            value = float(standardise([np.nan if raw is None else raw], field)[0])
-            _check(
-                abs(value) < FARTHEST, f"{field.name} is {raw!r}, too far outside what training saw"
-            )
-            return value
-        fine = (
-            raw is None
-            or isinstance(raw, (str, int))
-            and not isinstance(raw, bool)
-            or isinstance(raw, float)
-            and math.isfinite(raw)
-        )
-        _check(fine, f"{field.name} is {raw!r}, must be text or a number")
-        known, text = self.values[field.name], str(raw)
-        if text not in known and re.fullmatch(r"-?\d+(\.0)?", text):
-            text = (
-                text.removesuffix(".0") if text.endswith(".0") else f"{text}.0"
-            )  # 7 and 7.0 are one value, as in preparation
-        if raw is not None and text not in known:
-            unknown[field.name] += 1
-        return known.get(text, UNKNOWN) if raw is not None else UNKNOWN
+        return _rows(self.item_row, ids), np.array(times, np.int64)
 
     @staticmethod
-    def _rows(index, ids):
-        rows = index.get_indexer(pd.Index(ids, dtype=object)) if ids else np.array([], np.int64)
-        return np.where(rows < 0, UNKNOWN, rows + FIRST_ID).astype(np.int64)
+    def _check_event(event: dict[str, Any], where: str) -> None:
+        for key in event:
+            _check(
+                key in ("item", "time"),
+                f"{where}: unknown key {shown(key)}; it must have item and may have time,"
+                " attributes are for candidates",
+            )
+        _check("item" in event, f"{where} has no item")
 
-
-def _index(path, column):
-    """Raw ids as text in row order, without the two special rows."""
-    table = read_parquet(path)
-    if column not in table.column_names or table[column].slice(FIRST_ID).null_count:
-        raise InputError(f"{path} must have a column {column} without missing values")
-    ids = pd.Index(table[column].slice(FIRST_ID).to_pandas().astype(str), dtype=object)
-    if not ids.is_unique:
-        raise InputError(f"{path} lists {column} {ids[ids.duplicated()][0]!r} more than once")
-    return ids
-
-
-def _vocabulary(path, field):
-    """{raw value as text: index} of a category field."""
-    table = read_parquet(path)
-    if not {"value", "index"} <= set(table.column_names):
-        raise InputError(
-            f"{path} has no columns value and index; it has {', '.join(table.column_names)}"
+    def _candidates(self, candidates: Any, unknown: Unknown) -> _Candidates:
+        _check(
+            isinstance(candidates, list) and candidates,
+            "candidates must be a list of at least one item",
         )
-    value, index = table["value"].to_pylist(), table["index"].to_pylist()
-    if not all(isinstance(v, str) for v in value) or len(set(value)) < len(value):
-        raise InputError(f"{path}: its values must be texts, each once")
-    if not all(type(k) is int and UNKNOWN <= k < field.size for k in index):
-        raise InputError(f"{path}: its indices must lie in {UNKNOWN}…{field.size - 1}")
-    return dict(zip(value, index))
+        ids = []
+        own: dict[int, dict[str, Any]] = {}  # attributes that candidate k brings
+        for k, candidate in enumerate(candidates):
+            if isinstance(candidate, dict):
+                self._check_candidate(candidate, k)
+                if len(candidate) > 1:
+                    own[k] = candidate
+                candidate = candidate["item"]
+            if type(candidate) is not str:
+                _id(candidate, f"candidates[{k}]")
+            ids.append(candidate)
+        rows = _rows(self.item_row, [str(raw) for raw in ids])
+        given = {}
+        for f in self._attributes:
+            if any(f.name in candidate for candidate in own.values()):
+                given[f.name] = self._overridden(f, rows, own, unknown)
+        return _Candidates(ids, rows, given)
 
+    def _check_candidate(self, candidate: dict[str, Any], k: int) -> None:
+        _check("item" in candidate, f"candidates[{k}] has no item")
+        for key in candidate:
+            if key != "item" and key not in self._attribute_names:
+                names = ", ".join(f.name for f in self._attributes)
+                raise InputError(
+                    f"request: candidates[{k}]: unknown attribute {shown(key)}; known: {names}"
+                )
 
-def _check(fine, message):
-    if not fine:
-        raise InputError(f"request: {message}")
+    def _overridden(
+        self, field: Field, rows: np.ndarray, own: dict[int, dict[str, Any]], unknown: Unknown
+    ) -> np.ndarray:
+        """The catalogue's column for the candidates, with the values that they bring; [N]."""
+        if field.kind == "category":
+            column = self.items.fields[field.name][rows]
+        else:
+            column = self._dense_of("item", field)[rows]
+        column = column.copy()
+        for k, candidate in own.items():
+            if field.name in candidate:
+                column[k] = self._value(field, candidate[field.name], unknown)
+        return column
 
+    def _user(self, request: Request) -> int:
+        """Row of users.parquet."""
+        raw = request.get("user")
+        if raw is None:
+            return UNKNOWN
+        return int(_rows(self.user_row, [_id(raw, "user")])[0])
 
-def _id(raw, where):
-    _check(
-        isinstance(raw, (str, int)) and not isinstance(raw, bool),
-        f"{where} is {raw!r}, must be an id (text or integer)",
-    )
-    return str(raw)
+    def _given(self, request: Request, of: str) -> dict[str, Any]:
+        """What the request says of its user or its context, {field: raw value}."""
+        words = SIDES[of]
+        given = request.get(words)
+        if given is None:
+            return {}
+        _check(isinstance(given, dict), f"{words} must be an object")
+        names = [f.name for f in self.schema.fields if f.of == of]
+        for key in given:
+            known = ", ".join(names) or "none"
+            _check(key in names, f"{words}: unknown key {shown(key)}; known: {known}")
+        return given
 
+    def _side_arrays(
+        self, user: int, given: dict[str, dict[str, Any]], unknown: Unknown
+    ) -> dict[str, np.ndarray]:
+        """The category columns of user and context, int64 [1] each."""
+        arrays = {}
+        for f in self.schema.fields:
+            if f.kind != "category" or f.of == "item":
+                continue
+            if f.name in given[f.of]:
+                index = self._value(f, given[f.of][f.name], unknown)
+            elif f.of == "user":
+                index = self.users.fields[f.name][user]
+            else:
+                index = UNKNOWN
+            arrays[f"{f.of}_{f.name}"] = np.array([index], np.int64)
+        return arrays
 
-def _time(raw, where):
-    _check(
-        isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) < 2**62,
-        f"{where} is {raw!r}, must be an integer, as the dataset counts time (seconds since 1970,"
-        " as a rule)",
-    )
-    return raw
+    def _dense(
+        self,
+        user: int,
+        given: dict[str, dict[str, Any]],
+        candidates: _Candidates,
+        unknown: Unknown,
+    ) -> dict[str, np.ndarray]:
+        """{"dense": float32 [N, number of dense fields]}; {} if the dataset has none."""
+        columns = []
+        for f in self.schema.dense_fields:
+            if f.of == "item":
+                column = candidates.given.get(f.name)
+                if column is None:
+                    column = self._dense_of("item", f)[candidates.rows]
+            else:
+                value = 0.0
+                if f.name in given[f.of]:
+                    value = self._value(f, given[f.of][f.name], unknown)
+                elif f.of == "user":
+                    value = self._dense_of("user", f)[user]
+                column = np.full(len(candidates.ids), value)
+            columns.append(column.astype(np.float32))
+        return {"dense": np.stack(columns, 1)} if columns else {}
 
+    def _dense_of(self, of: str, field: Field) -> np.ndarray:
+        """A dense column of the items or users table, float32 [rows]."""
+        names = [f.name for f in self.schema.dense_fields if f.of == of]
+        table = self.items if of == "item" else self.users
+        return table.dense[:, names.index(field.name)]
 
-def _object(pairs):
-    """A JSON object; one that names a key twice leaves open which is meant."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise InputError(
-            f"request: the key {next(n for n in names if names.count(n) > 1)!r} occurs twice in one"
-            " object"
+    def _moment(self, request: Request, times: np.ndarray) -> int:
+        """The time of the request; if it names none, that of its last event."""
+        _check(
+            "time" in request or not (self.needs_times and len(times)), f"time is missing: {NEEDED}"
         )
-    return made
+        latest = int(times[-1]) if len(times) else 0
+        moment = _time(request.get("time", latest), "time")
+        is_clock = self.needs_times and self.schema.time == "seconds"
+        _check(
+            not is_clock or abs(moment) < LATEST_SECOND,
+            f"time is {moment}, must be seconds since 1970; is it milliseconds?",
+        )
+        _check(
+            not latest or moment >= latest,
+            f"time is {moment}, before the last event of its history, at {latest}",
+        )
+        return moment
+
+    def _value(self, field: Field, raw: Any, unknown: Unknown) -> float:
+        """Index of a raw category value, or a standardised number.
+
+        Null is unknown, as in training. Values that no vocabulary holds are counted in `unknown`.
+        """
+        if field.kind == "dense":
+            return _number(field, raw)
+        _check(_is_category(raw), f"{field.name} is {shown(raw)}, must be text or a number")
+        if raw is None:
+            return UNKNOWN
+        known = self.values[field.name]
+        text = str(raw)
+        if text not in known and re.fullmatch(r"-?\d+(\.0)?", text):
+            # 7 and 7.0 are one value, as in preparation
+            text = text.removesuffix(".0") if text.endswith(".0") else f"{text}.0"
+        if text not in known:
+            unknown[field.name] += 1
+        return known.get(text, UNKNOWN)
 
 
-def read_requests(path):
-    """A request, or a list of them, from a JSON file; - reads standard input."""
+def read_requests(path: str) -> Any:
+    """A request, or a list of them, from a JSON file.
+
+    Args:
+        path: the file; ``-`` reads standard input.
+    """
     try:
         with sys.stdin if path == "-" else open(path, encoding="utf-8") as f:
-            return parse_requests(f.read(), path)
+            return json_text.parse(f.read(), path)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist{nearest_path(path)}") from None
     except UnicodeDecodeError as e:
         raise InputError(f"{path} is not JSON: {e}") from None
 
 
-def parse_requests(text, where):
-    """The same from text or bytes; `where` they come from, for messages."""
-    try:
-        return json.loads(text, object_pairs_hook=_object)
-    except RecursionError:
-        raise InputError(f"{where} is not JSON that can be read: it is nested too deeply") from None
-    except ValueError as e:
-        raise InputError(f"{where} is not JSON: {' '.join(str(e).split())[:120]}") from None
+def _rows(ids: Ids, wanted: list[str]) -> np.ndarray:
+    """Rows of the items or users table, int64 [n]; 1 for unknown ids."""
+    positions = ids.rows(wanted)
+    return np.where(positions < 0, UNKNOWN, positions + FIRST_ID)
+
+
+def _check(fine: Any, message: str) -> None:
+    if not fine:
+        raise InputError(f"request: {message}")
+
+
+def _id(raw: Any, where: str) -> str:
+    if isinstance(raw, bool) or not isinstance(raw, (str, int)):
+        raise InputError(f"request: {where} is {shown(raw)}, must be an id (text or integer)")
+    return str(raw)
+
+
+def _time(raw: Any, where: str) -> int:
+    fine = isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) < 2**62
+    if not fine:
+        raise InputError(
+            f"request: {where} is {shown(raw)}, must be an integer, as the dataset counts time"
+            " (seconds since 1970, as a rule)"
+        )
+    return raw
+
+
+def _is_category(raw: Any) -> bool:
+    if isinstance(raw, float):
+        return math.isfinite(raw)
+    return raw is None or isinstance(raw, (str, int)) and not isinstance(raw, bool)
+
+
+def _number(field: Field, raw: Any) -> float:
+    """A number of a request, standardised."""
+    is_number = isinstance(raw, (int, float)) and not isinstance(raw, bool)
+    _check(
+        raw is None or is_number and abs(raw) < LARGEST,
+        f"{field.name} is {shown(raw)}, must be a number",
+    )
+    value = float(standardise([math.nan if raw is None else raw], field)[0])
+    _check(
+        abs(value) < FARTHEST,
+        f"{field.name} is {shown(raw)}, too far outside what training saw",
+    )
+    return value

@@ -1,26 +1,38 @@
 """A whole split through an export bundle."""
 
+from typing import Any
+
 import numpy as np
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import progress, say
 from paddleinterest.core.metrics import click_metrics, format_metrics
 from paddleinterest.data.reader import Reader
+from paddleinterest.serving.bundle import Bundle
 from paddleinterest.training.predict import check_finite, write_predictions
 
 
-def score_split(bundle, data, split, batch_size, out=None):
-    """Metrics of one split of dataset `data`; with `out` the predictions are written as well."""
+def score_split(
+    bundle: Bundle, data: str, split: str, batch_size: int, out: str | None = None
+) -> dict[str, Any]:
+    """Score one split of a prepared dataset.
+
+    Args:
+        bundle: scores it.
+        data: the dataset, with the bundle's vocabularies.
+        split: train, valid or test.
+        batch_size: rows per call.
+        out: Parquet file for the predictions, if they are wanted.
+
+    Returns:
+        The tool's result: the split's metrics.
+    """
     if batch_size < 1:
         raise InputError("--batch-size must be at least 1")
     bundle.check_data(data)
-    reader = Reader(
-        data,
-        split,
-        batch_size,
-        bundle.signature["history_cap"],
-        times="history_time" in bundle.programs["model"].inputs,
-    )
+    cap = bundle.signature["history_cap"]
+    times = "history_time" in bundle.signature["programs"]["model"]["inputs"]
+    reader = Reader(data, split, batch_size, cap, times=times)
     score = np.empty(reader.rows, np.float32)
     order = np.argsort(reader.length, kind="stable")
     with progress(reader.rows, split) as bar:
@@ -31,12 +43,8 @@ def score_split(bundle, data, split, batch_size, out=None):
     check_finite(score)
     metrics = click_metrics(reader.user, reader.label, score)
     say(f"{split} {format_metrics(metrics)}")
+    result = {"data": data, "split": split, "rows": reader.rows, **metrics}
     if out:
         write_predictions(out, reader, data, score)
-    return {
-        "data": data,
-        "split": split,
-        "rows": reader.rows,
-        **metrics,
-        **({"predictions": out} if out else {}),
-    }
+        result["predictions"] = out
+    return result

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 
-from paddleinterest.core import cli, distributed, settings
+from paddleinterest.core import cli, distributed, json_text, settings
 from paddleinterest.core.atomic import remove_stale, whole_file
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
@@ -59,7 +59,7 @@ def epoch(out, state, valid, speed, scalars):
     }
     if not distributed.process_index():
         with open(os.path.join(out, "metrics.jsonl"), "a", encoding="utf-8") as f:
-            f.write(json.dumps(line, allow_nan=False) + "\n")
+            f.write(json_text.dumps(line) + "\n")
             state["metrics_bytes"] = f.tell()
             os.fsync(f.fileno())  # before a checkpoint that counts on it
     say(
@@ -89,7 +89,7 @@ def keep_result(path, result):
         with open(path, encoding="utf-8") as f:
             result = {**result, "samples_per_second": json.load(f)["samples_per_second"]}
     with whole_file(path) as made, open(made, "w", encoding="utf-8") as f:
-        json.dump(cli.plain(result), f, indent=1, allow_nan=False)
+        f.write(json_text.dumps(cli.plain(result), indent=1))
 
 
 class Scalars:

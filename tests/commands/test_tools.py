@@ -327,7 +327,7 @@ def test_requests(place, tools):
             cwd=place.folder,
         )
     )
-    assert [c["rank"] for c in result["candidates"]] == [1, 2, 3, 4, 5]
+    assert [c["place"] for c in result["candidates"]] == [1, 2, 3, 4, 5]
     scores = [c["score"] for c in result["candidates"]]
     assert scores == sorted(scores, reverse=True) and all(0 < s < 1 for s in scores)
     example = place.path(place.bundle, "request.example.json")
@@ -541,7 +541,7 @@ def test_to_static_replaces_bundles_only(place, tools, untouched):
             "runner.data_dir=clicks",
             cwd=place.folder,
         ),
-        "clicks exists and is no export bundle",
+        "clicks exists and is not an export bundle",
     )
     refused(
         tools.run(
@@ -554,7 +554,7 @@ def test_to_static_replaces_bundles_only(place, tools, untouched):
             "runner.data_dir=clicks",
             cwd=place.folder,
         ),
-        "is no export bundle",
+        "is not an export bundle",
     )
 
 

@@ -139,7 +139,7 @@ def check_answer(place, asked, answer):
     ranked = answer["candidates"]
     assert len(ranked) == len(asked["candidates"])
     scores = [c["score"] for c in ranked]
-    assert scores == sorted(scores, reverse=True) and [c["rank"] for c in ranked] == list(
+    assert scores == sorted(scores, reverse=True) and [c["place"] for c in ranked] == list(
         range(1, len(ranked) + 1)
     )
     names = [c["item"] if isinstance(c, dict) else c for c in asked["candidates"]]

@@ -219,7 +219,9 @@ def test_scores_are_those_of_hand_built_rows(served, hand, case):
     for item in CANDIDATES:
         assert abs(got[item] - expected[item]) < 1e-6, item
     scores = [c["score"] for c in answer["candidates"]]
-    assert scores == sorted(scores, reverse=True) and [c["rank"] for c in answer["candidates"]] == [
+    assert scores == sorted(scores, reverse=True) and [
+        c["place"] for c in answer["candidates"]
+    ] == [
         1,
         2,
         3,

@@ -1,0 +1,31 @@
+"""The vocabularies of a bundle: raw values of attributes to indices of embedding tables."""
+
+import os
+
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.columns import read_parquet
+from paddleinterest.data.schema import UNKNOWN, Field, Schema
+
+
+def read_vocabularies(bundle: str, schema: Schema) -> dict[str, dict[str, int]]:
+    """{field: {raw value as text: index}} of every category field but the item itself."""
+    return {
+        f.name: _read(os.path.join(bundle, "vocab", f"{f.name}.parquet"), f)
+        for f in schema.fields
+        if f.kind == "category" and f.name != "item"
+    }
+
+
+def _read(path: str, field: Field) -> dict[str, int]:
+    table = read_parquet(path)
+    if not {"value", "index"} <= set(table.column_names):
+        raise InputError(
+            f"{path} has no columns value and index; it has {', '.join(table.column_names)}"
+        )
+    values = table["value"].to_pylist()
+    indices = table["index"].to_pylist()
+    if not all(isinstance(v, str) for v in values) or len(set(values)) < len(values):
+        raise InputError(f"{path}: its values must be texts, each once")
+    if not all(type(k) is int and UNKNOWN <= k < field.size for k in indices):
+        raise InputError(f"{path}: its indices must lie in {UNKNOWN}…{field.size - 1}")
+    return dict(zip(values, indices, strict=True))
