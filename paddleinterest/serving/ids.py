@@ -48,7 +48,9 @@ class Ids:
         counts = pc.value_counts(self._ids)
         most = int(np.argmax(counts.field("counts").to_numpy()))
         if counts.field("counts")[most].as_py() > 1:
-            raise InputError(f"{path} lists {column} {counts[most]['values'].as_py()!r} twice")
+            raise InputError(
+                f"{path} lists {column} {counts[most]['values'].as_py()!r} more than once"
+            )
 
     def rows(self, wanted: Sequence[str]) -> np.ndarray:
         """Positions of ids, int64 [n]; −1 for an id that is not here."""
