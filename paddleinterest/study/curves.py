@@ -1,108 +1,221 @@
 """The numbers behind the pictures of tools/report.py: the runs of one dataset, seeds taken
 together.
 
-`series` is {label: [runs of one model and its settings, one a seed]}. A spread is an array [3, …]: mean, least and greatest
-over the seeds.
+`Series` is {label: [runs of one model and its settings, one per seed]}. A spread is an array
+[3, …]: mean, least and greatest over the seeds.
 """
+
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from paddleinterest.core.metrics import auc, click_metrics
-from paddleinterest.study.breakdown import calibration, equal_bins, grouped_auc, resampled_auc
+from paddleinterest.data.schema import Schema
+from paddleinterest.study import names
+from paddleinterest.study.breakdown import (
+    Range,
+    calibration,
+    equal_bins,
+    grouped_auc,
+    resampled_auc,
+)
+from paddleinterest.study.results import Epoch, Run, Series, Split
+
+CALIBRATION_BINS = 10
+DRAWS = 200  # samples of the users behind each bar
 
 
-def spread(values):
-    """Mean, least and greatest over axis 0, [3, …]; NaN where one of the values is."""
+@dataclass
+class Learning:
+    """Of one label, after each epoch: AUC on valid and log loss on train, spreads [3, epochs]."""
+
+    auc: np.ndarray
+    loss: np.ndarray
+
+
+@dataclass
+class Lengths:
+    """Of one label, in each range of history lengths: mean AUC over the seeds [ranges], and where
+    95 % of such means lie when the users of the range are drawn again [2, ranges]."""
+
+    auc: np.ndarray
+    interval: np.ndarray
+
+
+@dataclass
+class Calibration:
+    """Of one label, in groups of equally many rows: mean prediction [bins], mean label (a spread
+    [3, bins]), and PCOC of all rows (a spread [3])."""
+
+    score: np.ndarray
+    label: np.ndarray
+    pcoc: np.ndarray
+
+
+@dataclass
+class Cost:
+    """Of one label: seconds of training per epoch and AUC on test (spreads [3]), CPU threads, and
+    how many of its runs were timed."""
+
+    seconds: np.ndarray
+    auc: np.ndarray
+    threads: list[str]
+    timed: int
+
+
+@dataclass
+class Numbers:
+    """Everything that a page says of one dataset; each dict has a value per label.
+
+    Attributes:
+        schema: of the dataset.
+        series: its runs.
+        quality: {label: {metric: spread on test}}.
+        ranges: of history lengths, for `lengths`.
+        bins: groups of `calibration`.
+        caps: the runs' history caps.
+        settings: the settings that are not the model's defaults, in words.
+        untimed: directories of the runs without a result.json.
+        pictures: file names, by kind; filled in when they are drawn.
+    """
+
+    schema: Schema
+    series: Series
+    quality: dict[str, dict[str, np.ndarray]]
+    learning: dict[str, Learning]
+    ranges: list[Range]
+    lengths: dict[str, Lengths]
+    bins: int
+    calibration: dict[str, Calibration]
+    cost: dict[str, Cost]
+    caps: list[int]
+    settings: dict[str, list[str]]
+    untimed: list[str]
+    pictures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> list[Run]:
+        return [run for runs in self.series.values() for run in runs]
+
+
+def numbers_of(series: Series, bins: int) -> Numbers:
+    """Everything that the page says of one dataset.
+
+    Args:
+        series: its runs, scored.
+        bins: ranges of history lengths, at most.
+    """
+    runs = [run for of_label in series.values() for run in of_label]
+    split = runs[0].split
+    ranges, lengths = by_length(series, split, bins, DRAWS)
+    return Numbers(
+        schema=split.schema,
+        series=series,
+        quality=quality(series),
+        learning=learning(series),
+        ranges=ranges,
+        lengths=lengths,
+        bins=min(CALIBRATION_BINS, len(split.label)),
+        calibration=calibrated(series, split, CALIBRATION_BINS),
+        cost=cost(series, split),
+        caps=sorted({run.config["runner"]["history_cap"] for run in runs}),
+        settings={label: names.own_settings(of_label) for label, of_label in series.items()},
+        untimed=[run.directory for run in runs if not run.result],
+    )
+
+
+def spread(values) -> np.ndarray:
+    """Mean, least and greatest over axis 0, [3, …]; NaN if one of the values is."""
     values = np.asarray(values, np.float64)
     return np.stack([values.mean(0), values.min(0), values.max(0)])
 
 
-def quality(series):
+def quality(series: Series) -> dict[str, dict[str, np.ndarray]]:
     """{label: {auc, gauc, logloss, pcoc: spread on test}}."""
     found = {}
     for label, runs in series.items():
-        each = [click_metrics(r.split.user, r.split.label, r.score) for r in runs]
+        each = [click_metrics(run.split.user, run.split.label, run.score) for run in runs]
         found[label] = {
-            m: spread([np.nan if e[m] is None else e[m] for e in each]) for m in each[0]
+            metric: spread([_number(values[metric]) for values in each]) for metric in each[0]
         }
     return found
 
 
-def learning(series):
-    """{label: {auc on valid, loss on train: spread [3, epochs]}}, up to the last epoch that all
-    seeds have reached."""
+def learning(series: Series) -> dict[str, Learning]:
+    """Learning curves up to the last epoch that all seeds of the label have reached."""
     found = {}
     for label, runs in series.items():
-        epochs = min(len(r.epochs) for r in runs)
-        lines = [r.epochs[:epochs] for r in runs]
-        found[label] = {
-            "auc": spread(
-                [[_number((line["valid"] or {}).get("auc")) for line in one] for one in lines]
-            ),
-            "loss": spread([[line["train"]["loss"] for line in one] for one in lines]),
-        }
+        epochs = min(len(run.epochs) for run in runs)
+        valid = [[_valid_auc(line) for line in run.epochs[:epochs]] for run in runs]
+        loss = [[line.train.loss for line in run.epochs[:epochs]] for run in runs]
+        found[label] = Learning(auc=spread(valid), loss=spread(loss))
     return found
 
 
-def _number(value):
+def _valid_auc(line: Epoch) -> float:
+    return _number(line.valid.auc if line.valid else None)
+
+
+def _number(value: float | None) -> float:
     return np.nan if value is None else value
 
 
-def by_length(series, split, bins, draws):
-    """AUC on test in ranges of history length: (ranges, {label: {auc: mean over seeds [ranges],
-    interval: [2, ranges]}}).
-
-    interval: where 95 % of the means over seeds lie when the users of the range are drawn again,
-    `draws` times.
-    """
+def by_length(
+    series: Series, split: Split, bins: int, draws: int
+) -> tuple[list[Range], dict[str, Lengths]]:
+    """AUC on test in ranges of history length."""
     ranges, group = equal_bins(split.length, bins)
-    rows = [np.flatnonzero(group == g) for g in range(len(ranges))]
     found = {}
     for label, runs in series.items():
-        means = [
-            resampled_auc(split.user[k], split.label[k], [r.score[k] for r in runs], draws, seed=g)
-            for g, k in enumerate(rows)
-        ]
-        interval = [
-            np.nanpercentile(m, [2.5, 97.5]) if np.isfinite(m).any() else [np.nan, np.nan]
-            for m in means
-        ]
-        found[label] = {
-            "auc": np.mean([grouped_auc(group, split.label, r.score) for r in runs], 0),
-            "interval": np.array(interval).T,
-        }
+        scores = [run.score for run in runs]
+        intervals = [_interval(split, group == g, scores, draws, g) for g in range(len(ranges))]
+        each = [grouped_auc(group, split.label, score) for score in scores]
+        found[label] = Lengths(auc=np.mean(each, 0), interval=np.array(intervals).T)
     return ranges, found
 
 
-def calibrated(series, split, bins):
-    """{label: {score: mean prediction [bins], label: spread of the mean label [3, bins], pcoc:
-    spread}}, groups of equal size."""
+def _interval(
+    split: Split, inside: np.ndarray, scores: list[np.ndarray], draws: int, seed: int
+) -> np.ndarray:
+    """Where 95 % of the mean AUCs of these rows lie when their users are drawn again, [2]."""
+    means = resampled_auc(
+        split.user[inside],
+        split.label[inside],
+        [score[inside] for score in scores],
+        draws,
+        seed,
+    )
+    if not np.isfinite(means).any():
+        return np.full(2, np.nan)
+    return np.nanpercentile(means, [2.5, 97.5])
+
+
+def calibrated(series: Series, split: Split, bins: int) -> dict[str, Calibration]:
+    """Predictions against labels in groups of equal size."""
     found = {}
     for label, runs in series.items():
-        points = np.array(
-            [calibration(split.label, r.score, bins) for r in runs]
-        )  # [seeds, 2, bins]
-        found[label] = {
-            "score": points[:, 0].mean(0),
-            "label": spread(points[:, 1]),
-            "pcoc": spread([r.score.astype(np.float64).mean() / split.label.mean() for r in runs]),
-        }
+        points = np.array([calibration(split.label, run.score, bins) for run in runs])
+        pcoc = [run.score.astype(np.float64).mean() / split.label.mean() for run in runs]
+        found[label] = Calibration(
+            score=points[:, 0].mean(0),  # points: [seeds, 2, bins]
+            label=spread(points[:, 1]),
+            pcoc=spread(pcoc),
+        )
     return found
 
 
-def cost(series, split):
-    """{label: {seconds of training an epoch: spread, auc on test: spread, threads, runs timed}}, of
-    runs with a result.json."""
+def cost(series: Series, split: Split) -> dict[str, Cost]:
+    """Time and AUC of the labels that have a run with a result.json."""
     found = {}
     for label, runs in series.items():
-        timed = [r for r in runs if r.result]
-        if timed:
-            found[label] = {
-                "seconds": spread(
-                    [r.result["rows"]["train"] / r.result["samples_per_second"] for r in timed]
-                ),
-                "auc": spread([auc(split.label, r.score) for r in runs]),
-                "timed": len(timed),
-                "threads": sorted({str(r.result.get("threads") or "?") for r in timed}),
-            }
+        timed = [run.result for run in runs if run.result]
+        if not timed:
+            continue
+        seconds = [said.seconds_per_epoch for said in timed]
+        found[label] = Cost(
+            seconds=spread(seconds),
+            auc=spread([auc(split.label, run.score) for run in runs]),
+            threads=sorted({str(said.threads or "?") for said in timed}),
+            timed=len(timed),
+        )
     return found

@@ -1,49 +1,38 @@
-"""Pictures of tools/report.py: each a function from numbers (paddleinterest/study/curves.py) to an
-SVG file.
+"""The pictures of tools/report.py: each function draws numbers of study/curves.py as an SVG file.
 
-White ground, so that they can be read on a dark page too; letters stay text, which is half the size
-of drawn ones, is found by a search, and fits where the reader's machine has another font, since the
-one that the places are computed with is among the widest.
+The ground is white, so that they can be read on a dark page too. Letters stay text: that is half
+the size of drawn ones, a search finds it, and it fits if the reader's machine has another font,
+because the places are computed with one of the widest.
 """
+
+from typing import Any
 
 import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator  # noqa: E402
 
-# Okabe and Ito's colours, which the colour-blind tell apart too; the same for a model in every
-# picture. A model that is not named here gets one of the spare ones.
-COLOURS = {
-    "base": "#000000",
-    "wide_deep": "#56b4e9",
-    "deepfm": "#e69f00",
-    "pnn": "#009e73",
-    "din": "#0072b2",
-    "dien": "#d55e00",
-    "bst": "#cc79a7",
-}
-MARKERS = {
-    "base": "o",
-    "wide_deep": "v",
-    "deepfm": "^",
-    "pnn": "D",
-    "din": "s",
-    "dien": "P",
-    "bst": "X",
-}
-SPARE = [("#882255", "<"), ("#999933", ">"), ("#332288", "p"), ("#44aa99", "h")]
-LINES, HOLLOW = (
-    ["-", "--", ":", "-."],
-    "osD^v<>ph",
-)  # second and later settings of one model: same colour, other line and mark
-STYLE = {
+from paddleinterest.study import looks  # noqa: E402
+from paddleinterest.study.breakdown import Range  # noqa: E402
+from paddleinterest.study.curves import Calibration, Cost, Learning, Lengths  # noqa: E402
+
+Style = dict[str, Any]  # keyword arguments of a line
+
+# Second and later settings of one model: same colour, another line and mark.
+LINES = ["-", "--", ":", "-."]
+HOLLOW = "osD^v<>ph"
+FAINT = {"color": "#777777", "linewidth": 1, "linestyle": (0, (2, 2)), "zorder": 1}
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
     "font.size": 9,
+    "text.parse_math": False,  # a $ in a label is a $
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -59,172 +48,188 @@ STYLE = {
 }
 
 
-def styles(labels):
-    """{label: keyword arguments of a line}. labels: {label: model}, in the order of the legend."""
-    found, variants, others = {}, {}, sorted(set(labels.values()) - COLOURS.keys())
+def styles(labels: dict[str, str]) -> dict[str, Style]:
+    """How the line of each label looks.
+
+    Args:
+        labels: {label: model}, in the order of the legend.
+    """
+    of_model = looks.of_models(list(dict.fromkeys(labels.values())))
+    found: dict[str, Style] = {}
+    variants: dict[str, int] = {}
     for label, model in labels.items():
-        colour, marker = (
-            SPARE[others.index(model) % len(SPARE)]
-            if model in others
-            else (COLOURS[model], MARKERS[model])
-        )
-        n = variants[model] = variants.get(model, -1) + 1
+        look = of_model[model]
+        n = variants.get(model, 0)
+        variants[model] = n + 1
         found[label] = {
-            "color": colour,
+            "color": look.colour,
             "linestyle": LINES[n % len(LINES)],
-            "marker": HOLLOW[n % len(HOLLOW)] if n else marker,
-            "markerfacecolor": "white" if n else colour,
+            "marker": HOLLOW[n % len(HOLLOW)] if n else look.marker,
+            "markerfacecolor": "white" if n else look.colour,
         }
     return found
 
 
-def learning(numbers, style, path, title):
+def learning(numbers: dict[str, Learning], style: dict[str, Style], path: str, title: str) -> None:
     """Valid AUC and train loss by epoch; a panel without any number is left out."""
-    panels = [
-        (k, name)
-        for k, name in (("auc", "AUC on valid"), ("loss", "log loss on train"))
-        if any(np.isfinite(n[k][0]).any() for n in numbers.values())
-    ]
+    panels = {
+        "AUC on valid": {label: n.auc for label, n in numbers.items()},
+        "log loss on train": {label: n.loss for label, n in numbers.items()},
+    }
+    drawn = {
+        name: lines
+        for name, lines in panels.items()
+        if any(np.isfinite(spread[0]).any() for spread in lines.values())
+    }
     with plt.rc_context(STYLE):
+        size = (4.2 * len(drawn), 3.7)
         figure, axes = plt.subplots(
-            1, len(panels), figsize=(4.2 * len(panels), 3.7), layout="constrained", squeeze=False
+            1, len(drawn), figsize=size, layout="constrained", squeeze=False
         )
-        for ax, (key, name) in zip(axes[0], panels):
-            for label, n in numbers.items():
-                mean, low, high = n[key]
+        for ax, (name, lines) in zip(axes[0], drawn.items(), strict=True):
+            for label, (mean, low, high) in lines.items():
                 epoch = np.arange(1, len(mean) + 1)
                 ax.plot(epoch, mean, **style[label], markevery=1 + len(mean) // 12)
                 _band(ax, epoch, low, high, style[label]["color"])
             ax.set(xlabel="epoch", title=name)
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _finish(figure, {k: k for k in numbers}, style, path, title)
+        _finish(figure, {label: label for label in numbers}, style, path, title)
 
 
-def by_length(ranges, numbers, style, path, title):
+def by_length(
+    ranges: list[Range],
+    numbers: dict[str, Lengths],
+    style: dict[str, Style],
+    path: str,
+    title: str,
+) -> None:
     """AUC on test in ranges of history length, a bar for the interval; models side by side in each
     range."""
     at = np.arange(len(ranges))
-    shifts = np.linspace(-0.3, 0.3, len(numbers)) if len(numbers) > 1 else [0.0]
+    shifts = np.linspace(-0.3, 0.3, len(numbers)) if len(numbers) > 1 else np.zeros(1)
     with plt.rc_context(STYLE):
         figure, ax = plt.subplots(figsize=(8.4, 4.2), layout="constrained")
-        for shift, (label, n) in zip(shifts, numbers.items()):
-            mean, (low, high) = n["auc"], n["interval"]
+        for shift, (label, n) in zip(shifts, numbers.items(), strict=True):
+            low, high = n.interval
+            bars = [np.maximum(n.auc - low, 0), np.maximum(high - n.auc, 0)]
             line = {**style[label], "linewidth": 0.7}
-            ax.errorbar(
-                at + shift,
-                mean,
-                [np.maximum(mean - low, 0), np.maximum(high - mean, 0)],
-                elinewidth=1.2,
-                **line,
-            )
+            ax.errorbar(at + shift, n.auc, bars, elinewidth=1.2, **line)
         for x in at[1:] - 0.5:
             ax.axvline(x, color="#cccccc", linewidth=0.6)
         ax.grid(axis="x", visible=False)
         ax.set_xlim(-0.5, len(at) - 0.5)
-        ax.set_xticks(at, [f"{range_name(r, r is ranges[-1])}\n{r[2]:,} rows" for r in ranges])
+        names = zip(names_of(ranges), ranges, strict=True)
+        ax.set_xticks(at, [f"{name}\n{found.rows:,} rows" for name, found in names])
         ax.set(xlabel="events in the history", ylabel="AUC on test")
-        _finish(figure, {k: k for k in numbers}, style, path, title)
+        _finish(figure, {label: label for label in numbers}, style, path, title)
 
 
-def range_name(found, last):
-    """A range of lengths in words: 4, 5–6, ≥ 21."""
-    low, high, _ = found
-    return str(low) if low == high else f"≥ {low}" if last else f"{low}–{high}"
+def names_of(ranges: list[Range]) -> list[str]:
+    """Ranges in words: 4, 5–6, ≥ 21."""
+    return [_name(found, found is ranges[-1]) for found in ranges]
 
 
-def calibrated(numbers, style, path, title):
+def _name(found: Range, last: bool) -> str:
+    if found.low == found.high:
+        return str(found.low)
+    return f"≥ {found.low}" if last else f"{found.low}–{found.high}"
+
+
+def calibrated(
+    numbers: dict[str, Calibration], style: dict[str, Style], path: str, title: str
+) -> None:
     """Mean label against mean prediction in equal groups: as they are, and how far from the
     diagonal."""
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 4.3), layout="constrained")
         for label, n in numbers.items():
-            left.plot(n["score"], n["label"][0], **{**style[label], "marker": ""})
-            mean, low, high = n["label"] - n["score"]
-            right.plot(n["score"], mean, **style[label])
-            _band(right, n["score"], low, high, style[label]["color"])
-        left.plot([0, 1], [0, 1], color="#777777", linewidth=1, linestyle=(0, (2, 2)), zorder=1)
-        right.axhline(0, color="#777777", linewidth=1, linestyle=(0, (2, 2)), zorder=1)
+            left.plot(n.score, n.label[0], **{**style[label], "marker": ""})
+            mean, low, high = n.label - n.score
+            right.plot(n.score, mean, **style[label])
+            _band(right, n.score, low, high, style[label]["color"])
+        left.plot([0, 1], [0, 1], **FAINT)
+        right.axhline(0, **FAINT)
         left.set(xlabel="mean prediction", title="mean label", xlim=(0, 1), ylim=(0, 1))
         right.set(xlabel="mean prediction", title="mean label − mean prediction", xlim=(0, 1))
-        _finish(
-            figure,
-            {k: f"{k}, PCOC {n['pcoc'][0]:.3f}" for k, n in numbers.items()},
-            style,
-            path,
-            title,
-        )
+        legend = {label: f"{label}, PCOC {n.pcoc[0]:.3f}" for label, n in numbers.items()}
+        _finish(figure, legend, style, path, title)
 
 
-def cost(numbers, style, path, title, threads):
-    """AUC on test against seconds of training an epoch, a point a model."""
+def cost(
+    numbers: dict[str, Cost], style: dict[str, Style], path: str, title: str, threads: str
+) -> None:
+    """AUC on test against seconds of training per epoch, a point per model."""
+    points = {label: {**own, "linestyle": "none"} for label, own in style.items()}
     with plt.rc_context(STYLE):
         figure, ax = plt.subplots(figsize=(6.6, 4.2), layout="constrained")
-        ends = []
         for label, n in numbers.items():
-            (x, *xs), (y, *ys) = n["seconds"], n["auc"]
-            line = {**style[label], "linestyle": "none", "markersize": 7}
+            x, y = n.seconds[0], n.auc[0]
             ax.errorbar(
-                x, y, [[y - ys[0]], [ys[1] - y]], [[x - xs[0]], [xs[1] - x]], elinewidth=1.2, **line
+                x, y, _bar(n.auc), _bar(n.seconds), elinewidth=1.2, markersize=7, **points[label]
             )
-            ends += xs
+        low = min(n.seconds[1] for n in numbers.values()) / 1.25
+        high = max(n.seconds[2] for n in numbers.values()) * 1.25
         ax.set_xscale("log")
-        ax.set_xlim(min(ends) / 1.25, max(ends) * 1.25)
-        ax.xaxis.set_major_locator(FixedLocator(_ticks(min(ends) / 1.25, max(ends) * 1.25)))
+        ax.set_xlim(low, high)
+        ax.xaxis.set_major_locator(FixedLocator(_ticks(low, high)))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         ax.set(
-            xlabel=f"seconds of training an epoch, threads: {threads} (logarithmic)",
+            xlabel=f"seconds of training per epoch, threads: {threads} (logarithmic)",
             ylabel="AUC on test",
         )
-        _finish(
-            figure,
-            {k: k for k in numbers},
-            {k: {**s, "linestyle": "none"} for k, s in style.items()},
-            path,
-            title,
-        )
+        _finish(figure, {label: label for label in numbers}, points, path, title)
 
 
-def _band(ax, x, low, high, colour):
-    """From the least to the greatest over seeds; nothing where there is one seed."""
+def _bar(spread: np.ndarray) -> list[list[float]]:
+    """How far the bar of a spread [3] reaches below and above its mean."""
+    mean, low, high = spread
+    return [[mean - low], [high - mean]]
+
+
+def _band(ax: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str) -> None:
+    """From the least to the greatest over seeds; nothing if there is one seed."""
     if (high > low).any():
-        ax.fill(
-            np.append(x, x[::-1]), np.append(low, high[::-1]), color=colour, alpha=0.15, linewidth=0
-        )
+        edge = np.append(low, high[::-1])
+        ax.fill(np.append(x, x[::-1]), edge, color=colour, alpha=0.15, linewidth=0)
 
 
-def _ticks(low, high):
-    """Round numbers between two ends of a logarithmic axis: 1, 2, 5, 10 …, and more of them where
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers between two ends of a logarithmic axis: 1, 2, 5, 10 …, and more of them if
     the axis is short."""
     decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    ticks: list[float] = []
     for steps in ([1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 4, 5, 7]):
-        ticks = [round(s * d, 12) for d in decades for s in steps if low <= s * d <= high]
+        places = np.outer(decades, steps).ravel()
+        ticks = [round(place, 12) for place in places if low <= place <= high]
         if len(ticks) >= 4:
             break
     return ticks
 
 
-def _finish(figure, names, style, path, title):
+def _finish(
+    figure: Figure, names: dict[str, str], style: dict[str, Style], path: str, title: str
+) -> None:
     """Title, one legend below for all panels, as wide as fits, and the file."""
-    lines = [Line2D([], [], **style[label]) for label in names]
     figure.suptitle(title, fontsize=10)
+    _legend(figure, [Line2D([], [], **style[label]) for label in names], list(names.values()))
+    # no date: equal numbers give equal files
+    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+    plt.close(figure)
+
+
+def _legend(figure: Figure, lines: list[Line2D], names: list[str]) -> None:
+    """A legend below the panels with as many columns as fit."""
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     for columns in range(min(4, len(lines)), 0, -1):
         legend = figure.legend(
             lines,
-            list(names.values()),
+            names,
             loc="outside lower center",
             ncols=columns,
             frameon=False,
             handlelength=2.6,
         )
-        if (
-            columns == 1
-            or legend.get_window_extent(figure.canvas.get_renderer()).width
-            < 0.97 * figure.bbox.width
-        ):
-            break
+        if columns == 1 or legend.get_window_extent(renderer).width < 0.97 * figure.bbox.width:
+            return
         legend.remove()
-    figure.savefig(
-        path, format="svg", metadata={"Date": None, "Creator": None}
-    )  # no date: equal numbers give equal files
-    plt.close(figure)

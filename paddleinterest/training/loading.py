@@ -28,7 +28,7 @@ OF_TRAINING = (
 def bind(config):
     """The model folder's binding (models/<name>/dygraph_model.py). Imports Paddle: call
     environment.set_up first."""
-    model = _binding(config["model"])
+    model = binding(config["model"])
     import paddle
 
     if config["runner"]["use_gpu"] and not paddle.device.is_compiled_with_cuda():
@@ -45,7 +45,7 @@ def bind(config):
     return model
 
 
-def _binding(name):
+def binding(name):
     """A `DygraphModel` of models/<name>/dygraph_model.py."""
     module, path = f"models.{name}.dygraph_model", f"models/{name}/dygraph_model.py"
     try:

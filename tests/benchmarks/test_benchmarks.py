@@ -15,6 +15,7 @@ from benchmarks import flops, roofline, scaling
 from benchmarks.peers import compare, report, runs, samples
 from benchmarks.peers.runners import common
 from benchmarks.steps import Trainee, random_batch, random_schema
+from paddleinterest.core import metrics
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.builder import build
 from paddleinterest.data.log import Log
@@ -406,3 +407,12 @@ def test_roofline_writes_its_page(data, tmp_path, monkeypatch):
     share = roofline.work(args)["share_of_bound"]["din"]
     text = (tmp_path / "roofline.md").read_text()
     assert 0 < share < 1 and "| DIN |" in text and " others | " in text
+
+
+def test_the_peers_measure_with_our_metrics():
+    """runners/common.py loads the file by its path, because Paddle is not in the peers'
+    environment."""
+    rng = np.random.default_rng(0)
+    user, label, score = rng.integers(0, 9, 300), rng.integers(0, 2, 300), rng.random(300)
+    found = common.click_metrics()(user, label, score)
+    assert found == metrics.click_metrics(user, label, score) and 0 < found["auc"] < 1

@@ -29,7 +29,7 @@ from paddleinterest.data.schema import Schema
 from paddleinterest.serving.bundle import Bundle
 from paddleinterest.serving.export import export
 from paddleinterest.serving.request import read_requests
-from paddleinterest.study import tables
+from paddleinterest.study import table_text, tables
 from paddleinterest.training import checkpoint, loading, run
 
 CAP = 5
@@ -837,7 +837,7 @@ def recipe(place, rng):
             if kind == "tables":
                 table = tables.read(path)
                 tables.cells(table)
-                tables.markdown(table, {})
+                table_text.as_markdown(table, {})
             else:
                 with contextlib.redirect_stdout(io.StringIO()):
                     with contextlib.suppress(SystemExit):

@@ -13,6 +13,7 @@ from helpers import ROOT, TINY, ToolServer, small_dataset
 
 from paddleinterest.core import settings
 from paddleinterest.serving.bundle import Bundle
+from paddleinterest.study import attention
 from paddleinterest.training import checkpoint, loading
 
 pytestmark = pytest.mark.slow
@@ -47,7 +48,7 @@ def test_weights_are_the_nets(place, model):
     request = {
         "history": [
             {"item": f"i{k}", "time": t}
-            for k, t in zip((3, 1, 4, 1, 5), (10, 3600, 9000, 9000, 80000))
+            for k, t in zip((3, 1, 4, 1, 5), (10, 3600, 9000, 9000, 80000), strict=True)
         ],
         "time": 90000,
         "candidates": ["i9", "i2", "never seen"],
@@ -166,15 +167,13 @@ def test_wrong_input(place, flags, words):
 
 
 def test_show_writes_an_attribute_beside_the_id(place, monkeypatch):
-    from paddleinterest.commands import attention
-
     folder, tools = place
     bundle = Bundle(str(folder / bundle_of("din")))
     raw = pd.read_parquet(folder / "clicks" / "items.parquet")
     words = (
         pd.read_parquet(folder / "clicks" / "vocab" / "category.parquet").set_index("index").value
     )
-    want = {i: words[k] for i, k in zip(raw.item[2:], raw.category[2:]) if k > 1}
+    want = {i: words[k] for i, k in zip(raw.item[2:], raw.category[2:], strict=True) if k > 1}
     known = next(iter(want))
     request = {
         "history": [known, "unheard of"],

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,19 @@ import yaml
 from helpers import ROOT, TINY, ToolServer, close, settings_of, small_log
 from sklearn.metrics import roc_auc_score
 
+from paddleinterest.core import settings
 from paddleinterest.data.builder import build
-from paddleinterest.study import breakdown, curves, page, plots, results, tables
+from paddleinterest.study import (
+    breakdown,
+    curves,
+    looks,
+    names,
+    page,
+    plots,
+    results,
+    scores,
+    tables,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +69,7 @@ def place(tmp_path_factory):
             tables.read(str(folder / "mine.yaml")), rows=["no attention", "DIN"]
         ):
             command = [
-                os.path.join(ROOT, c) if c.startswith("models/") else c for c in cell["command"][2:]
+                os.path.join(ROOT, c) if c.startswith("models/") else c for c in cell.command[2:]
             ]
             done = tools.run("trainer", *command, cwd=folder)
             assert done.status == 0, done.err
@@ -70,9 +82,9 @@ def runs(place, monkeypatch):
     """The four runs, scored in this process."""
     folder, printed, _ = place
     monkeypatch.chdir(folder)
-    found = results.in_order([results.open_run(d) for d in printed])
-    results.name_runs(found)
-    results.score_runs(found)
+    found = results.by_model([results.open_run(d) for d in printed])
+    names.name_runs(found)
+    scores.score_runs(found)
     return found
 
 
@@ -95,7 +107,7 @@ def test_equal_bins_partition_the_rows(seed):
     ranges, group = breakdown.equal_bins(value, bins)
     assert sum(rows for _, _, rows in ranges) == len(value) == len(group) and len(ranges) <= bins
     assert (ranges[0][0], ranges[-1][1]) == (value.min(), value.max())
-    assert all(a[1] < b[0] for a, b in zip(ranges, ranges[1:]))
+    assert all(a[1] < b[0] for a, b in pairwise(ranges))
     for g, (low, high, rows) in enumerate(ranges):
         inside = (value >= low) & (value <= high)
         assert inside.sum() == rows >= len(value) / bins / 2 and (group[inside] == g).all()
@@ -175,7 +187,7 @@ def test_scores_are_those_of_infer_and_the_trainer(place, runs):
     )
     assert done.status == 0, done.err
     assert np.array_equal(pd.read_parquet(folder / "p.parquet").score, r.score)
-    for label, of_label in results.series(runs)["debug"].items():
+    for label, of_label in results.series_of(runs)["debug"].items():
         tested = [printed[r.directory]["test"] for r in of_label]
         for metric, (mean, low, high) in curves.quality({label: of_label})[label].items():
             close(
@@ -204,7 +216,7 @@ def test_by_length(place, runs):
     test = pd.concat(
         [pd.read_parquet(p) for p in sorted((folder / "data" / "debug" / "test").iterdir())]
     )
-    series = results.series(runs)["debug"]
+    series = results.series_of(runs)["debug"]
     ranges, found = curves.by_length(series, runs[0].split, 3, 40)
     assert (
         sum(r[2] for r in ranges) == len(test)
@@ -218,45 +230,45 @@ def test_by_length(place, runs):
             expected = np.mean(
                 [roc_auc_score(test.label[inside], r.score[inside]) for r in of_label]
             )
-            close(found[label]["auc"][g], expected, 1e-9)
-            assert found[label]["interval"][0, g] < expected < found[label]["interval"][1, g]
+            close(found[label].auc[g], expected, 1e-9)
+            assert found[label].interval[0, g] < expected < found[label].interval[1, g]
 
 
 def test_learning_and_cost(place, runs):
     folder, printed, _ = place
-    series = results.series(runs)["debug"]
+    series = results.series_of(runs)["debug"]
     found, costs = curves.learning(series), curves.cost(series, runs[0].split)
     for label, of_label in series.items():
         lines = [pd.read_json(folder / r.directory / "metrics.jsonl", lines=True) for r in of_label]
-        for key, column in (
-            ("auc", lambda f: f.valid.str["auc"]),
-            ("loss", lambda f: f.train.str["loss"]),
+        for spread, column in (
+            (found[label].auc, lambda f: f.valid.str["auc"]),
+            (found[label].loss, lambda f: f.train.str["loss"]),
         ):
             both = np.array([column(f) for f in lines], float)
-            close(found[label][key], [both.mean(0), both.min(0), both.max(0)], 1e-12)
+            close(spread, [both.mean(0), both.min(0), both.max(0)], 1e-12)
             assert both.shape == (2, 2)
         seconds = [
             printed[r.directory]["rows"]["train"] / printed[r.directory]["samples_per_second"]
             for r in of_label
         ]
-        close(costs[label]["seconds"], [np.mean(seconds), min(seconds), max(seconds)], 1e-9)
-        assert costs[label]["threads"] == ["1"] and costs[label]["timed"] == 2
+        close(costs[label].seconds, [np.mean(seconds), min(seconds), max(seconds)], 1e-9)
+        assert costs[label].threads == ["1"] and costs[label].timed == 2
     of_label = series["DIN"]
     of_label[0].epochs.pop()  # a line ends where one of its seeds does
-    assert curves.learning({"DIN": of_label})["DIN"]["loss"].shape == (3, 1)
+    assert curves.learning({"DIN": of_label})["DIN"].loss.shape == (3, 1)
     of_label[0].result = None
-    close(curves.cost({"DIN": of_label}, runs[0].split)["DIN"]["seconds"], [seconds[1]] * 3, 1e-9)
+    close(curves.cost({"DIN": of_label}, runs[0].split)["DIN"].seconds, [seconds[1]] * 3, 1e-9)
 
 
 def test_calibrated(runs):
-    series = results.series(runs)["debug"]
+    series = results.series_of(runs)["debug"]
     found = curves.calibrated(series, runs[0].split, 7)
     for label, of_label in series.items():
         label_of = runs[0].split.label
         for r in of_label:
             assert not np.array_equal(r.score, of_label[1 - of_label.index(r)].score)
         close(
-            found[label]["pcoc"][0],
+            found[label].pcoc[0],
             np.mean([r.score.mean(dtype=float) / label_of.mean() for r in of_label]),
             1e-9,
         )
@@ -271,9 +283,9 @@ def test_calibrated(runs):
         means = np.array(
             [f.groupby(np.repeat(np.arange(7), sizes)).mean().to_numpy() for f in frames]
         )
-        close(found[label]["score"], means[:, :, 0].mean(0), 1e-9)
+        close(found[label].score, means[:, :, 0].mean(0), 1e-9)
         close(
-            found[label]["label"],
+            found[label].label,
             [means[:, :, 1].mean(0), means[:, :, 1].min(0), means[:, :, 1].max(0)],
             1e-9,
         )
@@ -284,7 +296,7 @@ def test_names_say_what_differs():
         return results.Run("d", settings_of("din", *overrides), [], None)
 
     alone = [named("runner.epochs=3", "runner.seed=5")]
-    results.name_runs(alone)
+    names.name_runs(alone)
     assert alone[0].label == "DIN"
     several = [
         named(),
@@ -292,16 +304,16 @@ def test_names_say_what_differs():
         named("runner.epochs=3"),
         named("hyper_parameters.sparse=false"),
     ]
-    results.name_runs(several)
+    names.name_runs(several)
     assert [r.label for r in several] == ["DIN", "DIN", "DIN, epochs=3", "DIN, sparse=false"]
-    assert results.own_settings(several[1:]) == ["epochs=3", "sparse=false"]
+    assert names.own_settings(several[1:]) == ["epochs=3", "sparse=false"]
 
 
 # pictures
 
 
 def test_a_model_keeps_its_colour():
-    one = plots.styles({"DIN": "din", "DIN, Dice": "din", "mine": "my_model"})
+    one = plots.styles({"DIN": "din", "DIN, Dice": "din"})
     other = plots.styles({"base": "base", "DIN": "din"})
     assert one["DIN"] == other["DIN"] and one["DIN"]["color"] == one["DIN, Dice"]["color"]
     assert one["DIN"]["linestyle"] != one["DIN, Dice"]["linestyle"]
@@ -310,12 +322,18 @@ def test_a_model_keeps_its_colour():
         len({s["color"] for s in many}) == 1
         and len({(s["marker"], s["markerfacecolor"]) for s in many}) == 8
     )
-    every = plots.styles({m: m for m in [*plots.COLOURS, "x", "y", "z"]})
-    assert (
-        len({s["color"] for s in every.values()})
-        == len(every)
-        == len({s["marker"] for s in every.values()})
-    )
+
+
+def test_every_model_looks_different(monkeypatch):
+    """Those that name no colour or mark get spare ones, the same whatever else is drawn."""
+    known = {m: looks.of_model(m) for m in settings.models()}
+    plain = looks.Look("", "", "")
+    monkeypatch.setattr(looks, "of_model", lambda m: known.get(m, plain._replace(title=m)))
+    every = looks.of_models([*settings.models(), "x", "y", "z"])
+    assert len({look.colour for look in every.values()}) == len(every)
+    assert len({look.marker for look in every.values()}) == len(every)
+    assert every["din"] == looks.Look("DIN", "#0072b2", "s") and every["x"].title == "x"
+    assert looks.of_models(["x", "din"])["x"] == every["x"]
 
 
 def drawn(path):
@@ -330,7 +348,7 @@ def test_without_a_valid_split_there_is_no_valid_panel(tmp_path):
     style, path = plots.styles({"DIN": "din"}), tmp_path / "p.svg"
     for auc, panel in ((np.nan, False), (0.7, True)):
         plots.learning(
-            {"DIN": {"auc": np.full((3, 2), auc), "loss": np.full((3, 2), 0.5)}},
+            {"DIN": curves.Learning(auc=np.full((3, 2), auc), loss=np.full((3, 2), 0.5))},
             style,
             path,
             "title",
@@ -339,12 +357,11 @@ def test_without_a_valid_split_there_is_no_valid_panel(tmp_path):
 
 
 def test_a_legend_of_long_names_stays_inside(tmp_path):
-    names = [f"DIN, a_rather_long_setting={k} and_another={k}" for k in range(5)]
-    numbers = {
-        n: {"score": np.array([0.2, 0.8]), "label": np.full((3, 2), 0.5), "pcoc": np.ones(3)}
-        for n in names
-    }
-    plots.calibrated(numbers, plots.styles({n: "din" for n in names}), tmp_path / "p.svg", "title")
+    labels = [f"DIN, a_rather_long_setting={k} and_another={k}" for k in range(5)]
+    of_one = curves.Calibration(np.array([0.2, 0.8]), np.full((3, 2), 0.5), np.ones(3))
+    numbers = {label: of_one for label in labels}
+    style = plots.styles({label: "din" for label in labels})
+    plots.calibrated(numbers, style, tmp_path / "p.svg", "title")
     root = ElementTree.parse(tmp_path / "p.svg").getroot()
     width = float(root.get("viewBox").split()[2])
     starts = [
@@ -368,13 +385,13 @@ def test_the_page(place, tmp_path):
     done = report(place, "--table", "mine.yaml", "--out", tmp_path / "page")
     assert done.status == 0, done.err
     assert done.json["runs"] == 4 and done.json["pictures"] == [f"debug-{k}.svg" for k in KINDS]
-    names = {"README.md", "README_cn.md", *done.json["pictures"]}
-    assert set(os.listdir(tmp_path / "page")) == names
+    files = {"README.md", "README_cn.md", *done.json["pictures"]}
+    assert set(os.listdir(tmp_path / "page")) == files
     english, chinese = (
         (tmp_path / "page" / f"README{k}.md").read_text(encoding="utf-8") for k in ("", "_cn")
     )
     for text in (english, chinese):
-        assert set(re.findall(r"\]\(([^)]+)\)", text)) | {"README.md", "README_cn.md"} == names
+        assert set(re.findall(r"\]\(([^)]+)\)", text)) | {"README.md", "README_cn.md"} == files
         assert f"python tools/report.py --table mine.yaml --out {tmp_path / 'page'}" in text
         assert text.count("<details>") == text.count("</details>") == 4 and "{" not in text
     mean = np.mean([p["test"]["auc"] for d, p in printed.items() if d.startswith("output/din")])
@@ -396,7 +413,7 @@ def test_the_page(place, tmp_path):
     # again, on the scores that were kept: the same files to the byte
     again = report(place, "--table", "mine.yaml", "--out", tmp_path / "again")
     assert again.status == 0 and "scoring" not in again.err
-    for name in names - {"README.md", "README_cn.md"}:
+    for name in files - {"README.md", "README_cn.md"}:
         assert (tmp_path / "again" / name).read_bytes() == (
             tmp_path / "page" / name
         ).read_bytes(), name
@@ -459,15 +476,15 @@ def test_another_checkpoint_is_scored_again(place, tmp_path, runs, monkeypatch):
     """Kept scores belong to checkpoint, settings and dataset; damaged ones are made again."""
     copy = a_copy(place, tmp_path)
     other = runs[-2]
-    assert other.model == runs[-1].model and (copy / results.SCORES).exists()
+    assert other.model == runs[-1].model and (copy / scores.SCORES).exists()
     shutil.copy(
         os.path.join(other.directory, "checkpoints", "best.npz"), copy / "checkpoints" / "best.npz"
     )
     for _ in range(2):
         r = results.open_run(str(copy))
-        results.score_runs([r])
+        scores.score_runs([r])
         assert np.array_equal(r.score, other.score) and not np.array_equal(r.score, runs[-1].score)
-        (copy / results.SCORES).write_bytes(b"PK\x03\x04 cut short")
+        (copy / scores.SCORES).write_bytes(b"PK\x03\x04 cut short")
 
 
 def test_without_result_json(place, tmp_path):
@@ -613,7 +630,7 @@ def test_wrong_flags(place, tmp_path):
     )
     (tmp_path / "README.md").write_text("# Mine\n")
     refused(
-        report(place, "--runs", one, "--out", tmp_path), "its README.md is no page of this tool's"
+        report(place, "--runs", one, "--out", tmp_path), "its README.md is not a page of this tool"
     )
     os.remove(tmp_path / "README.md")
     refused(
@@ -641,7 +658,7 @@ def test_the_page_comes_last(place, tmp_path):
 
 
 def test_texts_fit_each_other():
-    english, chinese = page.TEXT.values()
+    english, chinese = (page.words(language) for language in page.PAGES)
     assert english.keys() == chinese.keys()
     for key in english:
         a, b = english[key], chinese[key]

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,12 +17,12 @@ from sklearn.metrics import roc_auc_score
 
 from paddleinterest.core import settings
 from paddleinterest.core.errors import InputError
-from paddleinterest.study import tables
+from paddleinterest.study import table_text, tables
+from paddleinterest.study.tables import Row, Table
 
 pytestmark = pytest.mark.slow
 
-TABLE = {
-    "name": "t",
+CONTENT = {
     "title": "A title",
     "seeds": [1, 2],
     "datasets": ["datasets/beauty.yaml"],
@@ -32,7 +33,15 @@ TABLE = {
         {"label": "DIN", "model": "din", "set": ["runner.epochs=1"]},
     ],
 }
-DATASET = TABLE["datasets"][0]
+DATASET = CONTENT["datasets"][0]
+TABLE = Table(
+    name="t",
+    title="A title",
+    seeds=[1, 2],
+    datasets=[DATASET],
+    rows=[Row("base", model="base"), Row("DIN", model="din", set=("runner.epochs=1",))],
+    baseline="base",
+)
 
 
 def result(auc, epoch=1, **more):
@@ -53,7 +62,7 @@ def result(auc, epoch=1, **more):
 
 def written(tmp_path, **changes):
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump({**{k: v for k, v in TABLE.items() if k != "name"}, **changes}))
+    path.write_text(yaml.safe_dump({**CONTENT, **changes}))
     return str(path)
 
 
@@ -63,7 +72,7 @@ def test_markdown():
         ("base", DATASET, 2): result(0.72),
         ("DIN", DATASET, 2): result(0.75, 3),
     }
-    lines = tables.markdown(TABLE, done).splitlines()
+    lines = table_text.as_markdown(TABLE, done).splitlines()
     assert lines[0] == "**beauty**, `p`, 1,000 / 100 / 90 samples, 2 seeds"
     # by hand: the standard deviation of 0.70 and 0.72 is 0.02/√2; RelaImpr, of the seed that both
     # have, is 0.25/0.22 − 1
@@ -78,37 +87,39 @@ def test_markdown():
 
 def test_cells_that_were_not_run_say_so_and_truth_is_shown():
     best = {"test": {"auc": 0.86, "gauc": 0.85}}
-    lines = tables.markdown(
+    lines = table_text.as_markdown(
         TABLE, {("DIN", DATASET, 1): result(0.75, best_possible=best)}
     ).splitlines()
     assert (
         lines[4].startswith("| base | not run |")
         and lines[6] == "| *the true probabilities* | 0.8600 | 0.8500 |  |  |  |  |"
     )
-    assert "not run" in tables.markdown(TABLE, {})
+    assert "not run" in table_text.as_markdown(TABLE, {})
 
 
 def test_pairs_are_tested_over_their_common_seeds():
     """By hand: differences 0.04 and 0.06 have mean 0.05 and deviation 0.02/√2, so t = 5 with one
     degree of freedom: p = 2·atan(1/5)/π."""
-    table = {**TABLE, "seeds": [1, 2, 3], "pairs": [["DIN", "base"]]}
+    table = replace(TABLE, seeds=[1, 2, 3], pairs=[("DIN", "base")])
     done = {
         ("base", DATASET, 1): result(0.70),
         ("base", DATASET, 2): result(0.70),
         ("base", DATASET, 3): result(0.9),
     }
-    assert "| DIN − base | not run |" in tables.markdown(table, done)
+    assert "| DIN − base | not run |" in table_text.as_markdown(table, done)
     done["DIN", DATASET, 1] = result(0.74)
-    assert "| DIN − base | +0.0400 (1) |" in tables.markdown(table, done)
+    assert "| DIN − base | +0.0400 (1) |" in table_text.as_markdown(table, done)
     done["DIN", DATASET, 2] = result(0.76)
     p = 2 * math.atan(1 / 5) / math.pi
-    assert f"| DIN − base | +0.0500 ± 0.0141, p = {p:.3f} (2) |" in tables.markdown(table, done)
+    assert f"| DIN − base | +0.0500 ± 0.0141, p = {p:.3f} (2) |" in table_text.as_markdown(
+        table, done
+    )
 
 
 def test_a_tool_has_one_cell_for_all_seeds_and_no_log_loss():
-    table = {**TABLE, "rows": [*TABLE["rows"], {"label": "popularity", "tool": "popularity"}]}
-    cells = [c for c in tables.cells(table) if c["row"] == "popularity"]
-    assert [" ".join(c["command"]) for c in cells] == [
+    table = replace(TABLE, rows=[*TABLE.rows, Row("popularity", tool="popularity")])
+    cells = [c for c in tables.cells(table) if c.row == "popularity"]
+    assert [" ".join(c.command) for c in cells] == [
         f"python tools/popularity.py --dataset {DATASET}"
     ]
     learned = result(0.6)
@@ -120,8 +131,10 @@ def test_a_tool_has_one_cell_for_all_seeds_and_no_log_loss():
             if k not in ("best_epoch", "samples_per_second")
         },
     }
-    assert "| popularity | 0.6000 | 0.5000 |  |  | -50.0 % |  |" in tables.markdown(table, done)
-    assert "popularity,beauty,1,,0.6,0.5,,,0.6,0.5,,,,1.0" in tables.csv_rows(table, done)
+    assert "| popularity | 0.6000 | 0.5000 |  |  | -50.0 % |  |" in table_text.as_markdown(
+        table, done
+    )
+    assert "popularity,beauty,1,,0.6,0.5,,,0.6,0.5,,,,1.0" in table_text.as_csv(table, done)
 
 
 def test_popularity_against_a_count_by_pandas(tmp_path):
@@ -143,42 +156,28 @@ def test_popularity_against_a_count_by_pandas(tmp_path):
 
 def test_commands_are_what_a_reader_types():
     cells = tables.cells(TABLE)
-    assert [(c["row"], c["seed"]) for c in cells] == [
+    assert [(c.row, c.seed) for c in cells] == [
         ("base", 1),
         ("DIN", 1),
         ("base", 2),
         ("DIN", 2),
     ]
     assert (
-        " ".join(cells[1]["command"])
+        " ".join(cells[1].command)
         == "python tools/trainer.py -m models/din/config.yaml -o runner.dataset=datasets/"
         "beauty.yaml runner.seed=1 runner.name=beauty-epochs_1-1 runner.epochs=1"
     )
-    rate = {
-        **TABLE,
-        "rows": [
-            *TABLE["rows"],
-            {
-                "label": "slow",
-                "model": "din",
-                "set": ["hyper_parameters.optimizer.learning_rate=0.01"],
-            },
-        ],
-    }
+    slow = Row("slow", model="din", set=("hyper_parameters.optimizer.learning_rate=0.01",))
+    rate = replace(TABLE, rows=[*TABLE.rows, slow])
+    assert "runner.name=beauty-learning_rate_0_01-1" in tables.cells(rate, rows=["slow"])[0].command
+    tuned = Row("tuned", config="configs/tuned/din_{dataset}.yaml")
+    own = replace(TABLE, baseline="", rows=[tuned])
     assert (
-        "runner.name=beauty-learning_rate_0_01-1" in tables.cells(rate, rows=["slow"])[0]["command"]
-    )
-    own = {
-        **TABLE,
-        "baseline": "",
-        "rows": [{"label": "tuned", "config": "configs/tuned/din_{dataset}.yaml"}],
-    }
-    assert (
-        " ".join(tables.cells(own)[0]["command"])
+        " ".join(tables.cells(own)[0].command)
         == "python tools/trainer.py -m configs/tuned/din_beauty.yaml -o runner.dataset="
         "datasets/beauty.yaml runner.seed=1 runner.name=beauty-tuned-1"
     )
-    assert [c["seed"] for c in tables.cells(TABLE, rows=["DIN"], seeds=[2])] == [2]
+    assert [c.seed for c in tables.cells(TABLE, rows=["DIN"], seeds=[2])] == [2]
     for choice, word in (
         ({"rows": ["x"]}, "no row 'x'"),
         ({"datasets": ["toys"]}, "no dataset 'toys'"),
@@ -194,14 +193,14 @@ def test_the_tables_that_we_ship(name):
     cells = tables.cells(tables.read(name))
     runs = set()
     for cell in cells:
-        if "-o" not in cell["command"]:
-            assert os.path.isfile(os.path.join(ROOT, cell["command"][1])) and os.path.isfile(
-                os.path.join(ROOT, cell["command"][3])
+        if "-o" not in cell.command:
+            assert os.path.isfile(os.path.join(ROOT, cell.command[1])) and os.path.isfile(
+                os.path.join(ROOT, cell.command[3])
             )
-            runs.add(tuple(cell["command"]))
+            runs.add(tuple(cell.command))
             continue
-        flags = cell["command"][cell["command"].index("-o") + 1 :]
-        config = settings.load(os.path.join(ROOT, cell["command"][3]), flags)
+        flags = cell.command[cell.command.index("-o") + 1 :]
+        config = settings.load(os.path.join(ROOT, cell.command[3]), flags)
         assert os.path.isfile(os.path.join(ROOT, config["runner"]["dataset"]))
         runs.add((config["model"], config["runner"]["name"]))
     assert len(runs) == len(cells) > 0
@@ -232,16 +231,16 @@ def test_paste(tmp_path):
     path.write_text(
         "before\n<!-- table t -->\nold\n<!-- /table -->\nafter\n<!-- table u -->\n<!-- /table -->\n"
     )
-    tables.paste(str(path), "t", "new\n")
+    table_text.paste(str(path), "t", "new\n")
     assert (
         path.read_text()
         == "before\n<!-- table t -->\nnew\n<!-- /table -->\nafter\n<!-- table u -->\n<!-- /table"
         " -->\n"
     )
-    tables.paste(str(path), "t", "new\n")
+    table_text.paste(str(path), "t", "new\n")
     assert path.read_text().count("new") == 1
     with pytest.raises(InputError, match="no place for table w"):
-        tables.paste(str(path), "w", "new")
+        table_text.paste(str(path), "w", "new")
 
 
 def test_a_table_end_to_end(tmp_path):

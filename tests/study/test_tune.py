@@ -265,7 +265,7 @@ def test_a_search(search, clicks, capfd):
     assert [float(r["auc"]) for r in rows()] == figures and [r["trial"] for r in rows()] == [
         str(k) for k in range(16)
     ]
-    for row, config in zip(rows(), trainer.given):
+    for row, config in zip(rows(), trainer.given, strict=True):
         flat = settings.flatten(config)
         assert {k: row[k] for k in SPACE} == {k: space.text(flat[k]) for k in SPACE}
         assert len(row[RATE].strip("0.")) <= 3 and row["hyper_parameters.dropout"] in (

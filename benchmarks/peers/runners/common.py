@@ -98,7 +98,7 @@ def versions(*names):
 def click_metrics():
     """paddleinterest/core/metrics.py by its path, as the packages around it are not for this
     environment."""
-    path = os.path.join(ROOT, "tools", "utils", "metrics.py")
+    path = os.path.join(ROOT, "paddleinterest", "core", "metrics.py")
     spec = importlib.util.spec_from_file_location("click_metrics", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

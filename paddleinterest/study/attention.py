@@ -1,0 +1,215 @@
+"""Which past items weigh how much for which candidate: the request, its weights, and their
+picture."""
+
+import datetime
+import os
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+from paddleinterest.core.atomic import whole_file  # noqa: E402
+from paddleinterest.core.errors import InputError  # noqa: E402
+from paddleinterest.data.columns import read_parquet  # noqa: E402
+from paddleinterest.data.reader import Reader  # noqa: E402
+from paddleinterest.data.schema import FIRST_ID, UNKNOWN  # noqa: E402
+from paddleinterest.serving.bundle import Bundle  # noqa: E402
+
+Request = dict[str, Any]
+OTHERS = 5  # candidates of the catalogue beside the one that came next
+
+
+def request_of_user(
+    bundle: Bundle, data: str, user: str, candidates: list[str] | None = None
+) -> Request:
+    """The request that the log's last event of a user would have been.
+
+    Args:
+        bundle: an opened bundle.
+        data: the prepared dataset that it was trained on.
+        user: raw id.
+        candidates: raw ids; default the event that came next, if there is one, and items of the
+            catalogue.
+
+    Raises:
+        InputError: the dataset does not know the user, or has no event of the user in test.
+    """
+    bundle.check_data(data)
+    ids = read_parquet(os.path.join(data, "items.parquet"))["item"]
+    reader = Reader(data, "test" if "test" in bundle.schema.rows else "train", 1)
+    row = _last_row(bundle, reader, data, user)
+    sequence = int(reader.sequence[row])
+    start = int(reader.offsets[sequence])
+    end = start + int(reader.end[row])
+    if not candidates:
+        has_next = end < int(reader.offsets[sequence + 1])
+        own = [ids[int(reader.event_item[end])].as_py()] if has_next else []
+        others = ids.slice(FIRST_ID, OTHERS).to_pylist()
+        candidates = own + [item for item in others if item not in own]
+    history = [
+        {"item": ids[int(reader.event_item[k])].as_py(), "time": int(reader.event_time[k])}
+        for k in range(start, end)
+    ]
+    return {
+        "user": user,
+        "time": int(reader.time[row]),
+        "candidates": candidates,
+        "history": history,
+    }
+
+
+def _last_row(bundle: Bundle, reader: Reader, data: str, user: str) -> int:
+    """The user's last sample in the reader's split."""
+    users = bundle.encoder.user_row
+    if str(user) not in users:
+        raise InputError(
+            f"user {user} is not in {data}; it has {len(users):,} users such as {users[0]}"
+        )
+    rows = np.flatnonzero(reader.user == users.get_loc(str(user)) + FIRST_ID)
+    if not len(rows):
+        other = users[int(reader.user[0]) - FIRST_ID]
+        raise InputError(
+            f"user {user} has no event in the test split of {data}; user {other} has, for example"
+        )
+    return int(rows[-1])
+
+
+def attribute(bundle: Bundle, column: str | None, request: Request) -> dict[str, str]:
+    """What an item attribute says of each item.
+
+    Args:
+        bundle: an opened bundle.
+        column: the attribute; None for none.
+        request: what it says of its candidates wins.
+
+    Returns:
+        {raw id: text}.
+
+    Raises:
+        InputError: items have no such category.
+    """
+    if not column:
+        return {}
+    names = [f.name for f in bundle.schema.item_fields if f.name != "item"]
+    if column not in names:
+        raise InputError(
+            f"--show {column}: {bundle.schema.name} has no such category of its items; "
+            f"it has {', '.join(names) or 'none'}"
+        )
+    values = bundle.encoder.values[column].items()
+    text = {index: value for value, index in values if index > UNKNOWN}
+    of_row = bundle.encoder.items.fields[column][FIRST_ID:].tolist()
+    said = {}
+    for item, index in zip(bundle.encoder.item_row, of_row, strict=True):
+        if index in text:
+            said[item] = text[index]
+    for candidate in request["candidates"]:
+        if isinstance(candidate, dict) and candidate.get(column) is not None:
+            said[str(candidate["item"])] = str(candidate[column])
+    return said
+
+
+def weights(bundle: Bundle, request: Request) -> pd.DataFrame:
+    """The attention of a request: candidate, score, position (1 = oldest shown), item, time,
+    weight."""
+    score, weight = bundle.attention(request)
+    events = [e if isinstance(e, dict) else {"item": e} for e in request.get("history", [])]
+    events = events[-bundle.signature["history_cap"] :]
+    names = [c["item"] if isinstance(c, dict) else c for c in request["candidates"]]
+    rows = []
+    for n, name in enumerate(names):
+        for t, event in enumerate(events):
+            row = {"candidate": str(name), "score": float(score[n]), "position": t + 1}
+            row |= {"item": str(event["item"]), "time": event.get("time")}
+            rows.append({**row, "weight": float(weight[n, t])})
+    return pd.DataFrame(rows)
+
+
+def write(bundle: Bundle, request: Request, show: str | None, out: str) -> dict:
+    """Write the picture `out`.png and the numbers `out`.parquet.
+
+    Args:
+        bundle: an opened bundle.
+        request: with history and candidates.
+        show: an item attribute to write beside the ids.
+        out: path without ending.
+
+    Returns:
+        What tools/attention.py prints.
+    """
+    table = weights(bundle, request)  # which checks the request
+    said = attribute(bundle, show, request)
+    if not len(table):
+        raise InputError("the history is empty: there is nothing to draw")
+    user = f", user {request['user']}" if request.get("user") is not None else ""
+    title = f"{bundle.signature['model'].upper()} on {bundle.schema.name}{user}"
+    with whole_file(f"{out}.parquet") as made:
+        table.to_parquet(made, index=False)
+    with whole_file(f"{out}.png") as made:
+        draw(table, title, made, bundle.schema.time, said)
+    return {
+        "picture": f"{out}.png",
+        "numbers": f"{out}.parquet",
+        "candidates": int(table.candidate.nunique()),
+        "history": int(table.position.nunique()),
+    }
+
+
+def draw(table: pd.DataFrame, title: str, path: str, time: str, said: dict[str, str]) -> None:
+    """A heat map, best candidate on top, time from left to right; a dot marks the candidate itself
+    in the history.
+
+    Args:
+        table: of `weights`.
+        title: of the picture.
+        path: of the PNG file.
+        time: "seconds" if the times are dates.
+        said: what to write beside an item, {raw id: text}.
+    """
+    scores = table.groupby("candidate", sort=False).score.first().sort_values(ascending=False)
+    grid = table.pivot_table(index="candidate", columns="position", values="weight")
+    grid = grid.loc[scores.index]
+    events = table.drop_duplicates("position").sort_values("position")
+    items = list(events["item"])
+    names = {item: f"{item} {said.get(item, '')}".strip() for item in [*grid.index, *items]}
+    below = [
+        f"{names[item]}\n{_when(moment, time)}"
+        for item, moment in zip(items, events["time"], strict=True)
+    ]
+    left = [f"{names[candidate]}   p = {score:.3f}" for candidate, score in scores.items()]
+    with plt.rc_context({"text.parse_math": False}):  # a $ in an id or a name is a $
+        size = (max(6, 1.5 + 0.42 * grid.shape[1]), 1.9 + 0.45 * len(grid))
+        figure, axes = plt.subplots(figsize=size, layout="constrained")
+        image = axes.imshow(grid.to_numpy(), aspect="auto", cmap="viridis", vmin=0)
+        axes.set_yticks(range(len(left)), left)
+        axes.set_xticks(range(len(below)), below, rotation=90, fontsize=7)
+        dots = _dots(list(grid.index), items)
+        for x, y in dots:
+            axes.plot(x, y, "o", color="white", markersize=4)
+        axes.set_xlabel("history, oldest to newest")
+        axes.set_ylabel("candidate")
+        hint = "\n(white dot: the candidate itself)" if dots else ""
+        axes.set_title(title + hint, fontsize=10)
+        figure.colorbar(image, ax=axes, label="attention weight")
+        figure.savefig(path, format="png", dpi=120)
+        plt.close(figure)
+
+
+def _dots(candidates: list[str], items: list[str]) -> list[tuple[int, int]]:
+    """Column and row of each place where a candidate itself stands in the history."""
+    dots = []
+    for y, candidate in enumerate(candidates):
+        dots += [(x, y) for x, item in enumerate(items) if item == candidate]
+    return dots
+
+
+def _when(moment: float | None, time: str) -> str:
+    """A moment as a date, or "" if it is unknown or not in seconds."""
+    if moment is None or np.isnan(moment) or time != "seconds":
+        return ""
+    date = datetime.datetime.fromtimestamp(int(moment), datetime.timezone.utc)
+    return date.strftime("%Y-%m-%d")

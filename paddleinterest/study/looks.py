@@ -1,0 +1,42 @@
+"""What a model is called and how it looks in every picture. Each model says it of itself, in
+models/<name>/dygraph_model.py."""
+
+from typing import NamedTuple
+
+# For models that name no colour, in turn: colours and marks that no model of ours has.
+SPARE = [("#882255", "<"), ("#999933", ">"), ("#332288", "p"), ("#44aa99", "h")]
+
+
+class Look(NamedTuple):
+    """A model's name for people, its colour and its mark (Matplotlib's words)."""
+
+    title: str
+    colour: str
+    marker: str
+
+
+def of_model(name: str) -> Look:
+    """The look of the model in the folder models/`name`. It imports Paddle: call
+    environment.set_up first.
+
+    Returns:
+        Its look; no colour and no mark if it names none.
+    """
+    from paddleinterest.training.loading import binding
+
+    model = binding(name)
+    return Look(model.title or name, model.colour, model.marker)
+
+
+def of_models(names: list[str]) -> dict[str, Look]:
+    """The look of each of these models, with a spare colour and mark for those that name none."""
+    found = {}
+    spare = 0
+    for name in names:
+        look = of_model(name)
+        if not look.colour or not look.marker:
+            colour, marker = SPARE[spare % len(SPARE)]
+            look = Look(look.title, look.colour or colour, look.marker or marker)
+            spare += 1
+        found[name] = look
+    return found

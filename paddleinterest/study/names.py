@@ -1,0 +1,55 @@
+"""What runs are called: by their model, and by the settings in which they differ."""
+
+import os
+
+from paddleinterest.core import settings
+from paddleinterest.study import looks
+from paddleinterest.study.results import Run
+
+# Of runner: what may differ between two seeds of one model. All else tells models apart.
+BESIDE = {*settings.PLACE, *settings.MACHINE, "seed"}
+
+
+def name_runs(runs: list[Run]) -> None:
+    """Give each run without a label one: the model's title, and the settings in which the runs of
+    the model differ, unless they are the default."""
+    for model in {one.model for one in runs}:
+        own = [(one, settings_of(one.config)) for one in runs if one.model == model]
+        first = own[0][1]
+        default = default_settings(model)
+        varied = [key for key in first if any(found[key] != first[key] for _, found in own)]
+        for one, found in own:
+            differing = [said(k, found[k]) for k in varied if found[k] != default[k]]
+            one.label = one.label or ", ".join([looks.of_model(model).title, *differing])
+
+
+def settings_of(config: dict) -> dict[str, object]:
+    """What makes a run's model, {key: value}: all but seed, names and what changes no figure."""
+    return {
+        key: value
+        for key, value in settings.flatten(config).items()
+        if key.removeprefix("runner.") not in BESIDE and key != "model"
+    }
+
+
+def default_settings(model: str) -> dict[str, object]:
+    """`settings_of` the model's own config.yaml."""
+    return settings_of(settings.load(os.path.join(settings.ROOT, "models", model, "config.yaml")))
+
+
+def own_settings(runs: list[Run]) -> list[str]:
+    """The settings of a model's runs that are not its defaults, in words; of all of them, should
+    they differ under one label."""
+    default = default_settings(runs[0].model)
+    found: dict[str, None] = {}
+    for one in runs:
+        for key, value in settings_of(one.config).items():
+            if value != default[key]:
+                found[said(key, value)] = None
+    return list(found)
+
+
+def said(key: str, value: object) -> str:
+    """A setting in words, such as `epochs=3`."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return f"{key.split('.', 1)[1]}={text}"

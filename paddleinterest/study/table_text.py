@@ -1,0 +1,204 @@
+"""A table of results as Markdown and CSV, and its place in a README.
+
+`Done` is {(row, dataset, seed): what the trainer printed}.
+"""
+
+import csv
+import io
+import statistics
+from typing import Any, TypeAlias
+
+from paddleinterest.core.atomic import whole_file
+from paddleinterest.core.errors import InputError
+from paddleinterest.core.metrics import rela_impr
+from paddleinterest.study import markdown
+from paddleinterest.study.tables import Row, Table, cells, dataset_name
+
+METRICS = {"auc": "AUC", "gauc": "gAUC", "logloss": "log loss", "pcoc": "PCOC"}
+MISSING = "not run"
+
+Result: TypeAlias = dict[str, Any]
+Done: TypeAlias = dict[tuple[str, str, int], Result]
+BySeed: TypeAlias = dict[int, Result]
+
+
+def as_markdown(table: Table, done: Done) -> str:
+    """The table as Markdown: one part per dataset, one of the pairs, and what it was made with."""
+    parts = [_of_dataset(table, dataset, done) for dataset in table.datasets]
+    if table.pairs:
+        parts.append(_of_pairs(table, done))
+    return "\n\n".join([*parts, _foot(table, done)]) + "\n"
+
+
+def _foot(table: Table, done: Done) -> str:
+    example = next(cell.command for cell in cells(table) if cell.trains)
+    found = sorted({version for result in done.values() for version in result.get("versions", [])})
+    made = f" {'; '.join(found)}." if found else ""
+    seeds = ", ".join(map(str, table.seeds))
+    over = f"Seed {seeds}"
+    if len(table.seeds) > 1:
+        over = f"Mean ± standard deviation over seeds {seeds}, or over as many as brackets say"
+    return (
+        f"{table.title}. {over}.{made}\n\n`{' '.join(example)}` is the first training; "
+        f"`python tools/reproduce.py --table {table.name} --dry-run` prints all."
+    )
+
+
+def _of_dataset(table: Table, dataset: str, done: Done) -> str:
+    """The part of one dataset: a line of its name and size, and its table."""
+    results = {row.label: _by_seed(table, row, dataset, done) for row in table.rows}
+    some = next((result for found in results.values() for result in found.values()), None)
+    columns = ["", *METRICS.values(), *(["RelaImpr"] if table.baseline else []), "best epoch"]
+    rows = [[row.label, *_cells_of(table, row, results)] for row in table.rows]
+    if some and "best_possible" in some:
+        best = some["best_possible"]["test"]
+        figures = ["*the true probabilities*", f"{best['auc']:.4f}", f"{best['gauc']:.4f}"]
+        rows.append(figures + [""] * (len(columns) - len(figures)))
+    return f"{_heading(table, dataset, some)}\n\n{markdown.table(columns, rows)}"
+
+
+def _by_seed(table: Table, row: Row, dataset: str, done: Done) -> BySeed:
+    keys = {seed: (row.label, dataset, seed) for seed in table.seeds}
+    return {seed: done[key] for seed, key in keys.items() if key in done}
+
+
+def _heading(table: Table, dataset: str, some: Result | None) -> str:
+    head = f"**{dataset_name(dataset)}**"
+    if some:
+        rows = some["rows"]
+        sizes = f"{rows['train']:,} / {rows['valid']:,} / {rows['test']:,}"
+        head += f", `{some['protocol']}`, {sizes} samples"
+        head += f", {len(table.seeds)} seeds" if len(table.seeds) > 1 else ""
+    return head
+
+
+def _cells_of(table: Table, row: Row, results: dict[str, BySeed]) -> list[str]:
+    """The cells of a row after its label."""
+    by_seed = results[row.label]
+    wanted = len(table.seeds_of(row))
+    found = list(by_seed.values())
+    if not found:
+        return [MISSING] + [""] * (len(METRICS) + bool(table.baseline))
+    partial = len(found) < wanted
+    texts = []
+    for metric in METRICS:
+        values = [result["test"].get(metric) for result in found]
+        texts.append(_spread(values, partial) if metric in found[0]["test"] else "")
+    if table.baseline:
+        texts.append(_improvement(results[table.baseline], by_seed, wanted))
+    epochs = sorted({result["best_epoch"] for result in found if "best_epoch" in result})
+    return [*texts, "–".join(map(str, dict.fromkeys([*epochs[:1], *epochs[-1:]])))]
+
+
+def _spread(values: list[float | None], partial: bool) -> str:
+    """Mean ± standard deviation; in brackets how many values there are, if some are missing."""
+    defined = [value for value in values if value is not None]
+    if not defined:
+        return "undefined"
+    text = f"{statistics.mean(defined):.4f}"
+    if len(defined) > 1:
+        text += f" ± {statistics.stdev(defined):.4f}"
+    return text + (f" ({len(defined)})" if partial else "")
+
+
+def _improvement(base: BySeed, found: BySeed, wanted: int) -> str:
+    """RelaImpr of the mean AUC over the seeds that both rows have; a row of one figure stands for
+    all seeds."""
+    both = base.keys() & found.keys() if wanted > 1 else base.keys() | found.keys()
+    ours = [result["test"]["auc"] for seed, result in found.items() if seed in both]
+    theirs = [result["test"]["auc"] for seed, result in base.items() if seed in both]
+    if found is base or not ours or not theirs:
+        return ""
+    percent = round(rela_impr(statistics.mean(ours), statistics.mean(theirs)), 1)
+    return f"{percent + 0.0:+.1f} %"  # + 0.0: never -0.0
+
+
+def _of_pairs(table: Table, done: Done) -> str:
+    """Differences in test AUC of two rows on the same seeds, with Student's t-test of their mean
+    against 0."""
+    names = [dataset_name(dataset) for dataset in table.datasets]
+    rows = []
+    for one, other in table.pairs:
+        texts = [_difference(_differences(table, done, one, other, d)) for d in table.datasets]
+        rows.append([f"{one} − {other}", *texts])
+    return markdown.table(["test AUC, paired over seeds", *names], rows)
+
+
+def _differences(table: Table, done: Done, one: str, other: str, dataset: str) -> list[float]:
+    """The difference in test AUC on each seed that both rows have."""
+    found = []
+    for seed in table.seeds:
+        ours = done.get((one, dataset, seed))
+        theirs = done.get((other, dataset, seed))
+        if ours and theirs:
+            found.append(ours["test"]["auc"] - theirs["test"]["auc"])
+    return found
+
+
+def _difference(values: list[float]) -> str:
+    if not values:
+        return MISSING
+    text = f"{statistics.mean(values):+.4f}"
+    if len(values) < 2 or not statistics.stdev(values):
+        return f"{text} ({len(values)})"
+    from scipy.stats import ttest_1samp
+
+    p = ttest_1samp(values, 0).pvalue
+    said = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    return f"{text} ± {statistics.stdev(values):.4f}, {said} ({len(values)})"
+
+
+def as_csv(table: Table, done: Done) -> str:
+    """One line per cell that has been run."""
+    out = io.StringIO()
+    figures = [(split, metric) for split in ("valid", "test") for metric in METRICS]
+    writer = csv.writer(out)
+    writer.writerow(
+        [
+            "row",
+            "dataset",
+            "seed",
+            "best_epoch",
+            *(f"{split}_{metric}" for split, metric in figures),
+            "samples_per_second",
+            "seconds",
+            "command",
+            "versions",
+        ]
+    )
+    for (row, dataset, seed), result in done.items():
+        writer.writerow(
+            [
+                row,
+                dataset_name(dataset),
+                seed,
+                result.get("best_epoch"),
+                *(result[split].get(metric) for split, metric in figures),
+                result.get("samples_per_second"),
+                result["seconds"],
+                " ".join(result["command"]),
+                " ".join(result.get("versions", [])),
+            ]
+        )
+    return out.getvalue()
+
+
+def paste(path: str, name: str, text: str) -> None:
+    """Put the table between its marks in a README; the rest of the file stays as it is.
+
+    Raises:
+        InputError: the file has no such marks.
+    """
+    start = f"<!-- table {name} -->"
+    end = "<!-- /table -->"
+    with open(path, encoding="utf-8") as f:
+        old = f.read()
+    if old.count(start) != 1 or end not in old[old.index(start) :]:
+        raise InputError(
+            f"{path} has no place for table {name}: it needs a line {start} and, after it, a line"
+            f" {end}"
+        )
+    first = old.index(start) + len(start)
+    last = old.index(end, first)
+    with whole_file(path) as made, open(made, "w", encoding="utf-8") as f:
+        f.write(f"{old[:first]}\n{text.strip()}\n{old[last:]}")
