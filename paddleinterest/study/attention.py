@@ -42,23 +42,18 @@ def request_of_user(
     ids = read_parquet(os.path.join(data, "items.parquet"))["item"]
     reader = Reader(data, "test" if "test" in bundle.schema.rows else "train", 1)
     row = _last_row(bundle, reader, data, user)
-    sequence = int(reader.sequence[row])
-    start = int(reader.offsets[sequence])
-    end = start + int(reader.end[row])
     if not candidates:
-        has_next = end < int(reader.offsets[sequence + 1])
-        own = [ids[int(reader.event_item[end])].as_py()] if has_next else []
+        following = reader.next_item(row)
+        own = [] if following is None else [ids[following].as_py()]
         others = ids.slice(FIRST_ID, OTHERS).to_pylist()
         candidates = own + [item for item in others if item not in own]
-    history = [
-        {"item": ids[int(reader.event_item[k])].as_py(), "time": int(reader.event_time[k])}
-        for k in range(start, end)
-    ]
+    items, times = reader.history(row)
+    events = zip(items.tolist(), times.tolist(), strict=True)
     return {
         "user": user,
         "time": int(reader.time[row]),
         "candidates": candidates,
-        "history": history,
+        "history": [{"item": ids[item].as_py(), "time": time} for item, time in events],
     }
 
 
