@@ -18,6 +18,7 @@ from paddleinterest.data.columns import read_parquet  # noqa: E402
 from paddleinterest.data.reader import Reader  # noqa: E402
 from paddleinterest.data.schema import FIRST_ID, UNKNOWN  # noqa: E402
 from paddleinterest.serving.bundle import Bundle  # noqa: E402
+from paddleinterest.study import fonts  # noqa: E402
 
 Request = dict[str, Any]
 OTHERS = 5  # candidates of the catalogue beside the one that came next
@@ -176,15 +177,16 @@ def draw(table: pd.DataFrame, title: str, path: str, time: str, said: dict[str, 
         for item, moment in zip(items, events["time"], strict=True)
     ]
     left = [f"{names[candidate]}   p = {score:.3f}" for candidate, score in scores.items()]
-    with plt.rc_context({"text.parse_math": False}):  # a $ in an id or a name is a $
+    # a $ in an id or a name is a $
+    with fonts.covering([title, *names.values()]), plt.rc_context({"text.parse_math": False}):
         size = (max(6, 1.5 + 0.42 * grid.shape[1]), 1.9 + 0.45 * len(grid))
         figure, axes = plt.subplots(figsize=size, layout="constrained")
-        image = axes.imshow(grid.to_numpy(), aspect="auto", cmap="viridis", vmin=0)
+        image = axes.imshow(grid.to_numpy(), aspect="auto", **_scale(grid.to_numpy()))
         axes.set_yticks(range(len(left)), left)
         axes.set_xticks(range(len(below)), below, rotation=90, fontsize=7)
         dots = _dots(list(grid.index), items)
         for x, y in dots:
-            axes.plot(x, y, "o", color="white", markersize=4)
+            axes.plot(x, y, "o", color="white", markeredgecolor="black", markersize=4)
         axes.set_xlabel("history, oldest to newest")
         axes.set_ylabel("candidate")
         hint = "\n(white dot: the candidate itself)" if dots else ""
@@ -192,6 +194,15 @@ def draw(table: pd.DataFrame, title: str, path: str, time: str, said: dict[str, 
         figure.colorbar(image, ax=axes, label="attention weight")
         figure.savefig(path, format="png", dpi=120)
         plt.close(figure)
+
+
+def _scale(weight: np.ndarray) -> dict[str, Any]:
+    """How weights become colours: from 0 on, or on both sides of a white 0 if there are negative
+    ones, as without a softmax."""
+    if weight.min() >= 0:
+        return {"cmap": "viridis", "vmin": 0}
+    farthest = float(np.abs(weight).max())
+    return {"cmap": "RdBu_r", "vmin": -farthest, "vmax": farthest}
 
 
 def _dots(candidates: list[str], items: list[str]) -> list[tuple[int, int]]:

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator  # noqa: E402
 
-from paddleinterest.study import looks  # noqa: E402
+from paddleinterest.study import fonts, looks  # noqa: E402
 from paddleinterest.study.breakdown import Range  # noqa: E402
 from paddleinterest.study.curves import Calibration, Cost, Learning, Lengths  # noqa: E402
 
@@ -81,7 +81,7 @@ def learning(numbers: dict[str, Learning], style: dict[str, Style], path: str, t
         for name, lines in panels.items()
         if any(np.isfinite(spread[0]).any() for spread in lines.values())
     }
-    with plt.rc_context(STYLE):
+    with plt.rc_context(STYLE), fonts.covering([title, *numbers]):
         size = (4.2 * len(drawn), 3.7)
         figure, axes = plt.subplots(
             1, len(drawn), figsize=size, layout="constrained", squeeze=False
@@ -107,7 +107,7 @@ def by_length(
     range."""
     at = np.arange(len(ranges))
     shifts = np.linspace(-0.3, 0.3, len(numbers)) if len(numbers) > 1 else np.zeros(1)
-    with plt.rc_context(STYLE):
+    with plt.rc_context(STYLE), fonts.covering([title, *numbers]):
         figure, ax = plt.subplots(figsize=(8.4, 4.2), layout="constrained")
         for shift, (label, n) in zip(shifts, numbers.items(), strict=True):
             low, high = n.interval
@@ -140,7 +140,7 @@ def calibrated(
 ) -> None:
     """Mean label against mean prediction in equal groups: as they are, and how far from the
     diagonal."""
-    with plt.rc_context(STYLE):
+    with plt.rc_context(STYLE), fonts.covering([title, *numbers]):
         figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 4.3), layout="constrained")
         for label, n in numbers.items():
             left.plot(n.score, n.label[0], **{**style[label], "marker": ""})
@@ -160,7 +160,7 @@ def cost(
 ) -> None:
     """AUC on test against seconds of training per epoch, a point per model."""
     points = {label: {**own, "linestyle": "none"} for label, own in style.items()}
-    with plt.rc_context(STYLE):
+    with plt.rc_context(STYLE), fonts.covering([title, *numbers]):
         figure, ax = plt.subplots(figsize=(6.6, 4.2), layout="constrained")
         for label, n in numbers.items():
             x, y = n.seconds[0], n.auc[0]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, TypeAlias, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, Field, FiniteFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 
 from paddleinterest.core import settings
 from paddleinterest.core.errors import InputError
@@ -18,19 +18,25 @@ class Missing(InputError):
     """A part of a run is missing."""
 
 
-class TrainLine(BaseModel):
+class Written(BaseModel):
+    """A part of a JSON file that the trainer writes; what is not named here is not looked at."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class TrainLine(Written):
     """What an epoch's line of metrics.jsonl says of train."""
 
     loss: FiniteFloat  # mean log loss of the clicks
 
 
-class ValidLine(BaseModel):
+class ValidLine(Written):
     """What an epoch's line of metrics.jsonl says of valid."""
 
     auc: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
-class Epoch(BaseModel):
+class Epoch(Written):
     """A line of metrics.jsonl."""
 
     epoch: PositiveInt
@@ -38,13 +44,13 @@ class Epoch(BaseModel):
     valid: ValidLine | None
 
 
-class Rows(BaseModel):
+class Rows(Written):
     """Samples in each split; only train's are read here."""
 
     train: PositiveInt
 
 
-class Result(BaseModel):
+class Result(Written):
     """What is read here of result.json, the trainer's last word."""
 
     samples_per_second: Annotated[float, Field(gt=1e-3, lt=1e12)] | None
@@ -176,10 +182,10 @@ def _result(path: str) -> Result | None:
     return result if result.samples_per_second else None
 
 
-Model = TypeVar("Model", bound=BaseModel)
+Kind = TypeVar("Kind", bound=Written)
 
 
-def _checked(kind: type[Model], text: bytes, path: str) -> Model:
+def _checked(kind: type[Kind], text: bytes, path: str) -> Kind:
     """A JSON object of a file that the trainer writes, or InputError in one line."""
     try:
         return kind.model_validate_json(text)

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow.feather as feather
 import pytest
 from helpers import ROOT, TINY, ToolServer, small_dataset
+from matplotlib.figure import Figure
 
 from paddleinterest.core import settings
 from paddleinterest.serving.bundle import Bundle
@@ -229,3 +230,33 @@ def test_show_writes_an_attribute_beside_the_id(place, monkeypatch):
         cwd=folder,
     )
     assert done.status == 0 and (folder / "named.png").exists(), done.err
+
+
+def grid(weights):
+    """The table of one candidate with these weights."""
+    columns = {"candidate": "i1", "score": 0.5, "item": "i2", "time": None}
+    rows = [{**columns, "position": t + 1, "weight": w} for t, w in enumerate(weights)]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    "weights, colours", [((0.0, 0.3, 0.7), "from 0"), ((-0.4, 0.0, 0.1), "around 0")]
+)
+def test_negative_weights_have_a_colour_of_their_own(tmp_path, monkeypatch, weights, colours):
+    """Without a softmax DIN's weights may be negative: 0 is white, the two sides are blue and red."""
+    images = []
+    colorbar = Figure.colorbar
+    monkeypatch.setattr(
+        Figure, "colorbar", lambda self, image, **kw: images.append(image) or colorbar(self, image)
+    )
+    attention.draw(grid(weights), "t", str(tmp_path / "p.png"), "order", {})
+    drawn = {w: images[0].to_rgba(w) for w in (*weights, 0.4)}
+    assert len(set(drawn.values())) == len(set((*weights, 0.4)))
+    if colours == "around 0":
+        assert min(drawn[0.0][:3]) > 0.95
+        red, _, blue, _ = drawn[-0.4]
+        assert blue > red + 0.2
+        red, _, blue, _ = drawn[0.4]
+        assert red > blue + 0.2
+    else:
+        assert images[0].norm.vmin == 0

@@ -16,6 +16,7 @@ from helpers import ROOT, TINY, ToolServer, close, settings_of, small_log
 from sklearn.metrics import roc_auc_score
 
 from paddleinterest.core import settings
+from paddleinterest.core.errors import InputError
 from paddleinterest.data.builder import build
 from paddleinterest.study import (
     breakdown,
@@ -448,7 +449,7 @@ def test_two_datasets(place, tmp_path):
         small_log(users=30, impressions=20),
         str(tmp_path / "other"),
         protocol="impressions",
-        name="other | log",
+        name="other | <script>log</script> *x*",
         seed=3,
     )
     done = tools.run(
@@ -466,10 +467,12 @@ def test_two_datasets(place, tmp_path):
     done = report(place, "--runs", *printed, done.json["run_dir"], "--out", tmp_path / "page")
     assert done.status == 0, done.err
     assert sorted(done.json["pictures"]) == sorted(
-        f"{d}-{k}.svg" for d in ("debug", "other-log") for k in KINDS
+        f"{d}-{k}.svg" for d in ("debug", "other-script-log-script-x-") for k in KINDS
     )
     text = (tmp_path / "page" / "README.md").read_text()
-    assert all(f"]({p})" in text for p in done.json["pictures"]) and "## other | log" in text
+    assert all(f"]({p})" in text for p in done.json["pictures"])
+    assert "## other | &lt;script&gt;log&lt;/script&gt; \\*x\\*\n" in text
+    assert "<script>" not in text
 
 
 def test_another_checkpoint_is_scored_again(place, tmp_path, runs, monkeypatch):
@@ -546,6 +549,57 @@ def other_metrics(run):
 
 def broken_result(run):
     (run / "result.json").write_text("[]")
+
+
+SPOILT_RESULTS = [
+    {"samples_per_second": "x"},
+    {"samples_per_second": [1]},
+    {"samples_per_second": 1e-320},
+    {"samples_per_second": -5},
+    {"samples_per_second": True},
+    {"samples_per_second": float("nan")},
+    {"samples_per_second": 10**400},
+    {"rows": {"train": 0}},
+    {"rows": {"train": 2.5}},
+    {"rows": []},
+    {"rows": None},
+    {"threads": "two"},
+]
+SPOILT_LINES = [
+    "null",
+    "[" * 100_000,
+    '{"epoch": 0, "train": {"loss": 0.5}, "valid": null}',
+    '{"epoch": 1, "train": {"loss": NaN}, "valid": null}',
+    '{"epoch": 1, "train": {"loss": 1e999}, "valid": null}',
+    '{"epoch": 1, "train": {"loss": 0.5}, "valid": {"auc": 7}}',
+    '{"epoch": 1, "train": {"loss": 0.5}, "valid": {"auc": "0.5x"}}',
+    '{"epoch": 1, "train": {"loss": 0.5}, "valid": [0.5]}',
+    "\xff\xfe",
+]
+
+
+@pytest.mark.parametrize("spoilt", SPOILT_RESULTS, ids=str)
+def test_a_spoilt_result_ends_in_one_line(tmp_path, spoilt):
+    path = tmp_path / "result.json"
+    good = {"samples_per_second": 100.0, "rows": {"train": 50}, "threads": 1, "seconds": 3}
+    path.write_text(json.dumps(good))
+    assert results._result(str(path)).seconds_per_epoch == 0.5
+    path.write_text(json.dumps({**good, **spoilt}))
+    with pytest.raises(InputError, match="result.json is not what the trainer writes") as e:
+        results._result(str(path))
+    assert len(str(e.value)) < 500
+
+
+@pytest.mark.parametrize("line", SPOILT_LINES, ids=[line[:60] for line in SPOILT_LINES])
+def test_a_spoilt_epoch_ends_in_one_line(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    good = '{"epoch": 1, "train": {"loss": 0.5, "own": 1}, "valid": {"auc": 0.5}, "step": 3}'
+    path.write_text(f"{good}\n")
+    assert results._epochs(str(path))[0].valid.auc == 0.5
+    path.write_text(f"{good}\n{line}\n", encoding="latin-1")
+    with pytest.raises(InputError, match="metrics.jsonl is not what the trainer writes") as e:
+        results._epochs(str(path))
+    assert len(str(e.value)) < 500
 
 
 def no_checkpoint(run):
