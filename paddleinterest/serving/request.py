@@ -384,7 +384,7 @@ def _number(field: Field, raw: Any) -> float:
         raw is None or is_number and abs(raw) < LARGEST,
         f"{field.name} is {shown(raw)}, must be a number",
     )
-    value = float(standardise([math.nan if raw is None else raw], field)[0])
+    value = float(standardise(np.array([math.nan if raw is None else raw], np.float64), field)[0])
     _check(
         abs(value) < FARTHEST,
         f"{field.name} is {shown(raw)}, too far outside what training saw",
