@@ -3,28 +3,32 @@
     python tools/to_static.py -m models/din/config.yaml
 
 The bundle (output/<model>/<name>/export) holds the inference program and weights, schema.yaml, the
-vocabularies and item attributes, signature.yaml (inputs with shapes and types) and
-request.example.json.
+vocabularies and item attributes, the latest events of every user, signature.yaml (inputs with
+shapes and types) and request.example.json.
 """
 
 import argparse
 import os
+from typing import Any
 
 from paddleinterest.core import cli, environment
 from paddleinterest.training import run
 
 
-def work(args):
+def work(args: argparse.Namespace) -> dict[str, Any]:
+    """Export the run that the flags name."""
     config = run.open_run(args)
     run.checkpoint_path(config)  # before a dataset is prepared for nothing
     environment.set_up(config)  # before Paddle is imported
     data = run.dataset(config)
     from paddleinterest.serving.export import export
 
-    return export(config, data, args.out or os.path.join(run.directory(config), "export"))
+    out = args.out or os.path.join(run.directory(config), "export")
+    return export(config, data, out, histories=not args.no_histories)
 
 
-def main():
+def main() -> None:
+    """Parse the flags and export."""
     p = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -35,5 +39,10 @@ def main():
             "directory of the bundle, replaced where it exists; default export in the run's"
             " directory"
         ),
+    )
+    p.add_argument(
+        "--no-histories",
+        action="store_true",
+        help="leave the users' latest events out: requests bring the history, or a store has it",
     )
     cli.run(p, work)

@@ -4,6 +4,7 @@ bundle's directory."""
 import copy
 import dataclasses
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,10 +14,12 @@ import yaml
 from paddleinterest.core.checksum import checksum
 from paddleinterest.core.errors import InputError, nearest_path
 from paddleinterest.data.columns import read_parquet
-from paddleinterest.data.schema import Schema, of_one_user
+from paddleinterest.data.schema import LATEST, Schema, of_one_user
 from paddleinterest.serving import signature
 from paddleinterest.serving.engine import Device, Program
-from paddleinterest.serving.request import Encoded, RequestEncoder
+from paddleinterest.serving.history import own
+from paddleinterest.serving.history.source import Histories
+from paddleinterest.serving.request import Encoded, Request, RequestEncoder
 from paddleinterest.serving.snapshot import consistently
 
 CANDIDATES = 4096  # scored at once
@@ -39,6 +42,7 @@ class Bundle:
         signature: contents of signature.yaml.
         version: 12 hexadecimal digits that tell this export from every other.
         encoder: looks raw ids up.
+        histories: gives the history of a user whose request has none.
         programs: {"model": …, "rank": …}.
 
     Raises:
@@ -75,6 +79,7 @@ class Bundle:
                 self.signature["history_cap"],
                 signature.needs_times(self.signature),
             )
+            self.histories = Histories(self._own_histories(), None, self.schema.time == "seconds")
             self.programs = {
                 name: Program(directory, name, self.schema.files, facts["inputs"], self.device)
                 for name, facts in self.signature["programs"].items()
@@ -84,6 +89,11 @@ class Bundle:
                 f"{directory} is not an export bundle: {' '.join(str(e).split())}; "
                 "make one with tools/to_static.py"
             ) from None
+
+    def _own_histories(self) -> own.OwnHistories | None:
+        if own.FILE not in self.schema.files:
+            return None
+        return own.OwnHistories(self.directory, self.encoder.item_row, self.encoder.user_row)
 
     def clone(self) -> "Bundle":
         """The same bundle for another thread; tables and weights are shared."""
@@ -125,17 +135,26 @@ class Bundle:
     def rank(self, request: Any) -> dict[str, Any]:
         """The candidates of one request (paddleinterest/serving/request.py), best first.
 
+        A request that names a user and has no ``history`` gets the user's events from `histories`.
+
         Returns:
             ``candidates`` (each with its place, item, score, and whether the catalogue knows it),
             ``user``, ``known_user`` (None if no user is named), ``history_events`` (how many events
-            of the history were used), ``unknown_history`` (how many of them the catalogue does not
-            know), ``unknown_values`` ({field: given values that training never saw}) and
-            ``version`` of the bundle.
+            of the history were used), ``history_from`` (request, none, or what kept them),
+            ``unknown_history`` (how many of them the catalogue does not know), ``unknown_values``
+            ({field: given values that training never saw}) and ``version`` of the bundle.
 
         Raises:
             InputError: the request is malformed.
+            StoreError: the store of histories does not work.
         """
+        request, source = self.with_history(request)
         encoded, score, _ = self._scored(request)
+        return self._answer(request, source, encoded, score)
+
+    def _answer(
+        self, request: Request, source: str, encoded: Encoded, score: np.ndarray
+    ) -> dict[str, Any]:
         scores = score.tolist()
         known = encoded.known.tolist()
         best_first = np.argsort(-score, kind="stable").tolist()
@@ -153,10 +172,36 @@ class Bundle:
             "known_user": encoded.known_user,
             "candidates": ranked,
             "history_events": encoded.history_events,
+            "history_from": source,
             "unknown_history": encoded.unknown_history,
             "unknown_values": encoded.unknown_values,
             "version": self.version,
         }
+
+    def with_history(self, request: Any) -> tuple[Any, str]:
+        """The request with a history, and where the history comes from.
+
+        A history that the request gives wins. If events come from elsewhere and the request has no
+        time, it gets one: now, or the time of the last event if times are not a clock.
+        """
+        if not isinstance(request, dict):
+            return request, "none"
+        if "history" in request:
+            return request, "request"
+        user = request.get("user")
+        if isinstance(user, bool) or not isinstance(user, (str, int)):
+            return request, "none"
+        moment = request.get("time")
+        until = moment if type(moment) is int and abs(moment) < LATEST else None
+        events, source = self.histories.latest(str(user), self.encoder.cap, until)
+        if not events:
+            return request, "none"
+        history = [{"item": event.item, "time": event.time} for event in events]
+        made = {**request, "history": history}
+        if "time" not in request:
+            now = int(time.time()) if self.histories.clock else events[-1].time
+            made["time"] = max(now, events[-1].time)
+        return made, source
 
     def answer(self, requests: Any) -> dict[str, Any]:
         """`rank` of a request, or ``{"answers": […]}`` of a list of them.

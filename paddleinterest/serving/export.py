@@ -5,6 +5,7 @@
 - ``rank.json`` or ``rank.pdmodel``: scores many candidates of one user, with the same weights.
 - ``schema.yaml``, ``items.parquet``, ``users.parquet``, ``vocab/``: from the prepared dataset;
   schema.yaml with the checksum of every file.
+- ``histories.arrow``: the latest events of every user, unless it is left out.
 - ``signature.yaml``: the programs' inputs and outputs, history_cap, origin.
 - ``request.example.json``: a request that ``paddle_infer.py --request`` can score.
 """
@@ -26,6 +27,7 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.data.schema import Schema, of_one_user
 from paddleinterest.serving import signature
 from paddleinterest.serving.example import write_example
+from paddleinterest.serving.history import own
 from paddleinterest.training import loading, run
 
 EXAMPLE = "request.example.json"
@@ -58,13 +60,14 @@ class _Ranker(nn.Layer):
         return F.sigmoid(logit), weight
 
 
-def export(config: dict[str, Any], data: str, out: str) -> dict[str, Any]:
+def export(config: dict[str, Any], data: str, out: str, histories: bool = True) -> dict[str, Any]:
     """Write the bundle of a run's checkpoint, whole or not at all.
 
     Args:
         config: settings of the run.
         data: the prepared dataset that it was trained on.
         out: directory of the bundle; a bundle that is there is replaced.
+        histories: the bundle takes the latest events of every user along.
 
     Returns:
         The tool's result.
@@ -74,7 +77,8 @@ def export(config: dict[str, Any], data: str, out: str) -> dict[str, Any]:
     """
     check_replaceable(out)
     schema = Schema.load(data)
-    schema.verify(data, "items.parquet", "users.parquet", "vocab/")  # the bundle takes them over
+    taken = ("items.parquet", "users.parquet", "vocab/", *(["sequences"] if histories else []))
+    schema.verify(data, *taken)
     model = loading.bind(config)
     path = run.checkpoint_path(config)
     net, state = loading.trained_net(model, config, data, schema, path)
@@ -83,6 +87,8 @@ def export(config: dict[str, Any], data: str, out: str) -> dict[str, Any]:
     with whole_directory(out, overwrite=True) as made:
         _write_programs(made, net, spec)
         _copy_tables(made, data, schema)
+        if histories:
+            own.write(made, data, config["runner"]["history_cap"])
         _write_signature(made, config, spec, _origin(path, state, data))
         schema.files = dict(hashes(made))
         schema.save(made)

@@ -135,6 +135,7 @@ def request(place, rng):
 
 def check_answer(place, asked, answer):
     """The scores by hand, the order, and that batch mates change nothing."""
+    asked, _ = place.bundle.with_history(asked)
     expected = by_hand(place, asked)
     ranked = answer["candidates"]
     assert len(ranked) == len(asked["candidates"])
