@@ -2,9 +2,10 @@
 library alone."""
 
 import time
+from collections.abc import Callable
 
 
-def percentiles(call, calls, warm_up):
+def percentiles(call: Callable[[], object], calls: int, warm_up: int) -> dict[str, float]:
     """p50 and p99 of `calls` calls in milliseconds, after `warm_up` others."""
     for _ in range(warm_up):
         call()

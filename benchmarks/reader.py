@@ -14,23 +14,22 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from benchmarks import arguments
 from paddleinterest.core import cli
 from paddleinterest.data.reader import Reader
 
 
-def work(args):
+def work(args: argparse.Namespace) -> dict:
     reader = Reader(
         args.data, "train", args.batch_size, args.history_cap, shuffle=True, bucket_batches=64
     )
-    speeds, padding, events = (
-        [],
-        [],
-        Reader(args.data, "train", args.batch_size, args.history_cap, beside=reader).length.sum(),
-    )
+    in_order = Reader(args.data, "train", args.batch_size, args.history_cap, beside=reader)
+    events = int(in_order.length.sum())
+    speeds = []
+    padding = []
     for epoch in range(args.repeats):
-        started, cells = time.perf_counter(), 0
-        for batch in reader.epoch(epoch):
-            cells += batch["history_item"].size
+        started = time.perf_counter()
+        cells = sum(batch["history_item"].size for batch in reader.epoch(epoch))
         speeds.append(reader.rows / (time.perf_counter() - started))
         padding.append(1 - events / cells)
     return {
@@ -44,11 +43,9 @@ def work(args):
 
 
 if __name__ == "__main__":
-    p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = arguments.parser(__doc__)
     p.add_argument("--data", default="data/beauty", help="a prepared dataset; default data/beauty")
-    p.add_argument("--batch-size", type=int, default=1024, help="rows a batch; default 1024")
+    p.add_argument("--batch-size", type=int, default=1024, help="rows per batch; default 1024")
     p.add_argument(
         "--history-cap", type=int, default=50, help="most recent events kept; default 50"
     )

@@ -16,6 +16,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from benchmarks import arguments
 from paddleinterest.core import cli, environment, settings
 from paddleinterest.core.atomic import whole_file
 from paddleinterest.core.errors import InputError
@@ -30,12 +31,17 @@ AXES = {
 COLUMNS = ("model", "axis", *AXES, "ms_a_step", "fastest", "slowest", "samples_per_second")
 
 
-def work(args):
+Point = dict[str, int]  # {axis: value of each}
+Measured = dict[str, float]
+
+
+def work(args: argparse.Namespace) -> dict:
     points = points_of(args)
     environment.set_up({"runner": {"threads": args.threads, "cpu_tuning": not args.no_cpu_tuning}})
     import paddle
 
-    rows, known = [], {}
+    rows = []
+    known: dict[tuple, Measured] = {}
     for number, (model, axis, point) in enumerate(points, 1):
         key = (model, *point.values())
         if key not in known:  # the base point lies on all four axes
@@ -55,9 +61,9 @@ def work(args):
     return {"out": args.out, "points": len(known), **facts}
 
 
-def points_of(args):
-    """[(model, axis, {axis: value of each})] to measure."""
-    base = dict(zip(AXES, args.base))
+def points_of(args: argparse.Namespace) -> list[tuple[str, str, Point]]:
+    """The points to measure, as (model, the axis that varies, point)."""
+    base = dict(zip(AXES, args.base, strict=True))
     ranges = {axis: getattr(args, axis) for axis in AXES}
     for axis, values in ranges.items():
         least = {"attributes": 0, "table_rows": 3}.get(axis, 1)
@@ -75,14 +81,12 @@ def points_of(args):
     ]
 
 
-def measure(model, point, args):
+def measure(model: str, point: Point, args: argparse.Namespace) -> Measured:
     """Median, fastest and slowest step of one net at one point, milliseconds."""
     from benchmarks.steps import Trainee, random_batch, random_schema
 
-    config = settings.load(
-        os.path.join(settings.ROOT, "models", model, "config.yaml"),
-        [f"runner.history_cap={point['history']}", *args.override],
-    )
+    overrides = [f"runner.history_cap={point['history']}", *args.override]
+    config = settings.load(arguments.config_of(model), overrides)
     schema = random_schema(point["table_rows"], point["attributes"])
     trainee = Trainee(config, schema)
     batches = [
@@ -99,7 +103,8 @@ def measure(model, point, args):
     }
 
 
-def write(rows, facts, out):
+def write(rows: list[dict], facts: dict, out: str) -> None:
+    """The table, the facts, and the picture."""
     with (
         whole_file(os.path.join(out, "scaling.csv")) as made,
         open(made, "w", newline="", encoding="utf-8") as f,
@@ -116,20 +121,20 @@ def write(rows, facts, out):
         draw(rows, made)
 
 
-def draw(rows, path):
-    """One panel an axis, one line a model; both scales logarithmic, attributes' linear."""
+def draw(rows: list[dict], path: str) -> None:
+    """One panel per axis, one line per model; both scales logarithmic, attributes' linear."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, panels = plt.subplots(1, len(AXES), figsize=(4 * len(AXES), 3.6), layout="constrained")
-    for panel, (axis, label) in zip(panels, AXES.items()):
+    for panel, (axis, label) in zip(panels, AXES.items(), strict=True):
         for model in dict.fromkeys(r["model"] for r in rows):
-            line = sorted(
-                (r[axis], r["ms_a_step"]) for r in rows if (r["model"], r["axis"]) == (model, axis)
-            )
-            panel.plot(*zip(*line), marker="o", label=model.upper())
+            line = [r for r in rows if (r["model"], r["axis"]) == (model, axis)]
+            line.sort(key=lambda r: r[axis])
+            ms = [r["ms_a_step"] for r in line]
+            panel.plot([r[axis] for r in line], ms, marker="o", label=model.upper())
         panel.set_xscale("linear" if axis == "attributes" else "log")
         panel.set_yscale("log")
         panel.set_xlabel(label)
@@ -140,7 +145,7 @@ def draw(rows, path):
     plt.close(figure)
 
 
-def whole(text):
+def whole(text: str) -> int:
     """An integer, written 1e6 too."""
     try:
         if float(text) == int(float(text)):
@@ -150,10 +155,8 @@ def whole(text):
     raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
 
 
-def parser():
-    p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parser() -> argparse.ArgumentParser:
+    p = arguments.parser(__doc__)
     p.add_argument("--models", nargs="+", choices=settings.models(), default=["din", "dien", "bst"])
     p.add_argument(
         "--table-rows",
@@ -181,21 +184,9 @@ def parser():
         metavar=("ROWS", "HISTORY", "BATCH", "ATTR"),
         help="what the others stay at; default 100000 50 1024 1",
     )
-    p.add_argument(
-        "-o",
-        "--override",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="settings, as of the trainer",
-    )
-    p.add_argument("--steps", type=int, default=10, help="timed steps a point; default 10")
-    p.add_argument("--threads", type=int, default=0, help="CPU threads; default all cores")
-    p.add_argument(
-        "--no-cpu-tuning",
-        action="store_true",
-        help="leave the environment variables of this process alone",
-    )
+    arguments.add_override(p)
+    p.add_argument("--steps", type=int, default=10, help="timed steps per point; default 10")
+    arguments.add_process(p)
     p.add_argument(
         "--out", default="output/benchmarks/scaling", help="directory; default %(default)s"
     )

@@ -2,11 +2,12 @@
 benchmarks time."""
 
 import time
+from typing import Any
 
 import numpy as np
 
 from paddleinterest.data.reader import Reader
-from paddleinterest.data.schema import Field, Schema
+from paddleinterest.data.schema import FIRST_ID, Field, Schema
 
 WARM_UP = 3  # steps before the clock starts
 
@@ -15,23 +16,23 @@ class Trainee:
     """A net with its optimizer. Import Paddle first, with `paddleinterest.core.environment.set_up`.
 
     Args:
-        config: resolved settings (paddleinterest/core/settings.py).  schema: of the batches to
-            come.
+        config: resolved settings (paddleinterest/core/settings.py).
+        schema: of the batches to come.
     """
 
-    def __init__(self, config, schema):
+    def __init__(self, config: Any, schema: Schema) -> None:
         from paddleinterest.training import loading
 
-        self.config, self.model, self.number = config, loading.bind(config), 0
+        self.config = config
+        self.model = loading.bind(config)
+        self.number = 0  # of the next step
         self.net = loading.create_net(self.model, config, schema)
         self.optimizer = self.model.create_optimizer(self.net, config)
-        self.times, self.negatives = (
-            self.model.needs_times(config, schema),
-            self.model.needs_negatives(config),
-        )
+        self.times = self.model.needs_times(config, schema)
+        self.negatives = self.model.needs_negatives(config)
         self.net.train()
 
-    def step(self, batch):
+    def step(self, batch: dict[str, np.ndarray]) -> None:
         """One step of training, without schedule or regularisation."""
         from paddleinterest.training.trainer import train_step
 
@@ -48,7 +49,7 @@ class Trainee:
         )
         self.number += 1
 
-    def reader(self, data, batch_size):
+    def reader(self, data: str, batch_size: int) -> Reader:
         """The train split of a prepared dataset, as training reads it."""
         r = self.config["runner"]
         return Reader(
@@ -63,7 +64,7 @@ class Trainee:
             negatives=self.negatives,
         )
 
-    def time(self, batches, warm_up=WARM_UP):
+    def time(self, batches: list[dict[str, np.ndarray]], warm_up: int = WARM_UP) -> list[float]:
         """Milliseconds of each step after the first `warm_up`, which begin with the first batches
         again."""
         for k in range(warm_up):
@@ -76,7 +77,7 @@ class Trainee:
         return times
 
 
-def random_schema(table_rows, attributes, attribute_rows=1000):
+def random_schema(table_rows: int, attributes: int, attribute_rows: int = 1000) -> Schema:
     """An item table of `table_rows` rows and so many attributes of `attribute_rows` each; no data
     behind it."""
     fields = [Field("item", "item", size=table_rows)]
@@ -84,12 +85,15 @@ def random_schema(table_rows, attributes, attribute_rows=1000):
     return Schema("random", "none", "every_prefix", 0, "order", fields, {})
 
 
-def random_batch(schema, rows, length, seed=0, negatives=False):
+def random_batch(
+    schema: Schema, rows: int, length: int, seed: int = 0, negatives: bool = False
+) -> dict[str, np.ndarray]:
     """A batch as the reader gives it, indices uniform over the tables, all histories `length`
     events long."""
-    rng, batch = np.random.default_rng(seed), {}
+    rng = np.random.default_rng(seed)
+    batch: dict[str, np.ndarray] = {}
     for f in schema.item_fields:
-        low = min(2, f.size - 1)  # the first id
+        low = min(FIRST_ID, f.size - 1)
         batch[f"history_{f.name}"] = rng.integers(low, f.size, (rows, length))
         batch[f"target_{f.name}"] = rng.integers(low, f.size, rows)
         if negatives:

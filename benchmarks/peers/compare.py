@@ -1,24 +1,28 @@
-"""Ours against FuxiCTR, DeepCTR-Torch and torch-rechub on the same samples: speed, accuracy,
+r"""Ours against FuxiCTR, DeepCTR-Torch and torch-rechub on the same samples: speed, accuracy,
 memory.
 
     python benchmarks/peers/compare.py --data data/beauty --out output/benchmarks/peers
-    python benchmarks/peers/compare.py --data data/beauty --models din --item-vocab 1000000 --emb 64 --out output/table
+    python benchmarks/peers/compare.py --data data/beauty --models din --item-vocab 1000000 \
+        --emb 64 --out output/table
 
 Installs the peers, pinned, into an environment of their own, writes the samples that they read, and
 runs all sides in turn, each as a process: ours, fuxictr, deepctr, rechub, ours … Writes
-results.json and results.md. With --steps (50 where --item-vocab is given) training steps are timed
-and nothing else. A run whose record is there is not repeated, so that an interrupted comparison
-goes on. Run it on a machine that has nothing else to do.
+results.json and results.md. With --steps (50 if --item-vocab is given) training steps are timed and
+nothing else. A run whose record is there is not repeated, so that an interrupted comparison
+resumes. Run it on a machine that has nothing else to do.
 """
 
 import argparse
+import itertools
 import json
 import os
 import platform
 import sys
+from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
+from benchmarks import arguments
 from benchmarks.peers import installation, report, runs, samples
 from paddleinterest.core import cli
 from paddleinterest.core.atomic import whole_file
@@ -26,20 +30,30 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.data.schema import Schema
 
+LEAST = {
+    "repeats": 1,
+    "epochs": 1,
+    "patience": 0,
+    "steps": 0,
+    "batch_size": 1,
+    "emb": 1,
+    "item_vocab": 0,
+    "history_cap": 1,
+    "threads": 0,
+    "seed": 0,
+}
 
-def work(args):
+
+def work(args: argparse.Namespace) -> dict:
     settings = settings_of(args)
     python = installation.ensure(os.path.abspath(args.venv))
     out = os.path.abspath(args.out)
     os.makedirs(os.path.join(out, "runs"), exist_ok=True)
     settings["content_sha256"] = prepare_samples(settings, os.path.join(out, "samples"))
-    plan = [
-        (model, repeat, side)
-        for model in args.models
-        for repeat in range(args.repeats)
-        for side in runs.sides(model, args.peers)
-    ]
-    records = []
+    plan = []
+    for model, repeat in itertools.product(args.models, range(args.repeats)):
+        plan += [(model, repeat, side) for side in runs.sides(model, args.peers)]
+    records: list[report.Record] = []
     for number, (model, repeat, side) in enumerate(plan, 1):
         say(f"{number} of {len(plan)}: {side} {model}, repeat {repeat + 1}")
         records.append(one(model, repeat, side, settings, python, out))
@@ -49,28 +63,23 @@ def work(args):
         "out": os.path.join(args.out, "results.md"),
         "runs": len(records),
         "failed": sum("failed" in r for r in records),
-        "ours_times_as_fast": {
-            r["model"]: r["ours_times_as_fast"] and round(r["ours_times_as_fast"]["median"], 2)
-            for r in results["summary"]
-            if r["side"] == "fuxictr"
-        },
+        "ours_times_as_fast": times_as_fast(results["summary"]),
     }
 
 
-def settings_of(args):
+def times_as_fast(summary: list[report.Record]) -> dict[str, float | None]:
+    """{model: how many times as fast ours is as FuxiCTR, median}."""
+    found = {}
+    for row in summary:
+        if row["side"] == "fuxictr":
+            ratio = row["ours_times_as_fast"]
+            found[row["model"]] = round(ratio["median"], 2) if ratio else None
+    return found
+
+
+def settings_of(args: argparse.Namespace) -> runs.Settings:
     """What must be equal for two runs to be compared."""
-    for name, least in (
-        ("repeats", 1),
-        ("epochs", 1),
-        ("patience", 0),
-        ("steps", 0),
-        ("batch_size", 1),
-        ("emb", 1),
-        ("item_vocab", 0),
-        ("history_cap", 1),
-        ("threads", 0),
-        ("seed", 0),
-    ):
+    for name, least in LEAST.items():
         if getattr(args, name) < least:
             raise InputError(
                 f"--{name.replace('_', '-')} is {getattr(args, name)}, must be at least {least}"
@@ -94,8 +103,8 @@ def settings_of(args):
     }
 
 
-def prepare_samples(settings, folder):
-    """Write the peers' samples where they are not there yet; returns the hash of their contents."""
+def prepare_samples(settings: runs.Settings, folder: str) -> str:
+    """Write the peers' samples if they are not there yet; returns the hash of their contents."""
     if not os.path.isdir(folder):
         say(f"writing the peers' samples to {folder}")
         return samples.convert(settings["data"], folder, settings["history_cap"])["content_sha256"]
@@ -109,7 +118,9 @@ def prepare_samples(settings, folder):
     return manifest["content_sha256"]
 
 
-def one(model, repeat, side, settings, python, out):
+def one(
+    model: str, repeat: int, side: str, settings: runs.Settings, python: str, out: str
+) -> report.Record:
     """The record of one run, made now or earlier."""
     path = os.path.join(out, "runs", f"{model}-{side}-{repeat + 1}")
     record = runs.load(path + ".json", settings)
@@ -137,14 +148,13 @@ def one(model, repeat, side, settings, python, out):
         "repeat": repeat,
         "ours": record["versions"],
     }
-    say(
-        f"    {told(result, settings['steps'])}"
-        + (f"; log {path}.log" if "failed" in result else "")
-    )
+    log = f"; log {path}.log" if "failed" in result else ""
+    say(f"    {said(result, settings['steps'])}{log}")
     return result
 
 
-def told(r, steps):
+def said(r: report.Record, steps: int) -> str:
+    """A run's figures in one line."""
     if "failed" in r:
         return f"failed: {r['failed']}"
     memory = f"{r['peak_rss_mb']:,.0f} MB" if r["peak_rss_mb"] else "memory unknown"
@@ -156,12 +166,15 @@ def told(r, steps):
     )
 
 
-def write(records, settings, python, repeats, out):
+def write(
+    records: list[report.Record], settings: runs.Settings, python: str, repeats: int, out: str
+) -> dict[str, Any]:
+    """Write results.json and results.md of the runs so far; returns the former's contents."""
     settings = {**settings, "repeats": repeats}
     theirs = installation.installed(python)
-    versions = {
-        name: ", ".join(sorted({r["ours"][name] for r in records})) for name in records[0]["ours"]
-    }
+    versions = {}
+    for name in records[0]["ours"]:
+        versions[name] = ", ".join(sorted({r["ours"][name] for r in records}))
     versions.update({name: theirs[name] for name in installation.PINS})
     results = {
         "settings": settings,
@@ -183,22 +196,18 @@ def write(records, settings, python, repeats, out):
     return results
 
 
-def machine():
+def machine() -> str:
     """Processor and operating system, in words."""
     name = platform.processor() or platform.machine()
     if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo") as f:
-            name = next(
-                (line.partition(":")[2].strip() for line in f if line.startswith("model name")),
-                name,
-            )
+        with open("/proc/cpuinfo", encoding="utf-8") as f:
+            named = [line.partition(":")[2] for line in f if line.startswith("model name")]
+        name = named[0].strip() if named else name
     return f"{name}, {os.cpu_count()} cores, {platform.system()}"
 
 
 if __name__ == "__main__":
-    p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = arguments.parser(__doc__)
     p.add_argument(
         "--data",
         required=True,
@@ -244,6 +253,6 @@ if __name__ == "__main__":
     p.add_argument(
         "--venv",
         default=installation.default_folder(),
-        help="the peers' environment, made where it is not there; default %(default)s",
+        help="the peers' environment, made if it is not there; default %(default)s",
     )
     cli.run(p, work)

@@ -19,12 +19,13 @@ VERSIONS = (
 )
 
 
-def default_folder():
+def default_folder() -> str:
+    """In the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return os.path.join(cache, "paddleinterest", "benchmarks-venv")
 
 
-def ensure(folder):
+def ensure(folder: str) -> str:
     """The Python of the environment at `folder`, made and filled where needed. pip's own settings
     choose the index."""
     python = os.path.join(folder, "bin", "python")
@@ -47,7 +48,7 @@ def ensure(folder):
     return python
 
 
-def installed(python):
+def installed(python: str) -> dict[str, str]:
     """{distribution: version} of an environment."""
     done = subprocess.run([python, "-c", VERSIONS], capture_output=True, text=True)
     if done.returncode:
@@ -57,22 +58,23 @@ def installed(python):
     return json.loads(done.stdout)
 
 
-def _wrong(versions):
+def _wrong(versions: dict[str, str]) -> list[str]:
     """What to ask pip for. A local version such as 2.13.0+cpu is the pinned one."""
-    return [
+    pinned = [
         f"{name}=={pin}"
         for name, pin in PINS.items()
         if versions.get(name, "").split("+")[0] != pin
-    ] + [name for name in ALSO if name not in versions]
+    ]
+    return pinned + [name for name in ALSO if name not in versions]
 
 
-def _call(command, name):
+def _call(command: list[str], name: str) -> None:
     status = subprocess.run(command, stdout=sys.stderr).returncode
     if status:
         raise InputError(f"{name} ended with exit status {status}; its messages are above")
 
 
-def versions_of_ours():
+def versions_of_ours() -> dict[str, str]:
     """Paddle's version, and the commit of this repository, or why it is not known."""
     try:
         done = subprocess.run(

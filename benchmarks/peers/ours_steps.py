@@ -1,7 +1,8 @@
-"""Milliseconds a training step of ours, reading included, after the same warm-up as the peers';
+r"""Milliseconds a training step of ours, reading included, after the same warm-up as the peers';
 compare.py starts this.
 
-python benchmarks/peers/ours_steps.py -m models/din/config.yaml -o runner.data_dir=data/beauty --item-vocab 1000000
+    python benchmarks/peers/ours_steps.py -m models/din/config.yaml \
+        -o runner.data_dir=data/beauty --item-vocab 1000000
 """
 
 import argparse
@@ -13,6 +14,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, ROOT)
 
+from benchmarks import arguments
 from paddleinterest.core import cli, environment, settings
 from paddleinterest.data.schema import Schema
 from paddleinterest.training import run
@@ -20,7 +22,7 @@ from paddleinterest.training import run
 WARM_UP = 5  # as in runners/common.py
 
 
-def work(args):
+def work(args: argparse.Namespace) -> dict:
     config = settings.load(args.config_yaml, args.override)
     environment.set_up(config)
     from benchmarks.steps import Trainee
@@ -44,9 +46,7 @@ def work(args):
 
 
 if __name__ == "__main__":
-    p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    p = arguments.parser(__doc__)
     run.add_arguments(p)
     p.add_argument("--steps", type=int, default=50, help="steps to time; default 50")
     p.add_argument(

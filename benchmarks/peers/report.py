@@ -1,39 +1,45 @@
 """From the records of the runs to results.json's summary and a Markdown table."""
 
 import statistics
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+from paddleinterest.study.markdown import table
+
+Record: TypeAlias = dict[str, Any]  # of one run
+Spread: TypeAlias = dict[str, float]  # {median, min, max}
 
 DEPARTURES = {
     ("dien", "ours"): "with the auxiliary loss; the tower reads the history's sum too",
     ("dien", "fuxictr"): "without the auxiliary loss: the wheel's DIEN cannot run it",
     ("dien", "deepctr"): "without the auxiliary loss",
-    ("dien", "rechub"): "with an auxiliary loss of weight 0.2; one pair of GRUs a field",
+    ("dien", "rechub"): "with an auxiliary loss of weight 0.2; one pair of GRUs per field",
     ("din", "ours"): "softmax(s/√D), ReLU",
     ("din", "fuxictr"): "no softmax, Dice",
     ("din", "deepctr"): "no softmax, Dice",
-    ("din", "rechub"): "no softmax, Dice, batch norm; one attention unit a field",
+    ("din", "rechub"): "no softmax, Dice, batch norm; one attention unit per field",
     ("bst", "ours"): "position beside the item, output at the target",
-    (
-        "bst",
-        "fuxictr",
-    ): "written on FuxiCTR's layers, as its wheel ships no BST; mean over the positions",
+    ("bst", "fuxictr"): (
+        "written on FuxiCTR's layers, as its wheel ships no BST; mean over the positions"
+    ),
     ("bst", "rechub"): "feed-forward 2048 wide, dropout 0.2 (defaults)",
 }
 
 
-def spread(values):
-    """{median, min, max} of the numbers that are there; None where there is none."""
-    values = [v for v in values if v is not None]
-    return (
-        {"median": statistics.median(values), "min": min(values), "max": max(values)}
-        if values
-        else None
-    )
+def spread(values: Iterable[float | None]) -> Spread | None:
+    """Median, least and greatest of the numbers that are there; None if there is none."""
+    there = [value for value in values if value is not None]
+    if not there:
+        return None
+    return {"median": statistics.median(there), "min": min(there), "max": max(there)}
 
 
-def summarize(records, steps):
-    """One row a model and side. Speed is samples a second, or with `steps` milliseconds a step; the
-    ratio is how many times as fast ours is as this side, each repeat against the one beside it in
-    time."""
+def summarize(records: list[Record], steps: int) -> list[Record]:
+    """One row per model and side.
+
+    Speed is samples a second, or with `steps` milliseconds a step. The ratio is how many times as
+    fast ours is as this side, each repeat against the one beside it in time.
+    """
     rows = []
     for model, side in dict.fromkeys((r["model"], r["side"]) for r in records):
         mine = [r for r in records if (r["model"], r["side"]) == (model, side)]
@@ -46,15 +52,13 @@ def summarize(records, steps):
                 "side": side,
                 "runs": sum("failed" not in r for r in mine),
                 "of": len(mine),
-                "speed": spread([r.get(key) for r in mine]),
+                "speed": spread(r.get(key) for r in mine),
                 "ours_times_as_fast": spread(ratios),
-                "auc": spread([(r.get("test") or {}).get("auc") for r in mine]),
-                "gauc": spread([(r.get("test") or {}).get("gauc") for r in mine]),
-                "peak_rss_mb": spread([r.get("peak_rss_mb") for r in mine]),
-                "peak_rss_with_workers_mb": spread(
-                    [r.get("peak_rss_with_workers_mb") for r in mine]
-                ),
-                "seconds": spread([r.get("seconds") for r in mine]),
+                "auc": spread(_on_test(r, "auc") for r in mine),
+                "gauc": spread(_on_test(r, "gauc") for r in mine),
+                "peak_rss_mb": spread(r.get("peak_rss_mb") for r in mine),
+                "peak_rss_with_workers_mb": spread(r.get("peak_rss_with_workers_mb") for r in mine),
+                "seconds": spread(r.get("seconds") for r in mine),
                 "failed": next((r["failed"] for r in mine if "failed" in r), None),
                 "note": DEPARTURES.get((model, side), ""),
             }
@@ -62,47 +66,46 @@ def summarize(records, steps):
     return rows
 
 
-def _faster(ours, theirs, steps):
+def _on_test(record: Record, metric: str) -> float | None:
+    return (record.get("test") or {}).get(metric)
+
+
+def _faster(ours: float | None, theirs: float | None, steps: int) -> float | None:
     if not ours or not theirs:
         return None
     return theirs / ours if steps else ours / theirs
 
 
-def markdown(results):
+def markdown(results: Record) -> str:
     """The report as text: machine, versions, settings, table."""
     s = results["settings"]
-    lines = [
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    blocks = [
         "# Against FuxiCTR, DeepCTR-Torch and torch-rechub",
-        "",
         _protocol(s),
-        "",
-        f"Machine: {results['machine']}, {s['threads']} threads. Versions: "
-        + ", ".join(f"{k} {v}" for k, v in results["versions"].items())
-        + ".",
-        "",
-        *_table(results["summary"], s["steps"]),
-        "",
+        f"Machine: {results['machine']}, {s['threads']} threads. Versions: {versions}.",
+        _table(results["summary"], s["steps"]),
     ]
-    failed = [
-        f"- {r['model']} {r['side']}: {r['failed']}" for r in results["summary"] if r["failed"]
-    ]
-    lines += ["Failed:", "", *failed, ""] if failed else []
-    return "\n".join(lines)
+    failed = [r for r in results["summary"] if r["failed"]]
+    if failed:
+        blocks.append("Failed:")
+        blocks.append("\n".join(f"- {r['model']} {r['side']}: {r['failed']}" for r in failed))
+    return "\n\n".join(blocks) + "\n"
 
 
-def _protocol(s):
+def _protocol(s: dict[str, Any]) -> str:
     what = (
-        f"ms of a training step, reading included, over {s['steps']} steps after 5 of warm-up"
-        if s["steps"]
-        else (
-            f"at most {s['epochs']} epochs, the end after {s['patience']} without a better valid"
-            " AUC; speed is the median over whole epochs from the second on, without evaluation;"
-            " AUC is test's at the epoch best on valid"
-        )
+        f"at most {s['epochs']} epochs, the end after {s['patience']} without a better valid AUC;"
+        " speed is the median over whole epochs from the second on, without evaluation; AUC is"
+        " test's at the epoch best on valid"
     )
-    table = f"item table of {s['item_vocab']:,} rows, " if s["item_vocab"] else ""
+    if s["steps"]:
+        what = (
+            f"ms of a training step, reading included, over {s['steps']} steps after 5 of warm-up"
+        )
+    rows = f"item table of {s['item_vocab']:,} rows, " if s["item_vocab"] else ""
     return (
-        f"`{s['name']}`, the same rows, labels and histories for all; {table}embedding {s['emb']} a"
+        f"`{s['name']}`, the same rows, labels and histories for all; {rows}embedding {s['emb']} a"
         f" field, attention 80-40, tower 200-80, Adam 1e-3, batch {s['batch_size']}, history"
         f" {s['history_cap']}, seeds from {s['seed']}. Repeats: {s['repeats']}, sides in turn;"
         f" {what}. Median (min–max). Memory is the peak of the main process, in brackets with"
@@ -110,44 +113,48 @@ def _protocol(s):
     )
 
 
-def _table(rows, steps):
-    speed = "ms a step" if steps else "samples/s"
+def _table(rows: list[Record], steps: int) -> str:
+    quality = {} if steps else {"auc": "test AUC", "gauc": "test gAUC"}
     head = [
         "model",
         "library",
-        speed,
+        "ms a step" if steps else "samples/s",
         "ours is × as fast",
-        *([] if steps else ["test AUC", "test gAUC"]),
+        *quality.values(),
         "peak RSS, MB",
         "seconds",
         "note",
     ]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines = []
     for r in rows:
-        quality = [] if steps else [_text(r["auc"], ".4f"), _text(r["gauc"], ".4f")]
-        ratio = "" if r["side"] == "ours" else _text(r["ours_times_as_fast"], ".2f")
-        workers = r["peak_rss_with_workers_mb"]
-        memory = _text(r["peak_rss_mb"], ",.0f", False) + (
-            f" ({workers['median']:,.0f})" if workers else ""
+        lines.append(
+            [
+                r["model"].upper(),
+                r["side"],
+                _text(r["speed"], ",.1f" if steps else ",.0f"),
+                "" if r["side"] == "ours" else _text(r["ours_times_as_fast"], ".2f"),
+                *(_text(r[metric], ".4f") for metric in quality),
+                _memory(r),
+                _median(r["seconds"], ",.0f"),
+                r["note"],
+            ]
         )
-        cells = [
-            r["model"].upper(),
-            r["side"],
-            _text(r["speed"], ",.1f" if steps else ",.0f"),
-            ratio,
-            *quality,
-            memory,
-            _text(r["seconds"], ",.0f", False),
-            r["note"],
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+    return table(head, lines)
 
 
-def _text(value, form, whole=True):
-    if value is None:
-        return "–"
-    text = format(value["median"], form)
-    if whole and value["min"] != value["max"]:
+def _memory(row: Record) -> str:
+    workers = row["peak_rss_with_workers_mb"]
+    rest = f" ({workers['median']:,.0f})" if workers else ""
+    return _median(row["peak_rss_mb"], ",.0f") + rest
+
+
+def _median(value: Spread | None, form: str) -> str:
+    return "–" if value is None else format(value["median"], form)
+
+
+def _text(value: Spread | None, form: str) -> str:
+    """Median, and in brackets the least and the greatest if they differ."""
+    text = _median(value, form)
+    if value is not None and value["min"] != value["max"]:
         text += f" ({value['min']:{form}}–{value['max']:{form}})"
     return text

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any, TextIO, TypeAlias
 
+from benchmarks import memory
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 
@@ -22,15 +24,28 @@ PEERS = {
 RESULT = ".result.json"  # ending of the file that a peer's runner writes
 POLL = 0.1  # seconds between looks at the memory
 
+Settings: TypeAlias = dict[str, Any]  # of a comparison (compare.settings_of)
 
-def sides(model, peers):
+
+def sides(model: str, peers: list[str]) -> list[str]:
     """Who can run a model, ours first."""
     return [OURS, *(p for p in peers if model in PEERS[p])]
 
 
-def command(side, model, repeat, s, python, samples, out):
-    """The command line of a run. s: the settings of the comparison; python: of the peers; out: path
-    without ending."""
+def command(
+    side: str, model: str, repeat: int, s: Settings, python: str, samples: str, out: str
+) -> list[str]:
+    """The command line of a run.
+
+    Args:
+        side: ours, or a peer.
+        model: din, dien or bst.
+        repeat: number of the run, from 0.
+        s: the settings of the comparison.
+        python: the Python of the peers' environment.
+        samples: the peers' samples.
+        out: path of the run's files, without ending.
+    """
     seed = s["seed"] + repeat
     if side == OURS:
         return _ours(model, seed, s, out)
@@ -47,14 +62,13 @@ def command(side, model, repeat, s, python, samples, out):
         "threads": s["threads"],
         "seed": seed,
     }
-    return [
-        python,
-        os.path.join(HERE, "runners", f"run_{side}.py"),
-        *(part for name, value in flags.items() for part in (f"--{name}", str(value))),
-    ]
+    made = [python, os.path.join(HERE, "runners", f"run_{side}.py")]
+    for name, value in flags.items():
+        made += [f"--{name}", str(value)]
+    return made
 
 
-def _ours(model, seed, s, out):
+def _ours(model: str, seed: int, s: Settings, out: str) -> list[str]:
     runner = {
         "data_dir": s["data"],
         "model_save_path": out + ".run",
@@ -95,16 +109,17 @@ def _ours(model, seed, s, out):
     ]
 
 
-def run(arguments, threads, out):
-    """Run a command from the repository's root and return its record, {"failed": last line} where
-    it did not work.
+def run(arguments: list[str], threads: int, out: str) -> dict[str, Any]:
+    """Run a command from the repository's root and return its record, with {"failed": last line}
+    if it did not work.
 
     Its standard error goes to `out`.log; lines about an epoch are shown too.
     """
     env = {**os.environ, **{f"{k}_NUM_THREADS": str(threads) for k in ("OMP", "MKL", "OPENBLAS")}}
     if os.path.exists(out + RESULT):
         os.remove(out + RESULT)
-    started, lines = time.time(), []
+    started = time.time()
+    lines: list[str] = []  # the last ones of its standard error
     process = subprocess.Popen(
         arguments,
         cwd=ROOT,
@@ -114,39 +129,37 @@ def run(arguments, threads, out):
         text=True,
         errors="replace",
     )
-    memory = Memory(process.pid)
+    assert process.stdout and process.stderr
+    peak = Peak(process.pid)
     watchers = [
         threading.Thread(target=_follow, args=(process.stderr, out + ".log", lines), daemon=True),
-        threading.Thread(target=memory.watch, daemon=True),
+        threading.Thread(target=peak.watch, daemon=True),
     ]
     for thread in watchers:
         thread.start()
     try:
-        stdout, status = process.stdout.read(), process.wait()
+        stdout = process.stdout.read()
+        status = process.wait()
     except BaseException:  # Ctrl-C: leave nothing running
         process.terminate()
         process.wait()
         raise
     finally:
-        memory.done.set()
+        peak.done.set()
     for thread in watchers:
         thread.join()
     record = {
         "seconds": time.time() - started,
-        "peak_rss_mb": memory.own,
-        "peak_rss_with_workers_mb": memory.tree,
+        "peak_rss_mb": peak.own,
+        "peak_rss_with_workers_mb": peak.tree,
     }
     if status:
-        return {
-            **record,
-            "failed": (
-                next((x for x in reversed(lines) if x.strip()), f"exit status {status}").strip()
-            ),
-        }
+        last = next((line for line in reversed(lines) if line.strip()), f"exit status {status}")
+        return {**record, "failed": last.strip()}
     return {**_result(stdout, out), **record}
 
 
-def _result(stdout, out):
+def _result(stdout: str, out: str) -> dict[str, Any]:
     """What the run says of itself: peers write a file, ours prints its last line."""
     if os.path.exists(out + RESULT):
         with open(out + RESULT, encoding="utf-8") as f:
@@ -154,7 +167,8 @@ def _result(stdout, out):
     return json.loads(stdout.splitlines()[-1])
 
 
-def _follow(stream, path, lines):
+def _follow(stream: TextIO, path: str, lines: list[str]) -> None:
+    """Copy a stream to a file; keep its last lines, and show those about an epoch."""
     with open(path, "w", encoding="utf-8") as log:
         for line in stream:
             log.write(line)
@@ -164,45 +178,38 @@ def _follow(stream, path, lines):
                 say("    " + line.rstrip())
 
 
-class Memory:
-    """Peak resident memory of a process (`own`) and with the children that lived beside it
-    (`tree`), MB, from Linux's own high-water marks. Pages that a forked loader shares with its
-    parent count twice in `tree`.
+class Peak:
+    """Peak resident memory of a process.
+
+    Attributes:
+        own: of the process itself, MB; None if it is unknown.
+        tree: with the children that lived beside it. Pages that a forked loader shares with its
+            parent count twice.
     """
 
-    def __init__(self, pid):
-        self.pid, self.own, self.tree, self.done = pid, None, None, threading.Event()
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.own: int | None = None
+        self.tree: int | None = None
+        self.done = threading.Event()
 
-    def watch(self):
+    def watch(self) -> None:
+        """Look at the memory until `done` is set."""
         while not self.done.wait(POLL):
-            own = _high_water(self.pid)
-            if own:
-                children = sum(_high_water(pid) or 0 for pid in _children(self.pid))
-                self.own, self.tree = own, round(max(self.tree or 0, own + children), 1)
+            main = memory.held(self.pid)
+            if main:
+                workers = filter(None, map(memory.held, memory.children(self.pid)))
+                self.own = main.peak
+                together = main.peak + sum(worker.peak for worker in workers)
+                self.tree = max(self.tree or 0, together)
 
 
-def _children(pid):
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as f:
-            return [int(child) for child in f.read().split()]
-    except OSError:
-        return []
+def load(path: str, settings: Settings) -> dict[str, Any] | None:
+    """The record of an earlier run of this comparison, or None.
 
-
-def _high_water(pid):
-    try:
-        with open(f"/proc/{pid}/status") as f:
-            return next(
-                (round(int(line.split()[1]) / 1024, 1) for line in f if line.startswith("VmHWM")),
-                None,
-            )
-    except OSError:
-        return None
-
-
-def load(path, settings):
-    """The record of an earlier run of this comparison, or None; InputError where it was made with
-    other settings."""
+    Raises:
+        InputError: it was made with other settings.
+    """
     if not os.path.exists(path):
         return None
     with open(path, encoding="utf-8") as f:

@@ -1,17 +1,18 @@
 """A prepared dataset as plain NumPy files that the peers' runners read: the same rows, labels,
 indices and histories.
 
-manifest.json    name, history cap, item fields with table sizes, rows a split, sha256 of the
-contents
-items.npz        {item field: embedding index of each catalogue row}; row 0 is padding
-histories.npz    every distinct history once, cut to the newest `cap` events: offsets, values
-(catalogue rows)
-train.npz …      user, item (catalogue row), label, history (row of histories.npz), length
+    manifest.json    name, history cap, item fields with table sizes, rows of each split, sha256 of
+                     the contents
+    items.npz        {item field: embedding index of each catalogue row}; row 0 is padding
+    histories.npz    every distinct history once, cut to the newest `cap` events: offsets, values
+                     (catalogue rows)
+    train.npz …      user, item (catalogue row), label, history (row of histories.npz), length
 """
 
 import hashlib
 import json
 import os
+from typing import Any
 
 import numpy as np
 
@@ -21,8 +22,9 @@ from paddleinterest.data.reader import Reader
 from paddleinterest.data.schema import SPLITS, Schema
 
 
-def convert(data, out, cap):
-    """Write the files to the new directory `out`; returns the manifest."""
+def convert(data: str, out: str, cap: int) -> dict[str, Any]:
+    """Write the files of the prepared dataset `data` to the new directory `out`, with histories of
+    at most `cap` events. Returns the manifest."""
     schema = Schema.load(data)
     check(schema)
     readers = {split: Reader(data, split, 1, cap) for split in SPLITS}
@@ -35,7 +37,7 @@ def convert(data, out, cap):
     content = hashlib.sha256()
     with whole_directory(out) as made:
 
-        def write(name, **arrays):
+        def write(name: str, **arrays: np.ndarray) -> None:
             np.savez(os.path.join(made, name), **arrays)
             for array in arrays.values():
                 content.update(np.ascontiguousarray(array, np.int64).tobytes())
@@ -65,7 +67,7 @@ def convert(data, out, cap):
     return manifest
 
 
-def check(schema):
+def check(schema: Schema) -> None:
     """InputError unless the peers' models can take every field, and all three splits are there."""
     other = [f.name for f in schema.fields if f.of != "item" or f.kind != "category"]
     if other:
@@ -77,19 +79,25 @@ def check(schema):
         raise InputError(f"{schema.name} has no {missing[0]} split, which the comparison needs")
 
 
-def distinct_histories(readers, cap):
-    """({offsets [H + 1], values}, {split: row of each sample's history}) over all splits
-    together."""
-    any_reader = readers["train"]
-    span = int(np.diff(any_reader.sequences.offsets).max(initial=0)) + 1
+def distinct_histories(
+    readers: dict[str, Reader], cap: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Every distinct history once, over all splits together.
+
+    Returns:
+        {offsets [H + 1], values}, and {split: row of each sample's history}.
+    """
+    sequences = readers["train"].sequences  # the same for all splits
+    span = int(np.diff(sequences.offsets).max(initial=0)) + 1
     keys = [r.sequence.astype(np.int64) * span + r.end for r in readers.values()]
     distinct, row = np.unique(np.concatenate(keys), return_inverse=True)
-    sequence, end = distinct // span, distinct % span
+    sequence = distinct // span
+    end = distinct % span
     length = np.minimum(end, cap)
     offsets = np.concatenate([[0], np.cumsum(length)])
-    first = (
-        any_reader.sequences.offsets[sequence] + end - length
-    )  # of each history, among all events
+    first = sequences.offsets[sequence] + end - length  # of each history, among all events
     at = np.arange(offsets[-1]) + np.repeat(first - offsets[:-1], length)
-    rows = np.split(row.reshape(-1), np.cumsum([len(k) for k in keys])[:-1])
-    return {"offsets": offsets, "values": any_reader.sequences.item[at]}, dict(zip(readers, rows))
+    ends = np.cumsum([len(key) for key in keys])
+    of_split = np.split(row.reshape(-1), ends[:-1])
+    histories = {"offsets": offsets, "values": sequences.item[at]}
+    return histories, dict(zip(readers, of_split, strict=True))

@@ -21,11 +21,11 @@ from benchmarks.latency import percentiles
 
 try:
     import torch
-except ImportError:
+except ImportError as e:
     raise SystemExit(
         "error: PyTorch is not here; run this with the Python of the peers' environment that"
         " compare.py makes (--venv)"
-    )
+    ) from e
 
 
 def main():
@@ -42,27 +42,33 @@ def main():
     )
     p.add_argument("--calls", type=int, default=100, help="timed calls; default 100")
     args = p.parse_args()
-    samples, rows = common.Samples(args.samples), []
+    samples = common.Samples(args.samples)
+    rows = []
     for model in args.models:
-        with tempfile.TemporaryDirectory(prefix="fuxictr-") as folder:
-            build = run_fuxictr.bst if model == "bst" else run_fuxictr.long_ctr
-            _, net = build(
-                SimpleNamespace(model=model, emb=32, batch_size=args.candidates), samples, folder
-            )
-        net.eval()
+        net = net_of(model, samples, args.candidates)
         batch = request(model, samples, args.candidates)
         for threads in args.threads:
-            torch.set_num_threads(threads)
-            with torch.inference_mode():
-                rows.append(
-                    {
-                        "model": model,
-                        "threads": threads,
-                        **percentiles(lambda: net(batch), args.calls, 10),
-                    }
-                )
-            print(rows[-1], flush=True)
+            row = {"model": model, "threads": threads, **measure(net, batch, threads, args.calls)}
+            print(row, flush=True)
+            rows.append(row)
     print(json.dumps({"versions": common.versions("torch", "fuxictr"), "rows": rows}))
+
+
+def net_of(model, samples, candidates):
+    """The peer's net, in evaluation mode."""
+    build = run_fuxictr.bst if model == "bst" else run_fuxictr.long_ctr
+    flags = SimpleNamespace(model=model, emb=32, batch_size=candidates)
+    with tempfile.TemporaryDirectory(prefix="fuxictr-") as folder:
+        _, net = build(flags, samples, folder)
+    net.eval()
+    return net
+
+
+def measure(net, batch, threads, calls):
+    """p50 and p99 of a forward pass."""
+    torch.set_num_threads(threads)
+    with torch.inference_mode():
+        return percentiles(lambda: net(batch), calls, 10)
 
 
 def request(model, samples, n):

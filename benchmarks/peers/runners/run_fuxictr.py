@@ -110,7 +110,7 @@ def long_ctr(args, samples, folder):
     item_index in another."""
     import pandas as pd
 
-    histories = [samples.values[a:b] for a, b in zip(samples.offsets, samples.offsets[1:])]
+    histories = np.split(samples.values, samples.offsets[1:-1])
     tables = {
         "user_info": {"user_index": np.arange(len(histories)), "full_item_seq": histories},
         "item_info": {

@@ -50,11 +50,11 @@ def main():
     record = common.Record(args, samples, model, SETTINGS[args.model], "torch-rechub")
     if args.steps:
         return record.steps(trainer.optimizer, lambda: quietly(trainer.train_one_epoch, train))
+    loaders = {"valid": valid, "test": test}
     for _ in range(args.epochs):
         started = time.perf_counter()
         quietly(trainer.train_one_epoch, train)
         seconds = time.perf_counter() - started
-        loaders = {"valid": valid, "test": test}
         if record.epoch(seconds, lambda split: quietly(trainer.predict, model, loaders[split])):
             break
 
@@ -71,7 +71,7 @@ def quietly(call, *args):
 
 def add_negatives(samples, inputs, rng):
     rows = len(samples.items["item"])
-    for split, x in inputs.items():
+    for x in inputs.values():
         negative = np.where(x["hist_item"] > 0, rng.integers(2, rows, x["hist_item"].shape), 0)
         x.update({f"neg_{name}": column[negative] for name, column in samples.items.items()})
 
