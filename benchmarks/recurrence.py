@@ -68,7 +68,7 @@ def forms(rows: int, steps: int, width: int) -> tuple[list, dict[str, tuple[Form
             h, _ = cell(x[:, t], h)
         return h
 
-    plain: Forms = {"GRU": plain_gru, "AUGRU": augru.plain, "AGRU": agru.plain}
+    plain: Forms = {"GRU": plain_gru, "AUGRU": augru.forward, "AGRU": agru.forward}
     fast: Forms = {"GRU": lambda x, attention: extractor(x, mask)[1], "AUGRU": augru, "AGRU": agru}
     kinds = {"plain": (plain, False), "paddle": (fast, False), "native": (fast, True)}
     if native.library("recurrence") is None:

@@ -1,362 +1,444 @@
-"""BST: Behavior Sequence Transformer for E-commerce Recommendation in Alibaba, Chen et al. 2019,
-https://arxiv.org/abs/1905.06874.
+"""BST: Behavior Sequence Transformer for E-commerce Recommendation in Alibaba, Chen et al. 2019.
+
+https://arxiv.org/abs/1905.06874
 
 Shapes: B rows, T history positions, L = T + 1 with the target, D width of a sequence's element
-(item embedding and position), H heads; U sequences and M targets that read each: U = B, M = 1, or
-for one request U = 1, M = candidates. Not covered: multi-valued item fields (one value a field);
-dense columns of history items (they enter the tower for the target); causal masks. Keys have no
-bias: it adds the same to all scores of a query, so the softmax removes it.
+(item embedding and position), H heads, d_k = D/H; U sequences and M targets that read each: U = B,
+M = 1, or for one request U = 1, M = candidates.
+
+Not covered: multi-valued item fields (one value per field); dense columns of history items (they
+enter the tower for the target); causal masks. Keys have no bias: it adds the same to all scores of
+a query, so the softmax removes it.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Mapping, Sequence
 
 import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 
-from paddleinterest.nets.layers import (
-    FieldEmbeddings,
-    Tower,
-    bias_rows,
-    history_mask,
-    masked_softmax,
-    repeat_user,
-)
+from paddleinterest.data.schema import Field
+from paddleinterest.nets.batch import Batch, Scores, history_mask, repeat_user
+from paddleinterest.nets.embeddings import FieldEmbeddings, bias_rows
+from paddleinterest.nets.fast import FastLayer
+from paddleinterest.nets.layers import Tower, check_choice, masked_softmax, size
 
-POSITIONS, MERGES, OUTPUTS = (
-    ("time", "index", "sinusoidal", "none"),
-    ("concat", "add"),
-    ("target", "concat", "mean"),
-)
+POSITIONS = ("time", "index", "sinusoidal", "none")
+MERGES = ("concat", "add")
+OUTPUTS = ("target", "concat", "mean")
 LONGEST_GAP = 10 * 365 * 24 * 3600  # seconds; the last time bucket starts here
 
 
-def index_from_end(mask):
-    """1 for the most recent event, 2 for the one before …; [B, T] → int64 [B, T], meaningless where
-    padded."""
+def index_from_end(mask: paddle.Tensor) -> paddle.Tensor:
+    """1 for the most recent event, 2 for the one before …, [B, T] → int64 [B, T].
+
+    Meaningless at padding.
+    """
     return (mask.sum(-1, keepdim=True) - mask.cumsum(-1) + mask).astype("int64")
 
 
-def time_edges(buckets):
-    """First gap of each bucket in seconds: 1 … LONGEST_GAP, evenly spaced in the logarithm, at
-    least 1 apart."""
-    edges = []
+def time_edges(buckets: int) -> list[int]:
+    """First gap of each bucket in seconds: 1 … LONGEST_GAP.
+
+    They are evenly spaced in the logarithm, at least 1 apart.
+    """
+    edges: list[int] = []
     for k in range(buckets):
         edge = round(LONGEST_GAP ** (k / max(1, buckets - 1)))
         edges.append(max(edge, edges[-1] + 1) if edges else edge)
     return edges
 
 
-class Position(nn.Layer):
-    """pos(v_i) = t(v_t) − t(v_i) in log-spaced buckets (BST, section 2.1), or the event's index
-    from the end.
+def waves(rows: int, width: int) -> paddle.Tensor:
+    """sin and cos of row/10000^(2k/width), [rows, width] (Vaswani et al. 2017, section 3.5)."""
+    step = paddle.arange(0, width, 2, dtype="float32")  # [width/2]
+    frequency = paddle.exp(step * (-math.log(1e4) / width))  # [width/2]
+    angle = paddle.arange(rows, dtype="float32").unsqueeze(1) * frequency  # [rows, width/2]
+    both = paddle.stack([paddle.sin(angle), paddle.cos(angle)], -1)  # [rows, width/2, 2]
+    return both.flatten(1)[:, :width]
 
-    Row 0 of the table is the target's. By index, row k is the k-th most recent event, the last row
-    all before it. By time, row 1 is a gap of 0 (or less, by a wrong clock), row 1 + k the k-th
-    bucket of `time_edges`.
+
+class Position(nn.Layer):
+    """pos(v_i) = t(v_t) − t(v_i) in log-spaced buckets (BST, section 2.1), or the event's index.
+
+    The index counts from the end. Row 0 of the table is the target's. By index, row k is the k-th
+    most recent event, the last row all before it. By time, row 1 is a gap of 0 (or less, by a wrong
+    clock), row 1 + k the k-th bucket of `time_edges`.
 
     Args:
-        kind: time, index (learned tables) or sinusoidal (fixed; Vaswani et al. 2017, section 3.5;
-            of the index).
-        width: columns, P.  buckets: rows beside those of the target and gap 0.
-        std: of the learned rows' start, and the root mean square of the waves: beside embeddings
-            that start so small, waves of height 1 would be all that the block sees.
+        kind (str): time or index (learned tables), or sinusoidal (fixed `waves` of the index).
+        width (int): P, columns.
+        buckets (int): rows beside those of the target and gap 0.
+        std (float): of the learned rows' start, and the root mean square of the waves: beside
+            embeddings that start so small, waves of height 1 would be all that the block sees.
     """
 
-    def __init__(self, kind, width, buckets, std=0.01):
-        super().__init__()
-        self.kind, self.last = kind, buckets
-        if kind == "sinusoidal":
-            angle = paddle.arange(buckets + 1, dtype="float32").unsqueeze(1) * paddle.exp(
-                paddle.arange(0, width, 2, dtype="float32") * (-math.log(1e4) / width)
-            )
-            wave = paddle.stack([paddle.sin(angle), paddle.cos(angle)], -1).flatten(1)[:, :width]
-            self.register_buffer("table", math.sqrt(2) * std * wave, persistable=False)
-        else:
-            self.table = self.create_parameter(
-                [buckets + 1 + (kind == "time"), width],
-                default_initializer=nn.initializer.Normal(0.0, std),
-            )
-        if kind == "time":
-            self.register_buffer(
-                "edges", paddle.to_tensor(time_edges(buckets), dtype="int64"), persistable=False
-            )
+    edges: paddle.Tensor
 
-    def rows(self, batch, mask):
+    def __init__(self, kind: str, width: int, buckets: int, std: float = 0.01) -> None:
+        super().__init__()
+        self.kind = kind
+        self.last = buckets
+        if kind == "sinusoidal":
+            fixed = math.sqrt(2) * std * waves(buckets + 1, width)
+            self.register_buffer("table", fixed, persistable=False)
+        else:
+            rows = buckets + 1 + (kind == "time")
+            start = nn.initializer.Normal(0.0, std)
+            self.table = self.create_parameter([rows, width], default_initializer=start)
+        if kind == "time":
+            edges = paddle.to_tensor(time_edges(buckets), dtype="int64")
+            self.register_buffer("edges", edges, persistable=False)
+
+    def rows(self, batch: Batch, mask: paddle.Tensor) -> paddle.Tensor:
         """The table's row of each history position, int64 [U, T]."""
         if self.kind == "time":
-            gap = (
-                batch["target_time"][: mask.shape[0]].unsqueeze(1) - batch["history_time"]
-            )  # one moment a user
+            now = batch["target_time"][: mask.shape[0]].unsqueeze(1)  # [U, 1], one moment a user
+            gap = now - batch["history_time"]  # [U, T]
             return 1 + paddle.searchsorted(self.edges, gap, right=True)
         return paddle.clip(index_from_end(mask), 1, self.last)
 
-    def forward(self, rows):
-        """[...] → [..., P]."""
+    def forward(self, rows: paddle.Tensor) -> paddle.Tensor:
+        """Rows [...] → [..., P]."""
         return F.embedding(rows, self.table)
 
 
 class MultiHeadAttention(nn.Layer):
-    """MH(S) = Concat(head_1 … head_H)·W^H, head_i = softmax(S·W_i^Q (S·W_i^K)ᵀ / √d_k)·S·W_i^V
-    (BST, equations 1, 2).
+    """MH(S) = Concat(head_1 … head_H)·W^H (BST, equations 1, 2).
+
+    head_i = softmax(S·W_i^Q (S·W_i^K)ᵀ / √d_k)·S·W_i^V.
+
+    Args:
+        width (int): D.
+        heads (int): H, divides D.
 
     Example:
-        >>> MultiHeadAttention(8, 4)(paddle.rand([2, 5, 8]), paddle.ones([2, 5]))[0].shape
-        [2, 5, 8]
+        >>> mh, weight = MultiHeadAttention(8, 4)(paddle.rand([2, 5, 8]), paddle.ones([2, 5]))
+        >>> list(mh.shape), list(weight.shape)
+        ([2, 5, 8], [2, 4, 5, 5])
     """
 
-    def __init__(self, width, heads):
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads, self.scale = heads, 1.0 / math.sqrt(width // heads)
-        self.q_proj, self.v_proj, self.out_proj = (nn.Linear(width, width) for _ in range(3))
+        self.width = width
+        self.heads = heads
+        self.scale = 1.0 / math.sqrt(width // heads)
+        self.q_proj = nn.Linear(width, width)
+        self.v_proj = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
         self.k_proj = nn.Linear(width, width, bias_attr=False)
 
-    def forward(self, s, mask):
-        """s [B, L, D], mask [B, L] → MH(S) [B, L, D] and the weights [B, H, L, L], exactly 0 on
-        padding."""
-        q, k, v = (
-            linear(s).reshape([0, 0, self.heads, -1]).transpose([0, 2, 1, 3])
-            for linear in (self.q_proj, self.k_proj, self.v_proj)
-        )  # [B, H, L, d_k]
-        score = paddle.matmul(q * self.scale, k, transpose_y=True)  # [B, H, L, L]
-        weight = masked_softmax(score, mask.unsqueeze([1, 2]).expand_as(score))
-        return self.out_proj(paddle.matmul(weight, v).transpose([0, 2, 1, 3]).flatten(2)), weight
+    def forward(
+        self, s: paddle.Tensor, mask: paddle.Tensor, query: paddle.Tensor | None = None
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """MH and its weights, exactly 0 on padding.
 
-    def of_target(self, s, mask, target, itself=False):
+        Args:
+            s (Tensor): S, which keys and values are made of, [B, L, D].
+            mask (Tensor): of S, [B, L].
+            query (Tensor): elements that ask, [B, Q, D]; None = S.
+
+        Returns:
+            tuple[Tensor, Tensor]: [B, Q, D] and [B, H, Q, L].
+        """
+        q = self._heads(self.q_proj(s if query is None else query))  # [B, H, Q, d_k]
+        k = self._heads(self.k_proj(s))  # [B, H, L, d_k]
+        v = self._heads(self.v_proj(s))  # [B, H, L, d_k]
+        score = paddle.matmul(q * self.scale, k, transpose_y=True)  # [B, H, Q, L]
+        weight = masked_softmax(score, mask.unsqueeze([1, 2]).expand_as(score))
+        heads = paddle.matmul(weight, v)  # [B, H, Q, d_k]
+        return self.out_proj(heads.transpose([0, 2, 1, 3]).flatten(2)), weight
+
+    def _heads(self, x: paddle.Tensor) -> paddle.Tensor:
+        """[B, L, D] → [B, H, L, d_k]."""
+        return x.reshape([0, 0, self.heads, -1]).transpose([0, 2, 1, 3])
+
+    def of_target(
+        self, s: paddle.Tensor, mask: paddle.Tensor, target: paddle.Tensor, itself: bool = False
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
         """The rows of MH at the targets alone: equal to `forward`, at a fraction of the cost.
 
         As q·(S·W_i^K)ᵀ = (q·W_i^Kᵀ)·Sᵀ and a·(S·W_i^V) = (a·S)·W_i^V, no key or value of a position
         is ever built, and one product with S serves all heads and targets.
 
         Args:
-            s, mask: [U, L, D] and [U, L].  target: [U·M, D], the elements that ask.
-            itself: s holds the history alone, and each target also attends to itself, to no other
-                target.
+            s (Tensor): S, [U, L, D].
+            mask (Tensor): of S, [U, L].
+            target (Tensor): elements that ask, [U·M, D].
+            itself (bool): s holds the history alone, and each target also attends to itself, to no
+                other target.
+
         Returns:
-            [U·M, D] and the weights on s, [U, M·H, L].
+            tuple[Tensor, Tensor]: [U·M, D] and the weights on s, [U, M·H, L].
         """
-        u, h, d = s.shape[0], self.heads, target.shape[-1]
-        wk, wv = (
-            p.weight.reshape([d, h, -1]).transpose([1, 0, 2]) for p in (self.k_proj, self.v_proj)
-        )
+        u = size(s, 0)
+        h = self.heads
+        d = self.width
+        wk = self.k_proj.weight.reshape([d, h, -1]).transpose([1, 0, 2])  # [H, D, d_k]
+        wv = self.v_proj.weight.reshape([d, h, -1]).transpose([1, 0, 2])  # [H, D, d_k]
         q = self.q_proj(target).reshape([-1, h, d // h]).transpose([1, 0, 2])  # [H, U·M, d_k]
-        query = paddle.matmul(q, wk * self.scale, transpose_y=True).transpose(
-            [1, 0, 2]
-        )  # [U·M, H, D]
+        query = paddle.matmul(q, wk * self.scale, transpose_y=True)  # [H, U·M, D]
+        query = query.transpose([1, 0, 2])  # [U·M, H, D]
         score = paddle.matmul(query.reshape([u, -1, d]), s, transpose_y=True)  # [U, M·H, L]
         if itself:
             own = paddle.matmul(query, target.unsqueeze(-1)).reshape([u, -1, 1])  # [U, M·H, 1]
-            score, mask = (
-                paddle.concat([score, own], -1),
-                paddle.concat([mask, paddle.ones_like(mask[:, :1])], 1),
-            )
+            score = paddle.concat([score, own], -1)  # [U, M·H, L + 1]
+            mask = paddle.concat([mask, paddle.ones_like(mask[:, :1])], 1)  # [U, L + 1]
         weight = masked_softmax(score, mask.unsqueeze(1).expand_as(score))
         if itself:
-            weight, own = weight[:, :, :-1], weight[:, :, -1:]
+            own = weight[:, :, -1:]  # [U, M·H, 1]
+            weight = weight[:, :, :-1]  # [U, M·H, L]
         mixed = paddle.matmul(weight, s).reshape([-1, h, d])  # [U·M, H, D]
         if itself:
             mixed = mixed + paddle.matmul(own.reshape([-1, h, 1]), target.unsqueeze(1))
-        head = paddle.matmul(mixed.transpose([1, 0, 2]), wv).transpose([1, 0, 2])  # [U·M, H, d_k]
-        return self.out_proj(head.flatten(1) + self.v_proj.bias), weight
+        heads = paddle.matmul(mixed.transpose([1, 0, 2]), wv).transpose([1, 0, 2])  # [U·M, H, d_k]
+        return self.out_proj(heads.flatten(1) + self.v_proj.bias), weight
 
 
-class TransformerBlock(nn.Layer):
-    """S' = LN(S + Dropout(MH(S))), F = LN(S' + Dropout(LeakyReLU(S'·W⁽¹⁾ + b⁽¹⁾)·W⁽²⁾ + b⁽²⁾))
-    (BST, section 2.2).
+class TransformerBlock(FastLayer):
+    """F = LN(S' + Dropout(LeakyReLU(S'·W⁽¹⁾ + b⁽¹⁾)·W⁽²⁾ + b⁽²⁾)) (BST, section 2.2).
+
+    S' = LN(S + Dropout(MH(S))).
 
     Args:
-        width: D.  heads: H, divides D.  feed_forward: hidden width.  dropout: share dropped in
-            training.
+        width (int): D.
+        heads (int): H, divides D.
+        feed_forward (int): hidden width.
+        dropout (float): share dropped in training.
     """
 
-    def __init__(self, width, heads, feed_forward, dropout=0.0):
+    def __init__(self, width: int, heads: int, feed_forward: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(width, heads)
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.linear1, self.linear2 = nn.Linear(width, feed_forward), nn.Linear(feed_forward, width)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
+        self.linear1 = nn.Linear(width, feed_forward)
+        self.linear2 = nn.Linear(feed_forward, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, s, mask):
+    def forward(self, s: paddle.Tensor, mask: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
         """s [B, L, D], mask [B, L] → F [B, L, D] and the attention's weights [B, H, L, L]."""
         mh, weight = self.attention(s, mask)
         return self.residuals(s, mh), weight
 
-    def of_target(self, s, mask, target, itself=False):
-        """The rows of F at the targets alone, and the weights; see
-        `MultiHeadAttention.of_target`."""
+    def residuals(self, s: paddle.Tensor, mh: paddle.Tensor) -> paddle.Tensor:
+        """F from S and MH, both [..., D] → [..., D]."""
+        s = self.norm1(s + self.dropout(mh))
+        hidden = F.leaky_relu(self.linear1(s))  # [..., feed_forward]
+        return self.norm2(s + self.dropout(self.linear2(hidden)))
+
+
+class TargetBlock(TransformerBlock):
+    """A block of which only the target's row is read: the last one with output: target."""
+
+    fast_forms = ("of_target",)
+
+    def forward(  # type: ignore[override]
+        self, s: paddle.Tensor, mask: paddle.Tensor, target: paddle.Tensor
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """The row of F at the target, and the target's weights.
+
+        Args:
+            s (Tensor): S, the target's element among them, [B, L, D].
+            mask (Tensor): of S, [B, L].
+            target (Tensor): the target's element, [B, D].
+
+        Returns:
+            tuple[Tensor, Tensor]: [B, D] and [B, H, L].
+        """
+        mh, weight = self.attention(s, mask, target.unsqueeze(1))  # [B, 1, D], [B, H, 1, L]
+        return self.residuals(target, mh.squeeze(1)), weight.squeeze(2)
+
+    def of_target(
+        self, s: paddle.Tensor, mask: paddle.Tensor, target: paddle.Tensor, itself: bool = False
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """`forward`, faster, and for many targets; see `MultiHeadAttention.of_target`."""
         mh, weight = self.attention.of_target(s, mask, target, itself)
         return self.residuals(target, mh), weight
 
-    def residuals(self, s, mh):
-        s = self.norm1(s + self.dropout(mh))
-        return self.norm2(s + self.dropout(self.linear2(F.leaky_relu(self.linear1(s)))))
-
 
 class BST(nn.Layer):
-    """Embeddings, positions → encoder blocks over [e_1 … e_T, v] → [output; target; side] → tower →
-    logit.
+    """Embeddings, positions → encoder blocks over [e_1 … e_T, v] → tower → logit.
+
+    The tower reads [output; target; side features].
 
     Args:
-        fields: category fields (`FieldEmbeddings`).  dense: number of dense columns.
-        embedding_size, embedding_std, sparse: of the tables.
-        position: time, index, sinusoidal or none.  position_merge: concat (the paper: an input
-            feature) or add.
-        position_size: P with concat.  position_buckets: see `Position`.
-        blocks: how many.  heads, feed_forward (0 = D), block_dropout: of each.
-        output: what leaves the last block: target (its position); concat (the `concat_length` most
-            recent events in order, zeros where there are fewer, then the target); mean (over the
+        fields (Sequence[Field]): category fields, as in `FieldEmbeddings`.
+        dense (int): number of dense columns.
+        embedding_size (int), embedding_std (float), sparse (bool): of the tables.
+        position (str): time, index, sinusoidal or none.
+        position_merge (str): concat (the paper: an input feature) or add.
+        position_size (int): P with concat.
+        position_buckets (int): see `Position`.
+        blocks (int): how many.
+        heads (int), feed_forward (int, 0 = D), block_dropout (float): of each block.
+        output (str): what leaves the last block: target (its position); concat (the `concat_length`
+            most recent events in order, zeros if there are fewer, then the target); mean (over the
             real events and the target).
-        target_in_tower: the target's element enters the tower too, not through the blocks alone.
-        tower, activation, dropout, item_bias: of the tower.
+        concat_length (int): events of output: concat.
+        target_in_tower (bool): the target's element enters the tower too, not through the blocks
+            alone.
+        tower (Sequence[int]), activation (str), dropout (float), item_bias (bool): of the tower.
     """
 
     def __init__(
         self,
-        fields,
-        dense=0,
+        fields: Sequence[Field],
+        dense: int = 0,
         *,
-        embedding_size=32,
-        embedding_std=0.01,
-        sparse=True,
-        position="index",
-        position_merge="concat",
-        position_size=16,
-        position_buckets=64,
-        blocks=1,
-        heads=4,
-        feed_forward=0,
-        block_dropout=0.0,
-        output="target",
-        concat_length=50,
-        target_in_tower=False,
-        tower=(200, 80),
-        activation="dice",
-        dropout=0.0,
-        item_bias=False,
-    ):
+        embedding_size: int = 32,
+        embedding_std: float = 0.01,
+        sparse: bool = True,
+        position: str = "index",
+        position_merge: str = "concat",
+        position_size: int = 16,
+        position_buckets: int = 64,
+        blocks: int = 1,
+        heads: int = 4,
+        feed_forward: int = 0,
+        block_dropout: float = 0.0,
+        output: str = "target",
+        concat_length: int = 50,
+        target_in_tower: bool = False,
+        tower: Sequence[int] = (200, 80),
+        activation: str = "dice",
+        dropout: float = 0.0,
+        item_bias: bool = False,
+    ) -> None:
         super().__init__()
-        for name, value, allowed in (
-            ("position", position, POSITIONS),
-            ("position_merge", position_merge, MERGES),
-            ("output", output, OUTPUTS),
-        ):
-            if value not in allowed:
-                raise ValueError(f"{name} is {value!r}, must be one of {', '.join(allowed)}")
+        check_choice("position", position, POSITIONS)
+        check_choice("position_merge", position_merge, MERGES)
+        check_choice("output", output, OUTPUTS)
         self.embeddings = FieldEmbeddings(fields, embedding_size, embedding_std, sparse)
-        items, self.add = self.embeddings.item_width, position_merge == "add"
+        items = self.embeddings.item_width
+        self.add = position_merge == "add"
         extra = 0 if self.add or position == "none" else position_size
         width = items + extra
+        self.width = width
         if width % heads:
             raise ValueError(
                 f"heads is {heads}, must divide the width of the sequence, {width}: "
                 f"{items} of the item fields and {extra} of the position"
             )
-        self.position = (
-            Position(position, extra or items, position_buckets, embedding_std)
-            if position != "none"
-            else None
-        )
+        self.position = None
+        if position != "none":
+            self.position = Position(position, extra or items, position_buckets, embedding_std)
+        last = TargetBlock if output == "target" else TransformerBlock
+        kinds = [TransformerBlock] * (blocks - 1) + [last]
         self.blocks = nn.LayerList(
-            [
-                TransformerBlock(width, heads, feed_forward or width, block_dropout)
-                for _ in range(blocks)
-            ]
+            [kind(width, heads, feed_forward or width, block_dropout) for kind in kinds]
         )
-        self.output, self.length, self.target_in_tower = output, concat_length, target_in_tower
-        inputs = width * ((concat_length + 1 if output == "concat" else 1) + target_in_tower)
+        self.output = output
+        self.length = concat_length
+        self.target_in_tower = target_in_tower
+        elements = (concat_length + 1 if output == "concat" else 1) + target_in_tower
+        inputs = width * elements + self.embeddings.side_width + dense
         rows = bias_rows(fields, item_bias)
-        self.tower = Tower(
-            inputs + self.embeddings.side_width + dense, tower, activation, dropout, rows, sparse
-        )
+        self.tower = Tower(inputs, tower, activation, dropout, rows, sparse)
 
-    def forward(self, batch, return_attention=False):
-        """Logits [B] of a batch (paddleinterest/data/reader.py); with `return_attention` also [B,
-        T]: how much the target attends to each past event in the last block, mean over the heads.
-        What is missing to 1 is its attention to itself.
+    def forward(self, batch: Batch, return_attention: bool = False) -> Scores:
+        """Logits [B] of a batch; with `return_attention` also weights [B, T].
+
+        They tell how much the target attends to each past event in the last block, mean over the
+        heads. What is missing to 1 is its attention to itself.
         """
-        mask, n, now = (
-            history_mask(batch),
-            batch["target_item"].shape[0],
-            paddle.zeros_like(batch["target_item"]),
-        )
-        rows = None if self.position is None else _with_target(self.position.rows(batch, mask), now)
-        s = self._elements(
-            {
-                f: _with_target(batch[f"history_{f}"], batch[f"target_{f}"])
-                for f in self.embeddings.names["item"]
-            },
-            rows,
-        )  # [B·L + B, D]
-        s, v = paddle.split(s, [s.shape[0] - n, n])  # [B·L, D], [B, D]
-        s, mask = (
-            s.reshape([n, -1, s.shape[-1]]),
-            paddle.concat([mask, paddle.ones_like(mask[:, :1])], 1),
-        )
+        mask = history_mask(batch)  # [B, T]
+        s, v = self._sequence(batch, mask)  # [B, L, D], [B, D]
+        mask = paddle.concat([mask, paddle.ones_like(mask[:, :1])], 1)  # [B, L]
         for block in self.blocks[:-1]:
             s, _ = block(s, mask)  # [B, L, D]
         if self.output == "target":  # nothing reads the other rows of the last block
-            out, weight = self.blocks[-1].of_target(
-                s, mask, v if len(self.blocks) == 1 else s[:, -1]
-            )
+            target = v if len(self.blocks) == 1 else s[:, -1]  # [B, D]
+            out, weight = self.blocks[-1](s, mask, target)  # [B, D], [B, H, L]
         else:
-            s, weight = self.blocks[-1](s, mask)
-            out, weight = self._pool(s, mask), weight[:, :, -1]
-        logit = self._logit(out, v, self.embeddings.side(batch), batch)
+            s, weight = self.blocks[-1](s, mask)  # [B, L, D], [B, H, L, L]
+            out = self._pool(s, mask)
+            weight = weight[:, :, -1]  # [B, H, L]
+        logit = self._logit(out, v, self.embeddings.side(batch), batch)  # [B]
         return (logit, weight[:, :, :-1].mean(1)) if return_attention else logit
 
-    def rank(self, batch, return_attention=False):
-        """Logits [N] of N candidates of one user: history_* [1, T], user_* and context_* [1],
-        target_* [N], dense [N, …], target_time [1]. Equal to `forward` with the user's row repeated
-        N times. That is what is done where blocks mix the target into the history; with one block
-        and output: target the history is read once.
+    def rank(self, batch: Batch, return_attention: bool = False) -> Scores:
+        """Logits [N] of N candidates of one user; with `return_attention` also weights [N, T].
+
+        Equal to `forward` with the user's row repeated N times. That is what is done if blocks mix
+        the target into the history; with one block and output: target the history is read once.
+
+        Args:
+            batch (Batch): history_* [1, T], user_* and context_* [1], target_* [N], dense [N, …],
+                target_time [1].
+            return_attention (bool): also return the weights.
         """
         if len(self.blocks) > 1 or self.output != "target":
             return self(repeat_user(batch), return_attention)
-        mask, block, names = (
-            history_mask(batch),
-            self.blocks[0],
-            self.embeddings.names["item"],
-        )  # [1, T]
-        rows = None if self.position is None else self.position.rows(batch, mask)
+        block = self.blocks[0]
+        names = self.embeddings.names["item"]
+        mask = history_mask(batch)  # [1, T]
+        rows = None if self.position is None else self.position.rows(batch, mask)  # [1, T]
         s = self._elements({f: batch[f"history_{f}"] for f in names}, rows)  # [1, T, D]
-        now = paddle.zeros_like(batch["target_item"])
+        now = paddle.zeros_like(batch["target_item"])  # [N]
         v = self._elements({f: batch[f"target_{f}"] for f in names}, now)  # [N, D]
         out, weight = block.of_target(s, mask, v, itself=True)  # [N, D], [1, N·H, T]
-        logit = self._logit(out, v, self.embeddings.side(batch, like=v), batch)
-        return (
-            (logit, weight.reshape([-1, block.attention.heads, s.shape[1]]).mean(1))
-            if return_attention
-            else logit
-        )
+        logit = self._logit(out, v, self.embeddings.side(batch, like=v), batch)  # [N]
+        if not return_attention:
+            return logit
+        return logit, weight.reshape([-1, block.attention.heads, s.shape[1]]).mean(1)
 
-    def _elements(self, ids, rows):
-        """Ids {field: [...]} and rows of the position table [...] → elements of a sequence [...,
-        D], in one concat."""
+    def _sequence(self, batch: Batch, mask: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """The elements of history and target, [B, L, D], and the target's again, [B, D].
+
+        All are looked up at once. A second lookup in a sparse table makes Paddle merge two
+        gradients, and a target cut out of the looked-up sequence costs a pass over all of it in
+        backward. Either takes longer than the attention's products.
+        """
+        n = size(mask, 0)
+        rows = None
+        if self.position is not None:
+            now = paddle.zeros_like(batch["target_item"])  # [B]
+            rows = _with_target(self.position.rows(batch, mask), now)  # [B·L + B]
+        ids = {
+            f: _with_target(batch[f"history_{f}"], batch[f"target_{f}"])
+            for f in self.embeddings.names["item"]
+        }
+        all_elements = self._elements(ids, rows)  # [B·L + B, D]
+        s, v = paddle.split(all_elements, [size(all_elements, 0) - n, n])  # [B·L, D], [B, D]
+        return s.reshape([n, -1, self.width]), v
+
+    def _elements(
+        self, ids: Mapping[str, paddle.Tensor], rows: paddle.Tensor | None
+    ) -> paddle.Tensor:
+        """Elements of a sequence, [..., D], in one concat.
+
+        Args:
+            ids (Mapping[str, Tensor]): {item field: int64 [...]}.
+            rows (Tensor): of the position table, int64 [...]; None without a position.
+        """
         parts = [self.embeddings.tables[f](x) for f, x in ids.items()]
         if self.position is not None and not self.add:
             parts.append(self.position(rows))
         s = paddle.concat(parts, -1) if len(parts) > 1 else parts[0]
         return s + self.position(rows) if self.position is not None and self.add else s
 
-    def _pool(self, s, mask):
-        """output: mean or concat of [B, L, D]."""
+    def _pool(self, s: paddle.Tensor, mask: paddle.Tensor) -> paddle.Tensor:
+        """output: mean, [B, D], or concat, [B, (concat_length + 1)·D], of s [B, L, D]."""
         if self.output == "mean":
-            return paddle.matmul((mask / mask.sum(-1, keepdim=True)).unsqueeze(1), s).squeeze(1)
+            share = mask / mask.sum(-1, keepdim=True)  # [B, L]
+            return paddle.matmul(share.unsqueeze(1), s).squeeze(1)
         place = index_from_end(mask).unsqueeze(1)  # [B, 1, L], target 1
         wanted = paddle.arange(self.length + 1, 0, -1).unsqueeze(-1)  # [C, 1]
         pick = (place == wanted).astype(mask.dtype) * mask.unsqueeze(1)  # [B, C, L], one-hot or 0
         return paddle.matmul(pick, s).flatten(1)  # [B, C·D]
 
-    def _logit(self, out, v, side, batch):
-        return self.tower([out, v if self.target_in_tower else None, side], batch["target_item"])
+    def _logit(
+        self, out: paddle.Tensor, v: paddle.Tensor, side: paddle.Tensor | None, batch: Batch
+    ) -> paddle.Tensor:
+        target = v if self.target_in_tower else None
+        return self.tower([out, target, side], batch["target_item"])
 
 
-def _with_target(history, target):
-    """[B, T], [B] → [B·L + B]: each row's history and target, then all targets again, to be looked
-    up at once.
-
-    A second lookup in a sparse table makes Paddle merge two gradients, and a target cut out of the
-    looked-up sequence costs a pass over all of it in backward; either takes longer than the
-    attention's products.
-    """
-    return paddle.concat([paddle.concat([history, target.unsqueeze(1)], 1).flatten(), target])
+def _with_target(history: paddle.Tensor, target: paddle.Tensor) -> paddle.Tensor:
+    """Each row's history and target, then all targets again, [B, T] and [B] → [B·L + B]."""
+    rows = paddle.concat([history, target.unsqueeze(1)], 1)  # [B, L]
+    return paddle.concat([rows.flatten(), target])

@@ -1,47 +1,59 @@
-"""DeepFM: A Factorization-Machine based Neural Network for CTR Prediction, Guo et al., IJCAI 2017,
-https://arxiv.org/abs/1703.04247.
+"""DeepFM: A Factorization-Machine based Neural Network for CTR Prediction, Guo et al., IJCAI 2017.
+
+https://arxiv.org/abs/1703.04247
 
 Shapes: B rows, T history positions, F fields of the interaction, E columns of a table.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import paddle
 
-from paddleinterest.nets.layers import Tower, bias_rows
+from paddleinterest.data.schema import Field
+from paddleinterest.nets.batch import Batch
+from paddleinterest.nets.embeddings import bias_rows
+from paddleinterest.nets.layers import Tower
 from paddleinterest.nets.pooled import LinearTerms, PooledFields, PooledNet
 
 
-def pairwise(v):
-    """Σ_{i<j} ⟨v_i, v_j⟩ = ½ Σ ((Σ_i v_i)² − Σ_i v_i²), the sums over fields inside: [B, F, E] →
-    [B]."""
+def pairwise(v: paddle.Tensor) -> paddle.Tensor:
+    """Σ_{i<j} ⟨v_i, v_j⟩ = ½ Σ ((Σ_i v_i)² − Σ_i v_i²), [B, F, E] → [B].
+
+    The sums over fields are inside, the sum over columns is outside.
+    """
     return 0.5 * (paddle.square(v.sum(1)) - paddle.square(v).sum(1)).sum(-1)
 
 
 class DeepFM(PooledNet):
     """logit = linear terms + FM's second order + deep, the last two from the same embeddings.
-    Arguments as in DIN."""
+
+    Arguments as in DIN.
+    """
 
     def __init__(
         self,
-        fields,
-        dense=0,
+        fields: Sequence[Field],
+        dense: int = 0,
         *,
-        embedding_size=32,
-        embedding_std=0.01,
-        sparse=True,
-        tower=(200, 80),
-        activation="dice",
-        dropout=0.0,
-        item_bias=False,
-    ):
+        embedding_size: int = 32,
+        embedding_std: float = 0.01,
+        sparse: bool = True,
+        tower: Sequence[int] = (200, 80),
+        activation: str = "dice",
+        dropout: float = 0.0,
+        item_bias: bool = False,
+    ) -> None:
         super().__init__()
         self.embeddings = PooledFields(fields, embedding_size, embedding_std, sparse)
         self.linear = LinearTerms(fields, sparse=sparse)
         items = bias_rows(fields, item_bias)
         self.tower = Tower(self.embeddings.width + dense, tower, activation, dropout, items, sparse)
 
-    def logit(self, batch, x, weight):
-        return (
-            self.linear(batch, weight)
-            + pairwise(self.embeddings.split(x))
-            + self.tower([x], batch["target_item"])
-        )
+    def logit(self, batch: Batch, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
+        """Logits [B] from x [B, F·E + dense] and the weights of the history's mean [B, T]."""
+        first = self.linear(batch, weight)  # [B]
+        second = pairwise(self.embeddings.split(x))  # [B]
+        deep = self.tower([x], batch["target_item"])  # [B]
+        return first + second + deep

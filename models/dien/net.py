@@ -1,89 +1,108 @@
-"""DIEN: Deep Interest Evolution Network for Click-Through Rate Prediction, Zhou et al., AAAI 2019,
-https://arxiv.org/abs/1809.03672.
+"""DIEN: Deep Interest Evolution Network for Click-Through Rate Prediction, Zhou et al., AAAI 2019.
 
-Shapes: B rows, T history positions, D width of an item's embedding, H width of the interest states;
-N candidates of one user. Where the paper and the authors' code differ, the paper is the default and
-the code a switch. Not covered: multi-valued item fields (one value a field); dense columns of
-history items (they enter for the target); the batch normalisation in the authors' auxiliary net and
-tower.
+https://arxiv.org/abs/1809.03672
+
+Shapes: B rows, T history positions, D width of an item's embedding, H width of the interest states,
+N candidates of one user.
+
+Where the paper and the authors' code differ, the paper is the default and the code a switch. Not
+covered: multi-valued item fields (one value per field); dense columns of history items (they enter
+for the target); the batch normalisation in the authors' auxiliary net and tower.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 
-from models.dien.recurrence import Recurrence, sigmoid, unroll
+from models.dien.recurrence import Recurrence, sigmoid
 from models.din.net import LocalActivationUnit
 from paddleinterest.core import distributed
+from paddleinterest.data.schema import Field
 from paddleinterest.nets import native
-from paddleinterest.nets.layers import (
-    FieldEmbeddings,
-    Tower,
-    bias_rows,
-    history_length,
-    history_mask,
-    masked_softmax,
-    sum_pooling,
-)
+from paddleinterest.nets.batch import Batch, Scores, history_length, history_mask
+from paddleinterest.nets.embeddings import FieldEmbeddings, bias_rows
+from paddleinterest.nets.fast import FastLayer
+from paddleinterest.nets.layers import SumPooling, Tower, check_choice, masked_softmax
 from paddleinterest.nets.native import positions
 from paddleinterest.nets.native.recurrence import recurrence
 
 EVOLUTIONS = ("augru", "agru", "aigru", "gru_attention")
-ATTENTIONS, AUXILIARIES = ("bilinear", "mlp"), ("none", "inner", "mlp")
+ATTENTIONS = ("bilinear", "mlp")
+AUXILIARIES = ("none", "inner", "mlp")
 
 
-class InterestGRU(nn.Layer):
-    """GRU over the real positions of a sequence: the interest extractor and, with i'_t = a_t·h_t as
-    input, AIGRU. Padding leaves the state as it was. Paddle's kernel; it keeps z·h_{t−1} where the
-    paper has (1 − u)·h_{t−1}: z = 1 − u.
+class InterestGRU(FastLayer):
+    """GRU over the real positions of a sequence; padding leaves the state as it was.
 
-    Args: width of the input; hidden: H.
+    It is the interest extractor and, with i'_t = a_t·h_t as input, AIGRU. Paddle's kernel keeps
+    z·h_{t−1} where the paper has (1 − u)·h_{t−1}: z = 1 − u.
+
+    Args:
+        width (int): I, of the input.
+        hidden (int): H.
 
     Example:
-        >>> InterestGRU(8, 4)(paddle.rand([2, 5, 8]), paddle.ones([2, 5]))[0].shape
-        [2, 5, 4]
+        >>> states, last = InterestGRU(8, 4)(paddle.rand([2, 5, 8]), paddle.ones([2, 5]))
+        >>> list(states.shape), list(last.shape)
+        ([2, 5, 4], [2, 4])
     """
 
-    def __init__(self, width, hidden):
+    fast_forms = ("native",)
+
+    def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.gru = nn.GRU(width, hidden)
 
-    def forward(self, i, mask):
-        """i [B, T, I], mask [B, T] → h_1 … h_T [B, T, H], zero where padded, and h at the last real
-        position [B, H]."""
-        length = history_length(mask)
-        if native.available("recurrence", i):
-            return self.native(i, length)
-        states, last = self.gru(i, sequence_length=length)
+    def forward(self, i: paddle.Tensor, mask: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """All states and the last.
+
+        Args:
+            i (Tensor): [B, T, I].
+            mask (Tensor): [B, T].
+
+        Returns:
+            tuple[Tensor, Tensor]: h_1 … h_T [B, T, H], zero at padding, and h at the last real
+            position [B, H].
+        """
+        states, last = self.gru(i, sequence_length=history_length(mask))
         return states, last[0]
 
-    def native(self, i, length):
-        """The same by the C++ operator, whose gates are r, h, u: u = 1 − z = σ(−…)."""
-
-        def reorder(x):
-            r, z, c = x.split(3)
-            return paddle.concat([r, c, -z])
-
-        w_i, w_h, b_i, b_h = (
-            reorder(getattr(self.gru, f"{kind}_{of}_l0"))
-            for kind in ("weight", "bias")
-            for of in ("ih", "hh")
-        )
-        b_r, d, b_u = b_h.split(3)
+    def native(
+        self, i: paddle.Tensor, mask: paddle.Tensor
+    ) -> tuple[paddle.Tensor, paddle.Tensor] | None:
+        """`forward` by the C++ operator; None if it does not run here."""
+        if not native.available("recurrence", i):
+            return None
+        w_i = _update_last(self.gru.weight_ih_l0)  # [3·H, I]
+        w_h = _update_last(self.gru.weight_hh_l0)  # [3·H, H]
+        b_i = _update_last(self.gru.bias_ih_l0)  # [3·H]
+        b_r, d, b_u = _update_last(self.gru.bias_hh_l0).split(3)  # each [H]
         b = b_i + paddle.concat([b_r, paddle.zeros_like(d), b_u])
-        return recurrence(paddle.matmul(i, w_i, transpose_y=True), None, w_h.t(), b, d, length)
+        p = paddle.matmul(i, w_i, transpose_y=True)  # [B, T, 3·H]
+        return recurrence(p, None, w_h.t(), b, d, history_length(mask))
 
 
-class AuxiliaryLoss(nn.Layer):
-    """L_aux = −mean over valid t of [log σ(h_t·e_{t+1}) + log(1 − σ(h_t·ê_{t+1}))] (DIEN, "Interest
-    Extractor Layer").
+def _update_last(x: paddle.Tensor) -> paddle.Tensor:
+    """Paddle's gates r, z, h as the operator's r, h, u: u = 1 − z = σ(−…)."""
+    r, z, c = x.split(3)
+    return paddle.concat([r, c, -z])
 
-    Computed from the logits: −log σ(s) = softplus(−s) and −log(1 − σ(s)) = softplus(s), so that no
-    logarithm meets a zero.
+
+class AuxiliaryLoss(FastLayer):
+    """L_aux = −mean over valid t of [log σ(h_t·e_{t+1}) + log(1 − σ(h_t·ê_{t+1}))].
+
+    DIEN, "Interest Extractor Layer". Computed from the logits: −log σ(s) = softplus(−s) and
+    −log(1 − σ(s)) = softplus(s), so that no logarithm meets a zero.
 
     Args:
-        kind: inner (the paper: h·e; a learned projection of h to D where H ≠ D) or mlp (the
+        kind (str): inner (the paper: h·e; a learned projection of h to D if H ≠ D) or mlp (the
             authors' code: [h; e] → 100 → 50 → 1, sigmoids between).
+        hidden (int): H.
+        width (int): D.
 
     Example:
         >>> aux = AuxiliaryLoss("inner", 4, 4)
@@ -92,53 +111,99 @@ class AuxiliaryLoss(nn.Layer):
         True
     """
 
-    def __init__(self, kind, hidden, width):
+    fast_forms = ("native",)
+
+    def __init__(self, kind: str, hidden: int, width: int) -> None:
         super().__init__()
         self.kind = kind
         if kind == "mlp":
-            self.of_state, self.of_item = (
-                nn.Linear(hidden, 100),
-                nn.Linear(width, 100, bias_attr=False),
-            )
+            self.of_state = nn.Linear(hidden, 100)
+            self.of_item = nn.Linear(width, 100, bias_attr=False)
             self.rest = nn.Sequential(
                 nn.Sigmoid(), nn.Linear(100, 50), nn.Sigmoid(), nn.Linear(50, 1)
             )
+        elif hidden != width:
+            self.of_state = nn.Linear(hidden, width, bias_attr=False)
         else:
-            self.of_state = (
-                nn.Linear(hidden, width, bias_attr=False) if hidden != width else nn.Identity()
-            )
+            self.of_state = nn.Identity()
 
-    def forward(self, states, history, negative, mask):
-        """states [B, T, H], history and negative [B, T, D], mask [B, T]: 0 where e_t or ê_t is
-        missing. Returns a scalar; of several processes each its part of the mean over all their
-        positions."""
+    def forward(
+        self,
+        states: paddle.Tensor,
+        history: paddle.Tensor,
+        negative: paddle.Tensor,
+        mask: paddle.Tensor,
+    ) -> paddle.Tensor:
+        """L_aux, []; of several processes each its part of the mean over all their positions.
+
+        Args:
+            states (Tensor): h, [B, T, H].
+            history (Tensor): e, [B, T, D].
+            negative (Tensor): ê, [B, T, D].
+            mask (Tensor): [B, T], 0 where e_t or ê_t is missing.
+        """
         if history.shape[1] < 2:
             return paddle.zeros([], history.dtype)
-        if self.kind == "inner" and native.available("positions", states):
-            total = positions.auxiliary_loss(self.of_state(states), history, negative, mask)
-            return total / paddle.clip(distributed.total(mask[:, 1:].sum()), min=1.0)
-        h, valid = self.of_state(states[:, :-1]), mask[:, 1:]
-        loss = F.softplus(-self.score(h, history[:, 1:])) + F.softplus(
-            self.score(h, negative[:, 1:])
-        )  # [B, T − 1]
+        h = self.of_state(states[:, :-1])  # [B, T − 1, D]
+        valid = mask[:, 1:]  # [B, T − 1]
+        positive = F.softplus(-self.score(h, history[:, 1:]))  # [B, T − 1]
+        loss = positive + F.softplus(self.score(h, negative[:, 1:]))  # [B, T − 1]
         return (loss * valid).sum() / paddle.clip(distributed.total(valid.sum()), min=1.0)
 
-    def score(self, h, e):
-        """[B, T, D] and [B, T, D] → logits [B, T]. By mlp, h is W_h·h already, and W·[h; e] = W_h·h
-        + W_e·e."""
-        return self.rest(h + self.of_item(e)).squeeze(-1) if self.kind == "mlp" else (h * e).sum(-1)
+    def score(self, h: paddle.Tensor, e: paddle.Tensor) -> paddle.Tensor:
+        """Logits, [B, T, D] and [B, T, D] → [B, T].
+
+        By mlp, h is W_h·h already, and W·[h; e] = W_h·h + W_e·e.
+        """
+        if self.kind == "mlp":
+            return self.rest(h + self.of_item(e)).squeeze(-1)
+        return (h * e).sum(-1)
+
+    def native(
+        self,
+        states: paddle.Tensor,
+        history: paddle.Tensor,
+        negative: paddle.Tensor,
+        mask: paddle.Tensor,
+    ) -> paddle.Tensor | None:
+        """`forward` by the C++ operator; None if it does not run here."""
+        if self.kind != "inner" or history.shape[1] < 2:
+            return None
+        if not native.available("positions", states):
+            return None
+        total = positions.auxiliary_loss(self.of_state(states), history, negative, mask)
+        return total / paddle.clip(distributed.total(mask[:, 1:].sum()), min=1.0)
 
 
-class EvolutionAttention(nn.Layer):
-    """a_t = softmax over the real t of h_t·W·v (DIEN, "Interest Evolving Layer"), or of DIN's
-    activation unit on h_t and v (the authors' code), where v is first projected to H if D ≠ H.
+class EvolutionAttention(FastLayer):
+    """a_t = softmax over the real t of h_t·W·v (DIEN, "Interest Evolving Layer").
+
+    Or of DIN's activation unit on h_t and v (the authors' code), where v is first projected to H if
+    D ≠ H.
+
+    Args:
+        kind (str): bilinear or mlp.
+        hidden (int): H.
+        width (int): D.
+        units (Sequence[int]), activation (str): of the activation unit.
 
     Example:
-        >>> EvolutionAttention("bilinear", 4, 8)(paddle.rand([2, 5, 4]), paddle.rand([2, 8]), paddle.ones([2, 5])).shape
+        >>> attention = EvolutionAttention("bilinear", 4, 8)
+        >>> states, target, mask = paddle.rand([2, 5, 4]), paddle.rand([2, 8]), paddle.ones([2, 5])
+        >>> list(attention(states, target, mask).shape)
         [2, 5]
     """
 
-    def __init__(self, kind, hidden, width, units=(80, 40), activation="dice"):
+    fast_forms = ("native",)
+
+    def __init__(
+        self,
+        kind: str,
+        hidden: int,
+        width: int,
+        units: Sequence[int] = (80, 40),
+        activation: str = "dice",
+    ) -> None:
         super().__init__()
         self.kind = kind
         if kind == "bilinear":
@@ -147,47 +212,73 @@ class EvolutionAttention(nn.Layer):
             self.of_target = nn.Linear(width, hidden) if width != hidden else nn.Identity()
             self.unit = LocalActivationUnit(hidden, units, activation, bias=False)
 
-    def forward(self, states, target, mask, shared=False):
-        """states [B, T, H], target [B, D], mask [B, T] → a [B, T], exactly 0 on padding. shared: N
-        targets read one row of states [1, T, H] and mask."""
+    def forward(
+        self,
+        states: paddle.Tensor,
+        target: paddle.Tensor,
+        mask: paddle.Tensor,
+        shared: bool = False,
+    ) -> paddle.Tensor:
+        """a [B, T], exactly 0 at padding.
+
+        Args:
+            states (Tensor): h, [B, T, H].
+            target (Tensor): v, [B, D].
+            mask (Tensor): [B, T].
+            shared (bool): states [1, T, H] and mask [1, T] are those of one user, whose N
+                candidates are the targets.
+        """
         if self.kind == "mlp":
-            v = self.of_target(target)
+            v = self.of_target(target)  # [B, H]
             score = self.unit.rank(states[0], v) if shared else self.unit(states, v, mask)
         elif shared:
-            score = paddle.matmul(
-                target, paddle.matmul(states[0], self.W), transpose_y=True
-            )  # [N, T]
+            key = paddle.matmul(states[0], self.W)  # [T, D]
+            score = paddle.matmul(target, key, transpose_y=True)  # [N, T]
         else:
             query = paddle.matmul(target, self.W, transpose_y=True)  # [B, H]
-            score = (
-                positions.dot(states, query, history_length(mask))
-                if native.available("positions", states)
-                else paddle.matmul(states, query.unsqueeze(-1)).squeeze(-1)
-            )  # [B, T]
+            score = paddle.matmul(states, query.unsqueeze(-1)).squeeze(-1)  # [B, T]
         return masked_softmax(score, mask)
+
+    def native(
+        self,
+        states: paddle.Tensor,
+        target: paddle.Tensor,
+        mask: paddle.Tensor,
+        shared: bool = False,
+    ) -> paddle.Tensor | None:
+        """`forward` by the C++ operator; None if it does not run here."""
+        if self.kind != "bilinear" or shared or not native.available("positions", states):
+            return None
+        query = paddle.matmul(target, self.W, transpose_y=True)  # [B, H]
+        return masked_softmax(positions.dot(states, query, history_length(mask)), mask)
 
 
 class AUGRUCell(nn.Layer):
-    """GRU with attentional update gate (DIEN, "Interest Evolving Layer"), for input i_t, state h'
-    and attention a_t:
+    """GRU with attentional update gate (DIEN, "Interest Evolving Layer").
+
+    For input i_t, state h' and attention a_t:
 
         u = σ(i_t·W_u + h'·U_u + b_u)        r = σ(i_t·W_r + h'·U_r + b_r)
         ĥ = tanh(i_t·W_h + b_h + r∘(h'·U_h + d_h))
         ũ = a_t·u                            h'_t = (1 − ũ)∘h' + ũ∘ĥ, computed as h' + ũ∘(ĥ − h')
 
-    a_t = 0 leaves the state as it was, bit for bit, and a_t = 1 makes it a GRU: Paddle's, with z =
-    1 − u, and with d_h, which the paper lacks, for that kernel's second bias of the candidate.
+    a_t = 0 leaves the state as it was, bit for bit. a_t = 1 makes it a GRU: Paddle's, with
+    z = 1 − u, and with d_h, which the paper lacks, for that kernel's second bias of the candidate.
 
-    Args: width: I; hidden: H.
+    Args:
+        width (int): I.
+        hidden (int): H.
 
     Example:
-        >>> AUGRUCell(8, 4)(paddle.rand([2, 8]), paddle.zeros([2, 4]), paddle.ones([2, 1])).shape
+        >>> cell = AUGRUCell(8, 4)
+        >>> projected = cell.project(paddle.rand([2, 8]))
+        >>> list(cell.step(projected, paddle.zeros([2, 4]), paddle.ones([2, 4])).shape)
         [2, 4]
     """
 
-    GATES = ("r", "h", "u")
+    GATES: tuple[str, ...] = ("r", "h", "u")
 
-    def __init__(self, width, hidden):
+    def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.hidden = hidden
         start = nn.initializer.Uniform(-(hidden**-0.5), hidden**-0.5)
@@ -195,30 +286,37 @@ class AUGRUCell(nn.Layer):
             shape = {"W": [width, hidden], "U": [hidden, hidden]}.get(name[0], [hidden])
             setattr(self, name, self.create_parameter(shape, default_initializer=start))
 
-    def names(self):
-        """Of the parameters, in the order of `Recurrence`."""
+    def names(self) -> list[str]:
+        """Names of the parameters, in the order of `Recurrence`."""
         return [f"{p}_{gate}" for gate in self.GATES for p in ("WUbd" if gate == "h" else "WUb")]
 
-    def forward(self, i, h, a):
-        """One step: i [B, I], h [B, H], a [B, 1] → h' [B, H]."""
-        return self.step(self.project(i), h, a)
+    def project(self, i: paddle.Tensor) -> list[paddle.Tensor]:
+        """i·W + b of each gate: what steps need of their inputs, computed for all steps at once.
 
-    def project(self, i):
-        """What a step needs of its input, to be had for all steps at once: [..., I] → one [..., H]
-        a gate."""
-        return [
-            paddle.matmul(i, getattr(self, f"W_{gate}")) + getattr(self, f"b_{gate}")
-            for gate in self.GATES
-        ]
+        Args:
+            i (Tensor): [..., I].
 
-    def step(self, projected, h, a):
-        """A step from what `project` gave for it, [B, H] a gate."""
-        r = sigmoid(paddle.addmm(projected[0], h, self.U_r))
-        candidate = paddle.tanh(projected[1] + r * paddle.addmm(self.d_h.unsqueeze(0), h, self.U_h))
+        Returns:
+            list[Tensor]: one [..., H] per gate, in the order of GATES.
+        """
+        weights = [(getattr(self, f"W_{gate}"), getattr(self, f"b_{gate}")) for gate in self.GATES]
+        return [paddle.matmul(i, W) + b for W, b in weights]
+
+    def step(
+        self, projected: Sequence[paddle.Tensor], h: paddle.Tensor, a: paddle.Tensor
+    ) -> paddle.Tensor:
+        """h'_t [B, H] from what `project` returned for i_t, h' [B, H] and a_t [B, H]."""
+        r = sigmoid(paddle.addmm(projected[0], h, self.U_r))  # [B, H]
+        past = paddle.addmm(self.d_h.unsqueeze(0), h, self.U_h)  # [B, H]
+        candidate = paddle.tanh(projected[1] + r * past)  # ĥ, [B, H]
         return h + self.gate(projected, h, a) * (candidate - h)
 
-    def gate(self, projected, h, a):
-        return a * sigmoid(paddle.addmm(projected[2], h, self.U_u))
+    def gate(
+        self, projected: Sequence[paddle.Tensor], h: paddle.Tensor, a: paddle.Tensor
+    ) -> paddle.Tensor:
+        """ũ = a_t·u, [B, H]; arguments as in `step`."""
+        u = sigmoid(paddle.addmm(projected[2], h, self.U_u))  # [B, H]
+        return a * u
 
 
 class AGRUCell(AUGRUCell):
@@ -226,171 +324,237 @@ class AGRUCell(AUGRUCell):
 
     GATES = ("r", "h")
 
-    def gate(self, projected, h, a):
+    def gate(
+        self, projected: Sequence[paddle.Tensor], h: paddle.Tensor, a: paddle.Tensor
+    ) -> paddle.Tensor:
+        """ũ = a_t, [B, H]."""
         return a
 
 
-class InterestEvolution(nn.Layer):
-    """h'_T, the interest that is relevant to the target: an attentional cell run over h_1 … h_T.
+class InterestEvolution(FastLayer):
+    """h'_T, the interest that is relevant to the target: a cell run over h_1 … h_T.
 
-    Args: cell: `AUGRUCell` or `AGRUCell`. As a_t is 0 on padding, padding leaves the state as it
-    was.
+    As a_t is 0 at padding, padding leaves the state as it was.
+
+    Args:
+        cell (AUGRUCell): or `AGRUCell`.
 
     Example:
-        >>> InterestEvolution(AUGRUCell(4, 4))(paddle.rand([2, 5, 4]), paddle.rand([2, 5])).shape
+        >>> evolution = InterestEvolution(AUGRUCell(4, 4))
+        >>> list(evolution(paddle.rand([2, 5, 4]), paddle.rand([2, 5])).shape)
         [2, 4]
     """
 
-    def __init__(self, cell):
+    fast_forms = ("native", "by_hand")
+
+    def __init__(self, cell: AUGRUCell) -> None:
         super().__init__()
         self.cell = cell
 
-    def forward(self, states, a, mask=None, shared=False):
-        """states [B, T, H], or [1, T, H] where all rows share them, a [B, T], and mask [B, T] or
-        None → h'_T [B, H]."""
-        if not shared and native.available("recurrence", states):
-            return self.native(states, a, mask)
-        if self.training and paddle.in_dynamic_mode() and not shared:
-            return Recurrence.apply(
-                states, a, *(getattr(self.cell, name) for name in self.cell.names())
-            )
-        return unroll(self.cell, states, a, shared)
+    def forward(
+        self,
+        states: paddle.Tensor,
+        a: paddle.Tensor,
+        mask: paddle.Tensor | None = None,
+        shared: bool = False,
+    ) -> paddle.Tensor:
+        """h'_T [B, H].
 
-    def native(self, states, a, mask):
-        """The same by the C++ operator, which skips the padding that the mask tells of."""
-        W, U, b = (
-            paddle.concat([getattr(self.cell, f"{p}_{gate}") for gate in self.cell.GATES], -1)
-            for p in "WUb"
-        )
-        length = (
-            paddle.full(a.shape[:1], a.shape[1], "int64") if mask is None else history_length(mask)
-        )
-        return recurrence(paddle.matmul(states, W), a, U, b, self.cell.d_h, length)[1]
+        In an exported program, where T is unknown, the loop becomes a `while`; so what the steps
+        share is computed before it, and no slow broadcast stands inside.
 
-    def plain(self, states, a):
-        """The same, as it reads in the paper; what tests and benchmarks compare `forward` with."""
-        h = paddle.zeros([states.shape[0], self.cell.hidden], states.dtype)
-        for t in range(states.shape[1]):
-            h = self.cell(states[:, t], h, a[:, t : t + 1])
+        Args:
+            states (Tensor): h, [B, T, H].
+            a (Tensor): [B, T].
+            mask (Tensor): [B, T]; None = all positions are real. Only `native` reads it.
+            shared (bool): states [1, T, H] are those of one user, a [N, T] of N candidates.
+        """
+        gates = len(self.cell.GATES)
+        rows = paddle.shape(a)[0]
+        projected = paddle.concat(self.cell.project(states), -1)  # [B or 1, T, G·H]
+        projected = projected.transpose([1, 0, 2])  # [T, B or 1, G·H]
+        attention = a.t().unsqueeze(-1)  # [T, B, 1]
+        ones = paddle.ones([rows, 1], a.dtype)
+        wide = paddle.ones([1, self.cell.hidden], a.dtype)
+        h = paddle.zeros([rows, self.cell.hidden], a.dtype)
+        for t in range(paddle.shape(a)[1]):
+            p = _at(projected, t).split(gates, -1)
+            if shared:
+                p[1] = paddle.matmul(ones, p[1])  # faster than a broadcast
+            a_t = paddle.matmul(_at(attention, t), wide)  # [B, H]
+            h = self.cell.step(p, h, a_t)  # [B, H]
         return h
+
+    def native(
+        self,
+        states: paddle.Tensor,
+        a: paddle.Tensor,
+        mask: paddle.Tensor | None = None,
+        shared: bool = False,
+    ) -> paddle.Tensor | None:
+        """`forward` by the C++ operator, which skips padding; None if it does not run here."""
+        if shared or not native.available("recurrence", states):
+            return None
+        W = self._of_all_gates("W")  # [H, G·H]
+        U = self._of_all_gates("U")  # [H, G·H]
+        b = self._of_all_gates("b")  # [G·H]
+        if mask is None:
+            mask = paddle.ones_like(a)
+        p = paddle.matmul(states, W)  # [B, T, G·H]
+        return recurrence(p, a, U, b, self.cell.d_h, history_length(mask))[1]
+
+    def _of_all_gates(self, kind: str) -> paddle.Tensor:
+        return paddle.concat([getattr(self.cell, f"{kind}_{g}") for g in self.cell.GATES], -1)
+
+    def by_hand(
+        self,
+        states: paddle.Tensor,
+        a: paddle.Tensor,
+        mask: paddle.Tensor | None = None,
+        shared: bool = False,
+    ) -> paddle.Tensor | None:
+        """`forward` with a hand-written gradient; None outside of training."""
+        if shared or not self.training or not paddle.in_dynamic_mode():
+            return None
+        return Recurrence.apply(states, a, *(getattr(self.cell, n) for n in self.cell.names()))
+
+
+def _at(x: paddle.Tensor, t: int | paddle.Tensor) -> paddle.Tensor:
+    """x[t]; in a program t is a tensor, by which Paddle gathers faster than it slices."""
+    return x[t] if paddle.in_dynamic_mode() else paddle.gather(x, t)
 
 
 class DIEN(nn.Layer):
-    """Embeddings → interest states (GRU) → attention on the target → evolution → [h'_T; target;
-    side] → tower → logit. The defaults here are the paper's form; config.yaml departs from it where
-    that did better.
+    """Embeddings → interest states (GRU) → attention on the target → evolution → tower → logit.
+
+    The tower reads [h'_T; target; side features]. The defaults here are the paper's form;
+    config.yaml departs from it where that did better.
 
     Args:
-        fields: category fields (`FieldEmbeddings`).  dense: number of dense columns.
-        embedding_size, embedding_std, sparse: of the tables.
-        hidden_size: H; 0 = D.
-        evolution: augru, agru, aigru (i'_t = a_t·h_t into a GRU), or gru_attention (a second GRU on
-            the first, then Σ_t a_t·h'_t with the attention on its states), as in the paper's
+        fields (Sequence[Field]): category fields, as in `FieldEmbeddings`.
+        dense (int): number of dense columns.
+        embedding_size (int), embedding_std (float), sparse (bool): of the tables.
+        hidden_size (int): H; 0 = D.
+        evolution (str): augru, agru, aigru (i'_t = a_t·h_t into a GRU), or gru_attention (a second
+            GRU on the first, then Σ_t a_t·h'_t with the attention on its states), as in the paper's
             ablation.
-        attention: bilinear or mlp, of `EvolutionAttention`.  attention_units: hidden widths of mlp.
-        auxiliary: none, inner or mlp, of `AuxiliaryLoss`.
-        history_sum: the tower also reads Σ_t e_t and v∘Σ_t e_t, as in the authors' code.
-        tower, activation, dropout, item_bias: of the tower; `activation` is the activation unit's
-            too.
+        attention (str): bilinear or mlp, of `EvolutionAttention`.
+        attention_units (Sequence[int]): hidden widths of attention: mlp.
+        auxiliary (str): none, inner or mlp, of `AuxiliaryLoss`.
+        history_sum (bool): the tower also reads Σ_t e_t and v∘Σ_t e_t, as in the authors' code.
+        tower (Sequence[int]), dropout (float): of the tower.
+        activation (str): of the tower and the activation unit.
+        item_bias (bool): the tower adds a learned bias of the target item.
     """
 
     def __init__(
         self,
-        fields,
-        dense=0,
+        fields: Sequence[Field],
+        dense: int = 0,
         *,
-        embedding_size=32,
-        embedding_std=0.01,
-        sparse=True,
-        hidden_size=0,
-        evolution="augru",
-        attention="bilinear",
-        attention_units=(80, 40),
-        auxiliary="inner",
-        history_sum=False,
-        tower=(200, 80),
-        activation="dice",
-        dropout=0.0,
-        item_bias=False,
-    ):
+        embedding_size: int = 32,
+        embedding_std: float = 0.01,
+        sparse: bool = True,
+        hidden_size: int = 0,
+        evolution: str = "augru",
+        attention: str = "bilinear",
+        attention_units: Sequence[int] = (80, 40),
+        auxiliary: str = "inner",
+        history_sum: bool = False,
+        tower: Sequence[int] = (200, 80),
+        activation: str = "dice",
+        dropout: float = 0.0,
+        item_bias: bool = False,
+    ) -> None:
         super().__init__()
-        for name, value, allowed in (
-            ("evolution", evolution, EVOLUTIONS),
-            ("attention", attention, ATTENTIONS),
-            ("auxiliary", auxiliary, AUXILIARIES),
-        ):
-            if value not in allowed:
-                raise ValueError(f"{name} is {value!r}, must be one of {', '.join(allowed)}")
+        check_choice("evolution", evolution, EVOLUTIONS)
+        check_choice("attention", attention, ATTENTIONS)
+        check_choice("auxiliary", auxiliary, AUXILIARIES)
         if hidden_size < 0:
             raise ValueError(f"hidden_size is {hidden_size}, must be at least 0")
         self.embeddings = FieldEmbeddings(fields, embedding_size, embedding_std, sparse)
         width = self.embeddings.item_width
-        hidden, self.kind = hidden_size or width, evolution
+        hidden = hidden_size or width
+        self.kind = evolution
         self.extractor = InterestGRU(width, hidden)
         self.attention = EvolutionAttention(attention, hidden, width, attention_units, activation)
         cell = {"augru": AUGRUCell, "agru": AGRUCell}.get(evolution)
-        self.evolution = (
-            InterestEvolution(cell(hidden, hidden)) if cell else InterestGRU(hidden, hidden)
-        )
+        if cell is None:
+            self.evolution = InterestGRU(hidden, hidden)
+        else:
+            self.evolution = InterestEvolution(cell(hidden, hidden))
         self.auxiliary = AuxiliaryLoss(auxiliary, hidden, width) if auxiliary != "none" else None
+        self.pooling = SumPooling() if history_sum else None
+        inputs = hidden + width * (3 if history_sum else 1) + self.embeddings.side_width + dense
         items = bias_rows(fields, item_bias)
-        self.history_sum, parts = history_sum, hidden + width * (3 if history_sum else 1)
-        self.tower = Tower(
-            parts + self.embeddings.side_width + dense, tower, activation, dropout, items, sparse
-        )
+        self.tower = Tower(inputs, tower, activation, dropout, items, sparse)
 
-    def forward(self, batch, return_attention=False):
-        """Logits [B] of a batch (paddleinterest/data/reader.py); with `return_attention` also the
-        weights a [B, T]."""
-        return self.encode(batch)[:2] if return_attention else self.encode(batch)[0]
+    def forward(self, batch: Batch, return_attention: bool = False) -> Scores:
+        """Logits [B] of a batch; with `return_attention` also the weights a [B, T]."""
+        logit, a, _ = self.encode(batch)
+        return (logit, a) if return_attention else logit
 
-    def rank(self, batch, return_attention=False):
-        """Logits [N] of N candidates of one user: history_* [1, T], user_* and context_* [1],
-        target_* [N], dense [N, …].
+    def rank(self, batch: Batch, return_attention: bool = False) -> Scores:
+        """Logits [N] of N candidates of one user; with `return_attention` also a [N, T].
 
         Equal to `forward` with the user's row repeated N times, but the extractor, and all else of
         the user's, runs once.
-        """
-        return (
-            self.encode(batch, shared=True)[:2]
-            if return_attention
-            else self.encode(batch, shared=True)[0]
-        )
 
-    def forward_train(self, batch):
-        """Logits [B] and L_aux, for which the batch holds ``negative_<item field>`` [B, T], 0 where
-        there is none."""
+        Args:
+            batch (Batch): history_* [1, T], user_* and context_* [1], target_* [N], dense [N, …].
+            return_attention (bool): also return the weights.
+        """
+        logit, a, _ = self.encode(batch, shared=True)
+        return (logit, a) if return_attention else logit
+
+    def forward_train(self, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor | None]:
+        """Logits [B] and L_aux [], None without an auxiliary loss.
+
+        Args:
+            batch (Batch): with ``negative_<item field>`` [B, T], 0 where there is none.
+        """
         logit, _, (states, history, mask) = self.encode(batch)
         if self.auxiliary is None:
             return logit, None
-        negative = {f"history_{n}": batch[f"negative_{n}"] for n in self.embeddings.names["item"]}
-        return logit, self.auxiliary(
-            states, history, self.embeddings.history(negative), mask * history_mask(negative)
-        )
+        drawn = {f"history_{n}": batch[f"negative_{n}"] for n in self.embeddings.names["item"]}
+        negative = self.embeddings.history(drawn)  # [B, T, D]
+        valid = mask * history_mask(drawn)  # [B, T]
+        return logit, self.auxiliary(states, history, negative, valid)
 
-    def encode(self, batch, shared=False):
-        """Logits, attention, and what the auxiliary loss reads. shared: one user's row, as in
-        `rank`."""
-        history, mask = self.embeddings.history(batch), history_mask(batch)  # [B, T, D], [B, T]
+    def encode(
+        self, batch: Batch, shared: bool = False
+    ) -> tuple[paddle.Tensor, paddle.Tensor, tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]]:
+        """Logits, attention, and what the auxiliary loss reads.
+
+        Args:
+            batch (Batch): of rows, or of one request.
+            shared (bool): the batch is a request's, as in `rank`.
+
+        Returns:
+            tuple: logits [B], a [B, T], and (states [B, T, H], history [B, T, D], mask [B, T]).
+        """
+        history = self.embeddings.history(batch)  # [B, T, D]
+        mask = history_mask(batch)  # [B, T]
         target = self.embeddings.target(batch)  # [B, D]
+        side = self.embeddings.side(batch, like=target if shared else None)  # [B, S]
         states, _ = self.extractor(history, mask)  # [B, T, H]
         second = self.evolution(states, mask)[0] if self.kind == "gru_attention" else states
         a = self.attention(second, target, mask, shared)  # [B, T]
         interest = self.evolve(second, a, mask, shared)  # [B, H]
-        parts = [interest, target, self.embeddings.side(batch, like=target if shared else None)]
-        if self.history_sum:
-            total = sum_pooling(history, mask).expand_as(target)  # [B, D]
+        parts = [interest, target, side]
+        if self.pooling is not None:
+            total = self.pooling(history, mask).expand_as(target)  # [B, D]
             parts += [total, target * total]
         return self.tower(parts, batch["target_item"]), a, (states, history, mask)
 
-    def evolve(self, states, a, mask, shared):
-        """h'_T [B, H] from states [B, T, H], a [B, T] and mask [B, T]."""
-        if self.kind == "gru_attention":
-            return (
-                paddle.matmul(a, states[0])
-                if shared
-                else paddle.matmul(a.unsqueeze(1), states).squeeze(1)
-            )
+    def evolve(
+        self, states: paddle.Tensor, a: paddle.Tensor, mask: paddle.Tensor, shared: bool
+    ) -> paddle.Tensor:
+        """h'_T [B, H] from states [B, T, H], a [B, T] and mask [B, T]; `shared` as in `encode`."""
         if self.kind == "aigru":
             return self.evolution(states * a.unsqueeze(-1), mask.expand_as(a))[1]
-        return self.evolution(states, a, mask, shared)
+        if self.kind != "gru_attention":
+            return self.evolution(states, a, mask, shared)
+        if shared:
+            return paddle.matmul(a, states[0])
+        return paddle.matmul(a.unsqueeze(1), states).squeeze(1)

@@ -1,66 +1,80 @@
-"""PNN: Product-based Neural Networks for User Response Prediction, Qu et al., ICDM 2016,
-https://arxiv.org/abs/1611.00144.
+"""PNN: Product-based Neural Networks for User Response Prediction, Qu et al., ICDM 2016.
+
+https://arxiv.org/abs/1611.00144
 
 Shapes: B rows, T history positions, F fields of the interaction, E columns of a table, P products.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import paddle
 
-from paddleinterest.nets.layers import Tower, bias_rows
+from paddleinterest.data.schema import Field
+from paddleinterest.nets.batch import Batch
+from paddleinterest.nets.embeddings import bias_rows
+from paddleinterest.nets.layers import Tower, check_choice
 from paddleinterest.nets.pooled import PooledFields, PooledNet
 
-
-def inner_products(f):
-    """⟨f_i, f_j⟩ of every pair i < j (IPNN, section III-B): [B, F, E] → [B, F·(F − 1)/2]."""
-    gram, fields = paddle.matmul(f, f, transpose_y=True), f.shape[1]  # [B, F, F]
-    return paddle.concat([gram[:, i, i + 1 :] for i in range(fields - 1)], -1)
+PRODUCTS = ("inner", "outer", "both")
 
 
-def outer_product(f):
-    """f_Σ·f_Σᵀ with f_Σ = Σ_i f_i: all outer products, superposed (OPNN, section III-C): [B, F, E]
-    → [B, E²]."""
+def inner_products(f: paddle.Tensor) -> paddle.Tensor:
+    """⟨f_i, f_j⟩ of every pair i < j (IPNN, section III-B), [B, F, E] → [B, F·(F − 1)/2]."""
+    gram = paddle.matmul(f, f, transpose_y=True)  # [B, F, F]
+    return paddle.concat([gram[:, i, i + 1 :] for i in range(f.shape[1] - 1)], -1)
+
+
+def outer_product(f: paddle.Tensor) -> paddle.Tensor:
+    """f_Σ·f_Σᵀ with f_Σ = Σ_i f_i (OPNN, section III-C), [B, F, E] → [B, E²].
+
+    All outer products of two fields, superposed.
+    """
     s = f.sum(1)  # [B, E]
     return paddle.matmul(s.unsqueeze(2), s.unsqueeze(1)).flatten(1)
 
 
 class PNN(PooledNet):
-    """logit = MLP([z; dense; p]): z the fields' vectors side by side, p their products. Arguments
-    as in DIN, and:
+    """logit = MLP([z; dense; p]): z the fields' vectors side by side, p their products.
+
+    Arguments as in DIN, and:
 
     Args:
-        product: inner (IPNN), outer (OPNN) or both (the paper's PNN*).
+        product (str): inner (IPNN), outer (OPNN) or both (the paper's PNN*).
     """
 
     def __init__(
         self,
-        fields,
-        dense=0,
+        fields: Sequence[Field],
+        dense: int = 0,
         *,
-        embedding_size=32,
-        embedding_std=0.01,
-        sparse=True,
-        tower=(200, 80),
-        activation="dice",
-        dropout=0.0,
-        item_bias=False,
-        product="inner",
-    ):
+        embedding_size: int = 32,
+        embedding_std: float = 0.01,
+        sparse: bool = True,
+        tower: Sequence[int] = (200, 80),
+        activation: str = "dice",
+        dropout: float = 0.0,
+        item_bias: bool = False,
+        product: str = "inner",
+    ) -> None:
         super().__init__()
-        if product not in ("inner", "outer", "both"):
-            raise ValueError(f"product is {product!r}, must be inner, outer or both")
+        check_choice("product", product, PRODUCTS)
+        self.inner = product in ("inner", "both")
+        self.outer = product in ("outer", "both")
         self.embeddings = PooledFields(fields, embedding_size, embedding_std, sparse)
-        self.inner, self.outer = product in ("inner", "both"), product in ("outer", "both")
         count = self.embeddings.count
-        products = self.inner * (count * (count - 1) // 2) + self.outer * embedding_size**2
+        inputs = self.embeddings.width + dense
+        if self.inner:
+            inputs += count * (count - 1) // 2
+        if self.outer:
+            inputs += embedding_size**2
         items = bias_rows(fields, item_bias)
-        self.tower = Tower(
-            self.embeddings.width + dense + products, tower, activation, dropout, items, sparse
-        )
+        self.tower = Tower(inputs, tower, activation, dropout, items, sparse)
 
-    def logit(self, batch, x, weight):
+    def logit(self, batch: Batch, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
+        """Logits [B] from x [B, F·E + dense]; the weights of the history's mean are not read."""
         f = self.embeddings.split(x)  # [B, F, E]
-        p = [
-            inner_products(f) if self.inner else None,
-            outer_product(f) if self.outer else None,
-        ]  # [B, P]
-        return self.tower([x, *p], batch["target_item"])
+        inner = inner_products(f) if self.inner else None  # [B, F·(F − 1)/2]
+        outer = outer_product(f) if self.outer else None  # [B, E²]
+        return self.tower([x, inner, outer], batch["target_item"])

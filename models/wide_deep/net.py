@@ -1,41 +1,55 @@
-"""Wide & Deep Learning for Recommender Systems, Cheng et al., DLRS 2016,
-https://arxiv.org/abs/1606.07792.
+"""Wide & Deep Learning for Recommender Systems, Cheng et al., DLRS 2016.
 
-Shapes: B rows, T history positions.
+https://arxiv.org/abs/1606.07792
+
+Shapes: B rows, T history positions, F fields, E columns of a table.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import paddle
 import paddle.nn as nn
 
-from paddleinterest.nets.layers import PADDING, Tower, bias_rows
+from paddleinterest.data.schema import Field
+from paddleinterest.nets.batch import PADDING, Batch
+from paddleinterest.nets.embeddings import bias_rows
+from paddleinterest.nets.layers import Tower
 from paddleinterest.nets.pooled import LinearTerms, PooledFields, PooledNet, scalars
 
 PRIME = 7368787  # exact in float32, as which Paddle may keep a constant factor
 
 
 class Crosses(nn.Layer):
-    """The paper's cross products AND(history has a, target is b): a weight each, by hash, averaged
-    over the history.
+    """The paper's cross products AND(history has a, target is b), averaged over the history.
+
+    Each pair has a weight, found by hash.
 
     Args:
-        names: item fields, each crossed with itself.  buckets: rows of each table; pairs of one
-            bucket share a weight.
+        names (Sequence[str]): item fields, each crossed with itself.
+        buckets (int): rows of each table; pairs of one bucket share a weight.
+        sparse (bool): gradients hold only the rows that occur.
     """
 
-    def __init__(self, names, buckets, sparse=True):
+    def __init__(self, names: Sequence[str], buckets: int, sparse: bool = True) -> None:
         super().__init__()
-        self.names, self.buckets = names, buckets
-        self.tables = nn.LayerDict(
-            {name: scalars(buckets + 1, sparse) for name in names}
-        )  # row 0 is the padding
+        self.names = names
+        self.buckets = buckets
+        # row 0 is the padding
+        self.tables = nn.LayerDict({name: scalars(buckets + 1, sparse) for name in names})
 
-    def forward(self, batch, weight):
-        """weight [B, T], 1 row for the candidates of one user. Returns [B]."""
-        total = 0.0
+    def forward(self, batch: Batch, weight: paddle.Tensor) -> paddle.Tensor:
+        """Σ of the pairs' weights, [B].
+
+        Args:
+            batch (Batch): of rows, or of one request.
+            weight (Tensor): of the history's mean, [B, T]; one row for the candidates of one user.
+        """
+        total = paddle.zeros([])
         for name in self.names:
-            past, target = (
-                batch[f"history_{name}"],
-                batch[f"target_{name}"].unsqueeze(1),
-            )  # [B, T], [B, 1]
+            past = batch[f"history_{name}"]  # [B, T]
+            target = batch[f"target_{name}"].unsqueeze(1)  # [B, 1]
             pair = (past * PRIME + target) % self.buckets + 1  # [B, T]
             pair = pair * (past != PADDING).astype(pair.dtype)
             total = total + (self.tables[name](pair).squeeze(-1) * weight).sum(-1)
@@ -43,23 +57,26 @@ class Crosses(nn.Layer):
 
 
 class WideDeep(PooledNet):
-    """logit = wide + deep. Arguments as in DIN, and cross: buckets of `Crosses` for each item
-    field, 0 for none."""
+    """logit = wide + deep. Arguments as in DIN, and:
+
+    Args:
+        cross (int): buckets of `Crosses` for each item field; 0 = no crosses.
+    """
 
     def __init__(
         self,
-        fields,
-        dense=0,
+        fields: Sequence[Field],
+        dense: int = 0,
         *,
-        embedding_size=32,
-        embedding_std=0.01,
-        sparse=True,
-        tower=(200, 80),
-        activation="dice",
-        dropout=0.0,
-        item_bias=False,
-        cross=0,
-    ):
+        embedding_size: int = 32,
+        embedding_std: float = 0.01,
+        sparse: bool = True,
+        tower: Sequence[int] = (200, 80),
+        activation: str = "dice",
+        dropout: float = 0.0,
+        item_bias: bool = False,
+        cross: int = 0,
+    ) -> None:
         super().__init__()
         if cross < 0:
             raise ValueError(f"cross is {cross}, must be at least 0")
@@ -69,6 +86,8 @@ class WideDeep(PooledNet):
         items = bias_rows(fields, item_bias)
         self.tower = Tower(self.embeddings.width + dense, tower, activation, dropout, items, sparse)
 
-    def logit(self, batch, x, weight):
-        logit = self.tower([x], batch["target_item"]) + self.linear(batch, weight)
+    def logit(self, batch: Batch, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
+        """Logits [B] from x [B, F·E + dense] and the weights of the history's mean [B, T]."""
+        deep = self.tower([x], batch["target_item"])  # [B]
+        logit = deep + self.linear(batch, weight)  # [B]
         return logit if self.crosses is None else logit + self.crosses(batch, weight)

@@ -5,6 +5,8 @@ The method names are PaddleRec's: create_model, create_feeds, create_optimizer, 
 infer_forward, create_metrics; and input_spec for the export.
 """
 
+from typing import Any
+
 import numpy as np
 import paddle
 import paddle.nn.functional as F
@@ -13,7 +15,7 @@ from paddleinterest.core import distributed, memory
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.metrics import click_metrics
 from paddleinterest.core.settings import nearest
-from paddleinterest.nets.layers import MiniBatchAwareRegularization
+from paddleinterest.nets.regularization import MiniBatchAwareRegularization
 
 
 class ClickModel:
@@ -137,7 +139,7 @@ class ClickModel:
     def input_spec(self, config, schema):
         """The net's inputs at request time, {name: InputSpec}: history and target, times where it
         reads them, never labels."""
-        spec = {}
+        spec: dict[str, Any] = {}
         for f in schema.item_fields:
             spec[f"history_{f.name}"] = ([None, None], "int64")
             spec[f"target_{f.name}"] = ([None], "int64")

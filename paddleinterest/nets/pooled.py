@@ -1,101 +1,143 @@
-"""What Wide & Deep, DeepFM and PNN have in common: the history as one more field, and the linear
-terms.
+"""What the factorisation family shares: the history as one more field, and the linear terms.
 
 Shapes: B rows, T history positions, F fields of the interaction, E columns of a table, D = E · item
 fields.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import paddle
 import paddle.nn as nn
 
-from paddleinterest.nets.layers import PADDING, FieldEmbeddings, history_mask, sum_pooling, table
+from paddleinterest.data.schema import Field
+from paddleinterest.nets.batch import PADDING, Batch, Scores, history_mask
+from paddleinterest.nets.embeddings import FieldEmbeddings, table
+from paddleinterest.nets.layers import SumPooling
 
 
 class PooledFields(FieldEmbeddings):
-    """One vector a field: the target's item fields, the history's (mean over its real positions),
-    user, context.
+    """One vector per field: item fields of the target and of the history, user, context.
 
-    An empty history is zeros. `count`: F = 2 · item fields + user fields + context fields; `width`:
-    F·E.
+    The history's are means over its real positions; an empty history gives zeros. Arguments as in
+    `FieldEmbeddings`.
+
+    Attributes:
+        count (int): F = 2 · item fields + user fields + context fields.
+        width (int): F·E.
     """
 
-    def __init__(self, fields, width, std=0.01, sparse=True):
+    def __init__(
+        self, fields: Sequence[Field], width: int, std: float = 0.01, sparse: bool = True
+    ) -> None:
         super().__init__(fields, width, std, sparse)
         self.width = 2 * self.item_width + self.side_width
         self.count = self.width // width
+        self.pooling = SumPooling()
 
-    def forward(self, batch, one_user=False):
-        """All vectors side by side, then the dense columns, [B, F·E + dense], and the weights of
-        the mean, [B, T].
+    def forward(self, batch: Batch, one_user: bool = False) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """All vectors side by side, then the dense columns; and the weights of the mean.
 
-        With `one_user` the batch is that of `rank`: the history is pooled once, and the weights are
-        [1, T].
+        Args:
+            batch (Batch): of rows, or of one request.
+            one_user (bool): the batch is a request's, as in `rank`: the history is pooled once.
+
+        Returns:
+            tuple[Tensor, Tensor]: [B, F·E + dense] and [B, T], which is [1, T] for one user.
         """
-        mask, target = history_mask(batch), self.target(batch)  # [B, T], [B, D]
+        mask = history_mask(batch)  # [B, T]
+        target = self.target(batch)  # [B, D]
         events = paddle.clip(mask.sum(-1, keepdim=True), min=1.0)  # [B, 1]
-        pooled = sum_pooling(self.history(batch), mask) / events  # [B, D]
+        pooled = self.pooling(self.history(batch), mask) / events  # [B, D]
         if one_user:
             pooled = pooled.expand_as(target)
         side = self.side(batch, like=target if one_user else None)
-        return paddle.concat([target, pooled] + ([] if side is None else [side]), -1), mask / events
+        parts = [target, pooled] + ([] if side is None else [side])
+        return paddle.concat(parts, -1), mask / events
 
-    def split(self, x):
-        """The fields' vectors out of what `forward` gives: [B, F·E + dense] → [B, F, E]."""
+    def split(self, x: paddle.Tensor) -> paddle.Tensor:
+        """The fields' vectors out of what `forward` returns, [B, F·E + dense] → [B, F, E]."""
         return x[:, : self.width].reshape([-1, self.count, self.width // self.count])
 
 
 class PooledNet(nn.Layer):
-    """The ways into a net with `embeddings` of `PooledFields`; a subclass gives `logit(batch, x,
-    weight)`, [B], from what these return."""
+    """`forward` and `rank` of a net whose `embeddings` are `PooledFields`.
 
-    def forward(self, batch, return_attention=False):
-        """Logits [B]; the weights of `return_attention` are the mean's, 1/n at each of n real
-        events, [B, T]."""
+    A subclass gives `logit(batch, x, weight)` → [B], from what these return.
+    """
+
+    embeddings: PooledFields
+
+    def forward(self, batch: Batch, return_attention: bool = False) -> Scores:
+        """Logits [B]; with `return_attention` also the mean's weights [B, T].
+
+        The weights are 1/n at each of n real events.
+        """
         return self.score(batch, False, return_attention)
 
-    def rank(self, batch, return_attention=False):
-        """Logits [N] of N candidates of one user, as in DIN; the mean and the user's terms are the
-        same for all."""
+    def rank(self, batch: Batch, return_attention: bool = False) -> Scores:
+        """Logits [N] of N candidates of one user, as in DIN.
+
+        The mean and the user's terms are the same for all candidates.
+        """
         return self.score(batch, True, return_attention)
 
-    def score(self, batch, one_user, return_attention):
+    def score(self, batch: Batch, one_user: bool, return_attention: bool) -> Scores:
+        """`forward`, or with one_user `rank`."""
         x, weight = self.embeddings(batch, one_user)
         logit = self.logit(batch, x, weight)
-        return (logit, weight.expand([paddle.shape(x)[0], -1])) if return_attention else logit
+        if not return_attention:
+            return logit
+        return logit, weight.expand([paddle.shape(x)[0], -1])
+
+    def logit(self, batch: Batch, x: paddle.Tensor, weight: paddle.Tensor) -> paddle.Tensor:
+        """Logits [B] from x [B, F·E + dense] and the weights of the history's mean [B, T]."""
+        raise NotImplementedError
 
 
 class LinearTerms(nn.Layer):
-    """Σ w_i·x_i: a weight for each id of each field, apart for target and history, whose ids share
-    1; dense columns.
+    """Σ w_i·x_i: a weight for each id of each field, and one for each dense column.
 
-    What the request's one user has in common comes out as one row, and spreads over the candidates
-    by itself.
+    An item field has two tables, one for the target and one for the history, whose ids share the
+    weight 1. What the request's one user has in common comes out as one row, which is added to
+    every candidate's.
+
+    Args:
+        fields (Sequence[Field]): category fields.
+        dense (int): number of dense columns; 0 leaves them out.
+        sparse (bool): gradients hold only the rows that occur.
     """
 
-    def __init__(self, fields, dense=0, sparse=True):
+    def __init__(self, fields: Sequence[Field], dense: int = 0, sparse: bool = True) -> None:
         super().__init__()
-        keys = [
-            (f"{of}_{f.name}", f.size)
-            for f in fields
-            for of in (("target", "history") if f.of == "item" else (f.of,))
-        ]
-        self.tables = nn.LayerDict({key: scalars(size, sparse) for key, size in keys})
-        self.keys = [key for key, _ in keys]
+        sizes = {}
+        for f in fields:
+            for of in ("target", "history") if f.of == "item" else (f.of,):
+                sizes[f"{of}_{f.name}"] = f.size
+        self.keys = list(sizes)
+        self.tables = nn.LayerDict({key: scalars(size, sparse) for key, size in sizes.items()})
         self.dense = nn.Linear(dense, 1, bias_attr=False) if dense else None
 
-    def forward(self, batch, weight):
-        """weight: of the history's mean, [B, T]. Returns [B]."""
-        total = 0.0
+    def forward(self, batch: Batch, weight: paddle.Tensor) -> paddle.Tensor:
+        """The sum, [B].
+
+        Args:
+            batch (Batch): of rows, or of one request.
+            weight (Tensor): of the history's mean, [B, T].
+        """
+        total = paddle.zeros([])
         for key in self.keys:
             w = self.tables[key](batch[key]).squeeze(-1)  # [B] or [B, T]
-            total = total + ((w * weight).sum(-1) if key.startswith("history_") else w)
-        return (
-            total if self.dense is None else total + self.dense(batch["dense"]).squeeze(-1)
-        )  # [B]
+            if key.startswith("history_"):
+                w = (w * weight).sum(-1)  # [B]
+            total = total + w
+        if self.dense is not None:
+            total = total + self.dense(batch["dense"]).squeeze(-1)
+        return total
 
 
-def scalars(rows, sparse):
-    """A table of one weight a row, all 0 at the start."""
-    return table(
-        rows, 1, padding_idx=PADDING, sparse=sparse, weight_attr=nn.initializer.Constant(0.0)
-    )
+def scalars(rows: int, sparse: bool) -> nn.Embedding:
+    """A table of one weight per row, all 0 at the start."""
+    start = nn.initializer.Constant(0.0)
+    return table(rows, 1, padding_idx=PADDING, sparse=sparse, weight_attr=start)

@@ -1,9 +1,13 @@
-"""An embedding table of which every process holds its share of the rows
-(paddleinterest/core/distributed.py): row j lies at rank j mod ranks.
+"""An embedding table of which every process holds its share of the rows.
 
-A lookup asks all ranks for the rows it needs; their gradients go back to the rank that holds them,
-which alone keeps the optimiser's moments for them.
+Row j is at process j mod processes (paddleinterest/core/distributed.py). A lookup asks all
+processes for the rows it needs. Their gradients go back to the process that holds them, which alone
+keeps the optimiser's moments for them.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import paddle
@@ -14,14 +18,28 @@ from paddleinterest.core import distributed
 
 
 class ShardedEmbedding(nn.Embedding):
-    """In place of `nn.Embedding(rows, width, …)`, with the same values to start from.
+    """In place of `nn.Embedding(rows, width, …)`, with the same start values.
 
-    While it is made the table lies whole in this process's memory, one table after the other. The
-    last row of the weight is nobody's: it stays 0, and lets the optimiser make its step where no
-    row of this rank occurs.
+    While it is made, the whole table is in this process's memory, one table after the other. The
+    last row of the weight is nobody's: it stays 0, and lets the optimiser make its step if no row
+    of this process occurs.
+
+    Args:
+        rows (int): of the whole table.
+        width (int): columns.
+        padding_idx (int): row that gives zeros; None = no such row.
+        sparse (bool): the gradient holds only the rows that occur.
+        weight_attr: start values, as in `nn.Embedding`.
     """
 
-    def __init__(self, rows, width, padding_idx=None, sparse=False, weight_attr=None):
+    def __init__(
+        self,
+        rows: int,
+        width: int,
+        padding_idx: int | None = None,
+        sparse: bool = False,
+        weight_attr: Any = None,
+    ) -> None:
         whole = nn.Embedding(
             rows, width, padding_idx=padding_idx, sparse=sparse, weight_attr=weight_attr
         )
@@ -29,20 +47,24 @@ class ShardedEmbedding(nn.Embedding):
         super().__init__(len(own), width, sparse=sparse, weight_attr=nn.initializer.Constant(0.0))
         self.weight.set_value(own)
         self.weight.at_other_ranks = True
-        self.rows, self.padding = rows, padding_idx
+        self.rows = rows
+        self.padding = padding_idx
 
-    def forward(self, ids):
-        """ids of any shape → [..., width]. All ranks must look up at the same time, each its own
-        ids."""
-        rows, where = paddle.unique(ids.flatten(), return_inverse=True)
-        asked = [x.numpy() for x in distributed.gather(rows)]  # what every rank wants, sorted
-        mine = np.concatenate([x[x % len(asked) == distributed.process_index()] for x in asked])
-        mine = np.append(
-            mine // len(asked), self.weight.shape[0] - 1
-        )  # nobody's row: a gradient is never empty
+    def forward(self, ids: paddle.Tensor) -> paddle.Tensor:
+        """ids of any shape → [..., width].
+
+        All processes must look up at the same time, each its own ids.
+        """
+        unique: Any = paddle.unique(ids.flatten(), return_inverse=True)
+        rows, where = unique
+        asked = [x.numpy() for x in distributed.gather(rows)]  # what every process wants, sorted
+        count = len(asked)
+        mine = np.concatenate([x[x % count == distributed.process_index()] for x in asked])
+        # nobody's row is looked up too: a gradient is never empty
+        mine = np.append(mine // count, self.weight.shape[0] - 1)
         found = F.embedding(paddle.to_tensor(mine), self.weight, sparse=self._sparse)
         got = _Exchange.apply(found, asked)  # [R, width], one owner after the other
-        owner = rows.numpy() % len(asked)
+        owner = rows.numpy() % count
         position = np.empty(len(owner), np.int64)
         position[np.argsort(owner, kind="stable")] = np.arange(len(owner))
         out = paddle.gather(got, paddle.to_tensor(position[where.numpy()]))
@@ -52,33 +74,40 @@ class ShardedEmbedding(nn.Embedding):
 
 
 class _Exchange(paddle.autograd.PyLayer):
-    """Sends every rank the rows it asked for, and their gradients back."""
+    """Sends every process the rows it asked for, and their gradients back."""
 
     @staticmethod
-    def forward(ctx, found, asked):
-        """found [Σ + 1, width]: what this rank holds of the rows in `asked`, rank after rank, then
-        nobody's row. Returns what it asked for itself."""
-        ctx.count = count = np.stack(
-            [np.bincount(x % len(asked), minlength=len(asked)) for x in asked]
-        )  # [asker, owner]
-        ctx.width = width = found.shape[1]
+    def forward(ctx: Any, found: paddle.Tensor, asked: list[np.ndarray]) -> paddle.Tensor:
+        """The rows that this process asked for, one owner after the other.
+
+        Args:
+            ctx: Paddle's.
+            found (Tensor): [Σ + 1, width], this process's rows out of `asked`, one process after
+                the other, then nobody's row.
+            asked (list[ndarray]): the row numbers that each process wants.
+        """
+        count = np.stack([np.bincount(x % len(asked), minlength=len(asked)) for x in asked])
+        width = found.shape[1]
+        ctx.count = count  # [asker, owner]
+        ctx.width = width
         messages = distributed.gather(found[:-1].flatten())  # of every owner
         start = np.concatenate([np.zeros((1, len(asked)), int), count.cumsum(0)])
         me = distributed.process_index()
-        return paddle.concat(
-            [
-                m[int(start[me, s]) * width : int(start[me + 1, s]) * width]
-                for s, m in enumerate(messages)
-            ]
-        ).reshape([-1, width])
+        parts = []
+        for owner, message in enumerate(messages):
+            first, last = start[me, owner], start[me + 1, owner]
+            parts.append(message[int(first) * width : int(last) * width])
+        return paddle.concat(parts).reshape([-1, width])
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: paddle.Tensor) -> paddle.Tensor:
+        width = ctx.width
         messages = distributed.gather(gradient.flatten())  # of every asker
         start = np.concatenate([np.zeros((len(messages), 1), int), ctx.count.cumsum(1)], 1)
-        me, width = distributed.process_index(), ctx.width
-        parts = [
-            m[int(start[r, me]) * width : int(start[r, me + 1]) * width]
-            for r, m in enumerate(messages)
-        ]
-        return paddle.concat([*parts, paddle.zeros([width])]).reshape([-1, width])
+        me = distributed.process_index()
+        parts = []
+        for asker, message in enumerate(messages):
+            first, last = start[asker, me], start[asker, me + 1]
+            parts.append(message[int(first) * width : int(last) * width])
+        nobodys = paddle.zeros([width])
+        return paddle.concat([*parts, nobodys]).reshape([-1, width])

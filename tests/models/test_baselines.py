@@ -25,7 +25,7 @@ from models.pnn.net import PNN
 from models.wide_deep.net import PRIME, WideDeep
 from paddleinterest.core.errors import InputError
 from paddleinterest.nets import pooled as shared
-from paddleinterest.nets.layers import MiniBatchAwareRegularization
+from paddleinterest.nets.regularization import MiniBatchAwareRegularization
 from paddleinterest.training import loading
 
 NETS = {

@@ -25,7 +25,14 @@ from toy import FIELDS, OF_USER, SCHEMA, tensor, tensors
 
 from models.bst import net as bst
 from models.bst.dygraph_model import DygraphModel
-from models.bst.net import BST, MultiHeadAttention, Position, TransformerBlock, time_edges
+from models.bst.net import (
+    BST,
+    MultiHeadAttention,
+    Position,
+    TargetBlock,
+    TransformerBlock,
+    time_edges,
+)
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.schema import Schema
 from paddleinterest.training import loading
@@ -294,12 +301,25 @@ def test_block(rng, double):
     out, got = block(tensor(s), tensor(mask))
     close(out, expected, 1e-11)
     close(got, weights, 1e-12)
-    close(block.of_target(tensor(s), tensor(mask), tensor(s[:, -1]))[0], expected[:, -1], 1e-11)
+    last = TargetBlock(8, 2, 5)
+    last.set_state_dict(block.state_dict())
+    for form in (last.forward, last.of_target):
+        row, got = form(tensor(s), tensor(mask), tensor(s[:, -1]))
+        close(row, expected[:, -1], 1e-11)
+        close(got, weights[:, :, -1], 1e-12)
 
 
-@pytest.mark.parametrize("form", ["all rows", "target", "itself"])
+FORMS = ["all rows", "target", "fast target", "itself"]
+
+
+def block_of(form, dropout=0.0):
+    kind = TransformerBlock if form == "all rows" else TargetBlock
+    return kind(8, 2, 5, dropout)
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_block_gradients(rng, double, form):
-    block, (s, mask) = double_layer(TransformerBlock(8, 2, 5), rng), some_sequence(rng)
+    block, (s, mask) = double_layer(block_of(form), rng), some_sequence(rng)
     x, v = tensor(s, stop_gradient=False), tensor(s[:, -1], stop_gradient=False)
     direction = tensor(
         rng.normal(size=s.shape if form == "all rows" else s[:, -1].shape)
@@ -309,6 +329,8 @@ def test_block_gradients(rng, double, form):
     def value():
         if form == "all rows":
             return (block(x, tensor(mask))[0] * direction).sum()
+        if form == "target":
+            return (block.forward(x, tensor(mask), v)[0] * direction).sum()
         return (block.of_target(x, tensor(mask), v, itself=form == "itself")[0] * direction).sum()
 
     read = {
@@ -332,19 +354,21 @@ class Returns(paddle.nn.Layer):
         return x * 0 if self.zero else x
 
 
-@pytest.mark.parametrize("form", ["all rows", "target"])
+@pytest.mark.parametrize("form", FORMS[:3])
 def test_dropout_is_inside_the_residual_branch(rng, double, form):
     """With all that dropout sees taken away, S itself is left; and it sees MH(S) and the
     feed-forward's output."""
-    block, (s, mask) = double_layer(TransformerBlock(8, 2, 5, dropout=0.5), rng), some_sequence(rng)
+    block, (s, mask) = double_layer(block_of(form, 0.5), rng), some_sequence(rng)
     assert isinstance(block.dropout, paddle.nn.Dropout) and block.dropout.p == 0.5
-    w, target = reference.weights_of(block), form == "target"
+    w, target = reference.weights_of(block), form != "all rows"
     x = s[:, -1] if target else s
-    call = (
-        (lambda: block.of_target(tensor(s), tensor(mask), tensor(x))[0])
-        if target
-        else lambda: block(tensor(s), tensor(mask))[0]
-    )
+
+    def call():
+        if not target:
+            return block(tensor(s), tensor(mask))[0]
+        rows = block.forward if form == "target" else block.of_target
+        return rows(tensor(s), tensor(mask), tensor(x))[0]
+
     block.dropout = Returns(zero=True)
     close(call(), np_norm(w, "norm2", np_norm(w, "norm1", x)), 1e-11)
     block.dropout = Returns(zero=False)

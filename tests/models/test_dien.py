@@ -32,7 +32,7 @@ from models.dien.net import (
     InterestEvolution,
     InterestGRU,
 )
-from models.dien.recurrence import Recurrence, sigmoid, unroll
+from models.dien.recurrence import Recurrence, sigmoid
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.negatives import HistoryNegatives
 from paddleinterest.data.reader import Reader
@@ -154,7 +154,7 @@ def numpy_logits(net, evolution, attention, batch, activation="prelu"):
             target,
             *side,
             batch["dense"].astype(np.float64),
-            *([total, target * total] if net.history_sum else []),
+            *([total, target * total] if net.pooling is not None else []),
         ],
         -1,
     )
@@ -195,7 +195,7 @@ def test_cell(rng, double, cell):
     layer = random_weights(cell(5, 4), rng)
     i, h, a = rng.normal(size=(6, 5)), rng.normal(size=(6, 4)), rng.random((6, 1))
     close(
-        layer(tensor(i), tensor(h), tensor(a)),
+        layer.step(layer.project(tensor(i)), tensor(h), tensor(a)),
         numpy_cell(reference.weights_of(layer), i, h, a),
         1e-12,
     )
@@ -206,7 +206,7 @@ def test_cell_gradients(rng, double, cell):
     layer, weight = random_weights(cell(5, 4), rng), tensor(rng.normal(size=(6, 4)))
     i, h, a = leaf(rng.normal(size=(6, 5))), leaf(rng.normal(size=(6, 4))), leaf(rng.random((6, 1)))
     reference.check_gradients(
-        lambda: (layer(i, h, a) * weight).sum(),
+        lambda: (layer.step(layer.project(i), h, a) * weight).sum(),
         {"i": i, "h": h, "a": a, **dict(layer.named_parameters())},
         rng,
     )
@@ -216,9 +216,8 @@ def test_cell_gradients(rng, double, cell):
 def test_attention_of_zero_leaves_the_state_bit_for_bit(rng, cell):
     layer = random_weights(cell(5, 4), rng, 3.0)
     h = (rng.normal(size=(200, 4)) * 10.0 ** rng.integers(-30, 3, (200, 1))).astype(np.float32)
-    got = layer(
-        tensor(rng.normal(size=(200, 5)).astype(np.float32)), tensor(h), paddle.zeros([200, 1])
-    ).numpy()
+    projected = layer.project(tensor(rng.normal(size=(200, 5)).astype(np.float32)))
+    got = layer.step(projected, tensor(h), paddle.zeros([200, 1])).numpy()
     assert got.tobytes() == h.tobytes()
 
 
@@ -244,12 +243,13 @@ def test_attention_of_one_is_paddles_gru(rng, double):
         paddle.ones([6, 9]),
     )
     states, last = gru(x)
-    close(evolution.plain(x, ones), last[0], 1e-14)
+    close(evolution.forward(x, ones), last[0], 1e-14)
     for mode in (True, False):
         evolution.training = mode
         close(evolution(x, ones), last[0], 1e-14)
     assert np.abs(last.numpy()).std() > 0.1
-    close(evolution.cell(x[:, 3], states[:, 2], paddle.ones([6, 1])), states[:, 3], 1e-14)
+    projected = evolution.cell.project(x[:, 3])
+    close(evolution.cell.step(projected, states[:, 2], paddle.ones([6, 1])), states[:, 3], 1e-14)
 
 
 def test_an_event_with_all_attention_is_remembered_wherever_it_stands(rng, double):
@@ -272,7 +272,10 @@ def test_attention_says_how_far_to_the_candidate(rng):
         tensor(rng.normal(size=(1, 5)).astype(np.float32)),
         tensor(rng.normal(size=(1, 4)).astype(np.float32)),
     )
-    moved = [np.abs((cell(i, h, paddle.full([1, 1], a)) - h).numpy()) for a in (0.0, 0.3, 0.6, 1.0)]
+    moved = []
+    for a in (0.0, 0.3, 0.6, 1.0):
+        stepped = cell.step(cell.project(i), h, paddle.full([1, 1], a))
+        moved.append(np.abs((stepped - h).numpy()))
     assert all((near < far).all() for near, far in zip(moved, moved[1:]))
 
 
@@ -295,10 +298,10 @@ def some_states(rng, rows=6, length=7, width=5):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_recurrence(rng, double, cell):
-    """Plain, fast and unrolled are the NumPy loop."""
+    """The equations and the hand-written gradient's loop are the NumPy loop."""
     evolution, (states, a, _) = InterestEvolution(random_weights(cell(5, 4), rng)), some_states(rng)
     expected = numpy_run(part(reference.weights_of(evolution), "cell"), states, a)
-    close(evolution.plain(tensor(states), tensor(a)), expected, 1e-12)
+    close(evolution.forward(tensor(states), tensor(a)), expected, 1e-12)
     for mode in (True, False):
         evolution.training = mode
         close(evolution(tensor(states), tensor(a)), expected, 1e-12)
@@ -357,7 +360,7 @@ def test_fast_loop_has_the_values_and_gradients_of_the_plain_one(rng, cell, step
     a = reference.attention_weights(score, mask, True, 1).astype(np.float32)
     weight = tensor(rng.normal(size=(40, 24)).astype(np.float32))
     seen = []
-    for loop in (evolution.plain, evolution.forward, lambda s, a: unroll(evolution.cell, s, a)):
+    for loop in (evolution.forward, evolution, evolution.by_hand):
         s, at = leaf(states), leaf(a)
         h = loop(s, at)
         (h * weight).sum().backward()
@@ -401,7 +404,7 @@ def test_steps_without_attention_change_nothing(rng, cell):
     states, a = rng.normal(size=(6, 7, 5)).astype(np.float32), rng.random((6, 7)).astype(np.float32)
     longer, weights = (np.insert(x, [2, 2, 7, 7, 7], 0, axis=1) for x in (states, a))
     longer[weights == 0] = 9
-    for loop in (evolution.plain, evolution.forward, lambda s, a: unroll(evolution.cell, s, a)):
+    for loop in (evolution.forward, evolution, evolution.by_hand):
         assert (
             loop(tensor(longer), tensor(weights)).numpy().tobytes()
             == loop(tensor(states), tensor(a)).numpy().tobytes()
@@ -965,11 +968,11 @@ def test_rank_is_forward_on_the_repeated_user(evolution, attention):
 def test_rank_reads_the_history_once(monkeypatch):
     """The extractor, and the second GRU where there is no attention in it, see one row for all
     candidates."""
-    rows, forward = [], InterestGRU.forward
+    rows, call = [], InterestGRU.__call__
     monkeypatch.setattr(
         InterestGRU,
-        "forward",
-        lambda self, i, mask: rows.append(i.shape[0]) or forward(self, i, mask),
+        "__call__",
+        lambda self, i, mask: rows.append(i.shape[0]) or call(self, i, mask),
     )
     for evolution, expected in (
         ("augru", [1]),

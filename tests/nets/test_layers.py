@@ -10,19 +10,19 @@ import pytest
 import reference
 from toy import tensor
 
+from paddleinterest.nets.batch import history_mask
 from paddleinterest.nets.click_model import ClickModel
+from paddleinterest.nets.embeddings import FieldEmbeddings
 from paddleinterest.nets.layers import (
     MLP,
     Activation,
     Dice,
-    FieldEmbeddings,
-    MiniBatchAwareRegularization,
+    SumPooling,
     Tower,
-    history_mask,
     masked_softmax,
     spread,
-    sum_pooling,
 )
+from paddleinterest.nets.regularization import MiniBatchAwareRegularization
 
 FIELDS = [
     SimpleNamespace(name="item", of="item", size=9),
@@ -163,7 +163,7 @@ def test_prelu_starts_at_a_quarter():
 
 
 def test_activation_refuses_an_unknown_name():
-    with pytest.raises(ValueError, match="relu, prelu or dice"):
+    with pytest.raises(ValueError, match="relu, prelu, dice"):
         Activation("gelu", 3)
 
 
@@ -232,7 +232,7 @@ def test_masked_softmax_of_an_empty_row_is_zero_and_its_gradient_finite():
 
 def test_sum_pooling_leaves_padding_out(rng, double):
     mask, history = ragged_mask(rng), rng.normal(size=(5, 6, 3))
-    got = sum_pooling(tensor(history), tensor(mask)).numpy()
+    got = SumPooling()(tensor(history), tensor(mask)).numpy()
     close(
         got,
         [sum((e for e, m in zip(row, real) if m), np.zeros(3)) for row, real in zip(history, mask)],
@@ -291,7 +291,7 @@ def test_padding_row_is_zero_and_stays_zero(sparse):
     optimizer = paddle.optimizer.Adam(0.1, parameters=e.parameters(), lazy_mode=sparse)
     before = {f.name: e.tables[f.name].weight.numpy().copy() for f in FIELDS}
     for _ in range(3):
-        pooled = sum_pooling(e.history(batch), history_mask(batch))
+        pooled = SumPooling()(e.history(batch), history_mask(batch))
         (pooled.sum() + e.target(batch).sum() + e.side(batch).sum()).backward()
         optimizer.step()
         optimizer.clear_grad()
@@ -399,7 +399,7 @@ def test_sparse_and_dense_lookups_give_the_same_gradient(rng):
         e = FieldEmbeddings(FIELDS[:1], 3, sparse=sparse)
         e.tables["item"].weight.set_value(w)
         batch = tensors({k: BATCH[k] for k in ("history_item", "target_item")})
-        pooled = sum_pooling(e.history(batch) * tensor(weight), history_mask(batch))
+        pooled = SumPooling()(e.history(batch) * tensor(weight), history_mask(batch))
         loss = pooled.sum() + F.softplus(e.target(batch)).sum()
         loss.backward()
         paddle.optimizer.SGD(1.0, parameters=e.parameters()).step()

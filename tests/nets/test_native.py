@@ -222,7 +222,10 @@ def test_only_where_it_belongs():
 def build(tmp_path, **environment):
     """A fresh process that wants the operators; returns (whether it has them, files in the cache,
     what it printed)."""
-    code = "from paddleinterest.nets import native; print('got', native.library('recurrence') is not None)"
+    code = (
+        "from paddleinterest.nets import native;"
+        " print('got', native.library('recurrence') is not None)"
+    )
     cache = tmp_path / "cache"
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -18,7 +18,7 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.data.reader import Reader
 from paddleinterest.data.schema import Schema
 from paddleinterest.nets.click_model import ClickModel
-from paddleinterest.nets.layers import FieldEmbeddings
+from paddleinterest.nets.embeddings import FieldEmbeddings
 from paddleinterest.training import checkpoint, loading, run
 from paddleinterest.training.predict import predict
 from paddleinterest.training.trainer import train

@@ -1,12 +1,15 @@
-"""Operators in C++ for training and evaluation on a CPU, built once by the machine's own compiler;
-without one, Paddle's forms run.
+"""Operators in C++ for training and evaluation on a CPU.
 
-`library(name)` compiles <name>.cc of this folder at its first use, into ~/.cache/paddleinterest (or $XDG_CACHE_HOME), and
-loads it with ctypes: no header of Paddle's is needed, so a build takes two seconds and outlives an
-upgrade of Paddle. The folder is this user's alone, and a library that another user could have
-written is built again, not loaded. Exported programs never need these operators.
-`runner.native=false` turns them off.
+The machine's own compiler builds them once; without a compiler, Paddle's forms run.
+
+`library(name)` compiles <name>.cc of this folder at its first use, into ~/.cache/paddleinterest (or
+$XDG_CACHE_HOME), and loads it with ctypes: no header of Paddle's is needed, so a build takes two
+seconds and outlives an upgrade of Paddle. The folder is this user's alone, and a library that
+another user could have written is built again, not loaded. Exported programs never need these
+operators. `runner.native=false` turns them off.
 """
+
+from __future__ import annotations
 
 import contextlib
 import ctypes
@@ -20,6 +23,8 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import paddle
 
@@ -38,15 +43,19 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 _wanted = True
 
 
-def use(wanted):
+def use(wanted: bool) -> None:
     """Switch the operators on or off for this process."""
     global _wanted
     _wanted = wanted
 
 
-def available(name, tensor):
-    """Whether library `name` can take over: wanted, in dynamic graph, `tensor` on a CPU and
-    float32, and it builds here."""
+def available(name: str, tensor: paddle.Tensor) -> bool:
+    """Whether library `name` can take over: wanted, dynamic graph, CPU, float32, and it builds.
+
+    Args:
+        name: of the library.
+        tensor: an input, which tells place and type of all.
+    """
     return (
         _wanted
         and paddle.in_dynamic_mode()
@@ -56,15 +65,21 @@ def available(name, tensor):
     )
 
 
-def call(name, function, *arguments, returns=None):
-    """Call `function` of library `name`: int as int64_t, float as float, a contiguous tensor or
-    None as a pointer."""
+def call(name: str, function: str, *arguments: Any, returns: Any = None) -> Any:
+    """Call a function of a library.
+
+    Args:
+        name: of the library.
+        function: its name in C.
+        *arguments: int as int64_t, float as float, a contiguous tensor or None as a pointer.
+        returns: ctypes type of what it returns; None = void.
+    """
     operator = getattr(library(name), function)
     operator.restype = returns
     return operator(*map(_as_c, arguments))
 
 
-def _as_c(x):
+def _as_c(x: Any) -> Any:
     if isinstance(x, int):
         return ctypes.c_int64(x)
     if isinstance(x, float):
@@ -75,20 +90,21 @@ def _as_c(x):
     return ctypes.c_void_p(x.data_ptr())
 
 
-def contiguous(tensor):
+def contiguous(tensor: paddle.Tensor | None) -> paddle.Tensor | None:
     """The tensor's values in one piece, without its graph; None stays None."""
     return tensor if tensor is None else tensor.detach().contiguous()
 
 
-def unless_frozen(gradients, stopped):
-    """What a PyLayer's backward hands back: None for those whose tensor wants no gradient."""
+def unless_frozen(
+    gradients: Iterable[paddle.Tensor | None], stopped: Iterable[bool]
+) -> tuple[paddle.Tensor | None, ...]:
+    """What a PyLayer's backward returns: None for each tensor that needs no gradient."""
     return tuple(None if frozen else g for g, frozen in zip(gradients, stopped))
 
 
 @functools.lru_cache(None)
-def library(name):
-    """The loaded library, or None where it cannot be built: no compiler, no room, another system
-    than Linux."""
+def library(name: str) -> ctypes.CDLL | None:
+    """The loaded library, or None if it cannot be built: no compiler, no room, not Linux."""
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None or not sys.platform.startswith("linux"):
         return None
@@ -101,9 +117,8 @@ def library(name):
         return None
 
 
-def _cache():
-    """The folder of the libraries: code that runs as this user, so that nobody else may write
-    there."""
+def _cache() -> str:
+    """The folder of the libraries. They run as this user, so nobody else may write there."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     path = os.path.join(
         base if os.path.isabs(base) else os.path.expanduser("~/.cache"), "paddleinterest"
@@ -117,9 +132,11 @@ def _cache():
     return path
 
 
-def _ours(path):
-    """Whether a library is there that this user wrote and no other could have changed; any other
-    one is built again."""
+def _ours(path: str) -> bool:
+    """Whether `path` is a library that this user wrote and no other user could have changed.
+
+    Any other library is built again.
+    """
     try:
         facts = os.lstat(path)
     except FileNotFoundError:
@@ -129,9 +146,11 @@ def _ours(path):
     )
 
 
-def _fingerprint(name, compiler):
-    """Of all that decides what is built: source, flags, compiler, processor, and the OpenMP library
-    that Paddle brings."""
+def _fingerprint(name: str, compiler: str) -> str:
+    """A hash of all that decides what is built.
+
+    That is source, flags, compiler, processor, and the OpenMP library that Paddle brings.
+    """
     parts = [compiler, *FLAGS, *_openmp(), platform.machine()]
     with open("/proc/cpuinfo", encoding="utf-8") as f:
         parts += sorted(
@@ -143,25 +162,31 @@ def _fingerprint(name, compiler):
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _openmp():
-    """Link flags. Paddle's own OpenMP runtime where it has one: threads of a second one would get
-    in its way."""
+def _openmp() -> list[str]:
+    """Link flags: Paddle's own OpenMP runtime if it has one.
+
+    Threads of a second runtime would get in its way.
+    """
     libs = os.path.join(os.path.dirname(paddle.__file__), "libs")
     if os.path.exists(os.path.join(libs, "libiomp5.so")):
         return [f"-L{libs}", "-l:libiomp5.so", f"-Wl,-rpath,{libs}"]
     return ["-fopenmp"]
 
 
-def _build(compiler, source, path):
-    """Compile to a file of its own, then rename: a build that is cut off, or two at a time, leave
-    nothing half-written."""
+def _build(compiler: str, source: str, path: str) -> None:
+    """Compile to a new file, then rename it.
+
+    A build that is cut off, or two builds at a time, leave nothing half-written.
+    """
     with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
-        made, linked = os.path.join(folder, "made.o"), os.path.join(folder, "made.so")
-        for command in (
-            [compiler, *FLAGS, "-c", source, "-o", made],
-            [compiler, "-shared", made, "-o", linked, *_openmp()],
-        ):
-            subprocess.run(command, check=True, capture_output=True, timeout=120)
+        compiled = os.path.join(folder, "compiled.o")
+        linked = os.path.join(folder, "linked.so")
+        _run([compiler, *FLAGS, "-c", source, "-o", compiled])
+        _run([compiler, "-shared", compiled, "-o", linked, *_openmp()])
         os.chmod(linked, 0o700)  # whatever the umask
         os.replace(linked, path)
     say(f"built the operators of {os.path.basename(source)} for this machine: {path}")
+
+
+def _run(command: Sequence[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
