@@ -27,7 +27,7 @@ Milliseconds = dict[str, dict[str, float]]  # {recurrence: {form: median}}
 
 
 def work(args: argparse.Namespace) -> dict:
-    environment.set_up({"runner": {"threads": args.threads, "cpu_tuning": not args.no_cpu_tuning}})
+    environment.set_up(args.threads, not args.no_cpu_tuning)
     import paddle
 
     layers, kinds = forms(args.rows, args.steps, args.width)

@@ -70,7 +70,7 @@ class Measured:
 def work(args: argparse.Namespace) -> dict:
     if min(args.steps, args.top, args.batch_size) < 1:
         raise InputError("--steps, --top and --batch-size must be at least 1")
-    environment.set_up({"runner": {"threads": args.threads, "cpu_tuning": not args.no_cpu_tuning}})
+    environment.set_up(args.threads, not args.no_cpu_tuning)
     peak = matmul_peak()
     say(f"peak of a matrix product: {peak / 1e9:.1f} GFLOP/s")
     found = [measure(model, args, peak) for model in args.models]

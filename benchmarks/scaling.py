@@ -37,7 +37,7 @@ Measured = dict[str, float]
 
 def work(args: argparse.Namespace) -> dict:
     points = points_of(args)
-    environment.set_up({"runner": {"threads": args.threads, "cpu_tuning": not args.no_cpu_tuning}})
+    environment.set_up(args.threads, not args.no_cpu_tuning)
     import paddle
 
     rows = []

@@ -24,9 +24,7 @@ EPOCH = 1_700_000_000  # the first event of the random history; an hour between 
 
 
 def work(args: argparse.Namespace) -> dict:
-    environment.set_up(
-        {"runner": {"threads": max(args.threads), "cpu_tuning": not args.no_cpu_tuning}}
-    )
+    environment.set_up(max(args.threads), not args.no_cpu_tuning)
     rows = []
     for directory in args.bundle:
         for threads in args.threads:

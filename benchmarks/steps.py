@@ -36,7 +36,7 @@ class Trainee:
         """One step of training, without schedule or regularisation."""
         from paddleinterest.training.trainer import train_step
 
-        rate = self.config["hyper_parameters"]["optimizer"]["learning_rate"]
+        rate = self.config.hyper_parameters.optimizer.learning_rate
         train_step(
             self.model,
             self.net,
@@ -44,22 +44,22 @@ class Trainee:
             None,
             batch,
             rate,
-            self.config["runner"]["seed"],
+            self.config.runner.seed,
             self.number,
         )
         self.number += 1
 
     def reader(self, data: str, batch_size: int) -> Reader:
         """The train split of a prepared dataset, as training reads it."""
-        r = self.config["runner"]
+        r = self.config.runner
         return Reader(
             data,
             "train",
             batch_size,
-            r["history_cap"],
+            r.history_cap,
             shuffle=True,
-            seed=r["seed"],
-            bucket_batches=r["bucket_batches"],
+            seed=r.seed,
+            bucket_batches=r.bucket_batches,
             times=self.times,
             negatives=self.negatives,
         )

@@ -24,14 +24,14 @@ WARM_UP = 5  # as in runners/common.py
 
 def work(args: argparse.Namespace) -> dict:
     config = settings.load(args.config_yaml, args.override)
-    environment.set_up(config)
+    environment.set_up(config.runner.threads, config.runner.cpu_tuning)
     from benchmarks.steps import Trainee
 
     data = run.dataset(config)
     schema = Schema.load(data)
     schema.item_fields[0].size = max(schema.item_fields[0].size, args.item_vocab)
     trainee = Trainee(config, schema)
-    reader = trainee.reader(data, config["runner"]["train_batch_size"])
+    reader = trainee.reader(data, config.runner.train_batch_size)
     batches = itertools.chain.from_iterable(reader.epoch(epoch) for epoch in itertools.count())
     for _ in range(WARM_UP):
         trainee.step(next(batches))
@@ -39,7 +39,7 @@ def work(args: argparse.Namespace) -> dict:
     for _ in range(args.steps):
         trainee.step(next(batches))
     return {
-        "model": config["model"],
+        "model": config.model,
         "ms_a_step": 1e3 * (time.perf_counter() - started) / args.steps,
         "parameters": sum(p.numel().item() for p in trainee.net.parameters()),
     }

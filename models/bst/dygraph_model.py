@@ -28,7 +28,7 @@ class DygraphModel(ClickModel):
                 f"position is time, but {schema.name} has no clock, only an order; use index or"
                 " auto"
             )
-        length = config["hyper_parameters"]["concat_length"] or config["runner"]["history_cap"]
+        length = config.hyper_parameters.concat_length or config.runner.history_cap
         return BST(
             position=position, concat_length=length, **self.net_arguments(config, schema, *OWN)
         )
@@ -37,7 +37,7 @@ class DygraphModel(ClickModel):
     def position(config, schema):
         """The setting, with auto resolved: time where the dataset's times are a clock, otherwise
         index."""
-        kind = config["hyper_parameters"]["position"]
+        kind = config.hyper_parameters.position
         return kind if kind != "auto" else "time" if schema.time == "seconds" else "index"
 
     def needs_times(self, config, schema):

@@ -11,7 +11,7 @@ class DygraphModel(ClickModel):
     marker = "P"
 
     def create_model(self, config, schema):
-        self.alpha = config["hyper_parameters"]["auxiliary_weight"]
+        self.alpha = config.hyper_parameters.auxiliary_weight
         return DIEN(
             **self.net_arguments(
                 config,
@@ -26,8 +26,8 @@ class DygraphModel(ClickModel):
         )
 
     def needs_negatives(self, config):
-        h = config["hyper_parameters"]
-        return h["auxiliary_negatives"] if h["auxiliary"] != "none" else ""
+        h = config.hyper_parameters
+        return h.auxiliary_negatives if h.auxiliary != "none" else ""
 
     def train_forward(self, net, feeds, regularization=None):
         logit, auxiliary = net.forward_train(feeds)

@@ -18,7 +18,7 @@ from paddleinterest.core import cli, environment
 
 
 def work(args: argparse.Namespace) -> dict:
-    environment.set_up({"runner": {"threads": args.threads, "cpu_tuning": True}})
+    environment.set_up(args.threads)
     from paddleinterest.serving.bundle import Bundle
     from paddleinterest.serving.request import read_requests
     from paddleinterest.study import attention

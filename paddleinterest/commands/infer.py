@@ -19,7 +19,7 @@ def work(args):
     path = run.checkpoint_path(config)
     out = args.out or os.path.join(run.directory(config), "predictions.parquet")
     run.check_predictions(out)
-    environment.set_up(config)  # before Paddle is imported
+    environment.set_up(config.runner.threads, config.runner.cpu_tuning)  # before Paddle is imported
     data = run.dataset(config)
     from paddleinterest.core.metrics import format_metrics
     from paddleinterest.training.predict import score_checkpoint, write_predictions
@@ -32,7 +32,7 @@ def work(args):
     if reader.schema.note:
         say(reader.schema.note)
     return {
-        "model": config["model"],
+        "model": config.model,
         "dataset": reader.schema.name,
         "protocol": reader.schema.protocol,
         "split": args.split,

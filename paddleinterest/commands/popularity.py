@@ -9,13 +9,14 @@ the user. Counts are not probabilities, so there is an AUC and a gAUC but no log
 
 import argparse
 
-from paddleinterest.core import cli
+from paddleinterest.core import cli, settings
 from paddleinterest.study.popularity import popularity
 from paddleinterest.training import run
 
 
 def work(args: argparse.Namespace) -> dict:
-    data = run.dataset({"runner": {"data_dir": args.data, "dataset": args.dataset}})
+    runner = settings.Runner(data_dir=args.data, dataset=args.dataset)
+    data = run.dataset(settings.Settings(runner=runner))
     return popularity(data)
 
 

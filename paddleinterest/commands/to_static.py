@@ -19,7 +19,7 @@ def work(args: argparse.Namespace) -> dict[str, Any]:
     """Export the run that the flags name."""
     config = run.open_run(args)
     run.checkpoint_path(config)  # before a dataset is prepared for nothing
-    environment.set_up(config)  # before Paddle is imported
+    environment.set_up(config.runner.threads, config.runner.cpu_tuning)  # before Paddle is imported
     data = run.dataset(config)
     from paddleinterest.serving.export import export
 

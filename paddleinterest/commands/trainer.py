@@ -10,12 +10,13 @@ output/<model>/<name>.
 import argparse
 
 from paddleinterest.core import cli, environment, settings
+from paddleinterest.core.settings import rendering
 from paddleinterest.training import run
 
 
 def work(args):
     config = settings.load(args.config_yaml, args.override)
-    environment.set_up(config)  # before Paddle is imported
+    environment.set_up(config.runner.threads, config.runner.cpu_tuning)  # before Paddle is imported
     data = run.dataset(config)
     from paddleinterest.training.trainer import train
 
@@ -24,7 +25,9 @@ def work(args):
 
 def main():
     p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        epilog=rendering.help_text(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     run.add_arguments(p)
     cli.run(p, work)

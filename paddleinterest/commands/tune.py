@@ -43,9 +43,7 @@ def work(args):
     for name, least in (("trials", 1), ("seed", 0)):
         if getattr(args, name) < least:
             raise InputError(f"--{name} is {getattr(args, name)}, must be at least {least}")
-    dimensions = space.read(
-        args.space or _shipped(config["model"]), args.config_yaml, args.override
-    )
+    dimensions = space.read(args.space or _shipped(config.model), args.config_yaml, args.override)
     data = run.dataset(config)
     if "valid" not in Schema.load(data).rows:
         raise InputError(
@@ -54,9 +52,9 @@ def work(args):
         )
     from paddleinterest.study.search import Search
 
-    r = config["runner"]
-    name = run.dataset_name(config) + (f"-{r['name']}" if r["name"] else "")
-    out = args.out or os.path.join(r["model_save_path"], "tune", config["model"], name)
+    r = config.runner
+    name = run.dataset_name(config) + (f"-{r.name}" if r.name else "")
+    out = args.out or os.path.join(r.model_save_path, "tune", config.model, name)
     with Search(out, args.config_yaml, args.override, dimensions, data, args.seed) as search:
         search.run(args.trials, shlex.join(["python", "tools/tune.py", *args.typed]))
         return search.result()

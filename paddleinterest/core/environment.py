@@ -20,20 +20,24 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 
 
-def set_up(config):
-    """Set threads, MKL's code path (on AMD), views and malloc as said above, from
-    `config["runner"]`; say once what was set."""
-    runner = config["runner"]
-    if not 0 <= runner["threads"] <= 1024:
-        raise InputError(f"{runner['threads']} threads: must be from 0, all cores, to 1024")
+def set_up(threads: int = 0, cpu_tuning: bool = True) -> None:
+    """Set threads, MKL's code path (on AMD), views and malloc as said above, import Paddle, and say
+    once what was set.
+
+    Args:
+        threads: CPU threads; 0 = all cores, shared with the other processes of this machine.
+        cpu_tuning: false = set nothing.
+    """
+    if not 0 <= threads <= 1024:
+        raise InputError(f"{threads} threads: must be from 0, all cores, to 1024")
     if "paddle" in sys.modules:
         return  # in a test or a notebook: too late to change anything
-    threads = runner["threads"] or max(1, cores() // distributed.on_this_machine())
+    threads = threads or max(1, cores() // distributed.on_this_machine())
     wanted = {"OMP_NUM_THREADS": str(threads), "FLAGS_use_stride_kernel": "0"}
     if _amd():
         wanted["MKL_DEBUG_CPU_TYPE"] = "5"
     new = {k: v for k, v in wanted.items() if k not in os.environ}
-    if runner["cpu_tuning"]:
+    if cpu_tuning:
         os.environ.update(new)
         _keep_memory()
         if new:

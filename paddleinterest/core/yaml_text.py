@@ -1,35 +1,82 @@
-"""YAML from a file that may be anyone's: plain values only, and never many more of them than the
-file has characters.
+"""YAML from a file that may be anyone's: plain values only, read as a reader of the text would, and
+never many more of them than the file has characters.
 
-PyYAML's safe loader makes numbers, dates, texts, lists and mappings, and runs nothing: a tag that
-asks for a Python object is an error. What it lacks is a limit: an alias takes three characters and
-may stand for a list of aliases, and so on ("billion laughs"), harmless until someone copies or
-prints the value. So the values are counted with the aliases written out.
+PyYAML's safe loader makes numbers, texts, lists and mappings, and runs nothing: a tag that asks for
+a Python object is an error. Three things are different here.
+
+A limit. An alias takes three characters and may stand for a list of aliases, and so on ("billion
+laughs"), harmless until someone copies or prints the value. So the values are counted with the
+aliases written out.
+
+A key stands once. PyYAML takes the last one silently; here the second is an error with its line.
+
+Plain words and numbers are those of YAML 1.2, not of 1.1: 010 is ten, 1e-3 is a number, and 1:30,
+yes, no, on, off, 1_000 and 2024-01-05 are texts. True and false are written true and false. `dump`
+quotes a text that would be read as anything else.
 """
 
 import itertools
+import re
+from typing import Any
 
 import yaml
 
 LONGEST = 1 << 18  # characters; the longest file of ours has some thousands, and PyYAML is slow
 MOST = 100_000  # values
 DEEPEST = 50  # brackets within brackets: PyYAML's time grows with the square of it
+MERGE = "tag:yaml.org,2002:merge"
 BITS = 8192  # of an integer: Python reads hexadecimal ones of any length, but does not print them
+
+_NULL = re.compile(r"(?:~|null|Null|NULL|)\Z")
+_BOOL = re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z")
+_INT = re.compile(r"(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)\Z")
+_FLOAT = re.compile(
+    r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
+)
+_PLAIN = (  # tag, pattern, the characters that such a word begins with; the first that fits is it
+    ("null", _NULL, "~nN"),
+    ("bool", _BOOL, "tTfF"),
+    ("int", _INT, "-+0123456789"),
+    ("float", _FLOAT, "-+.0123456789"),
+    ("merge", re.compile(r"<<\Z"), "<"),
+)
 
 
 class _Loader(yaml.SafeLoader):
-    def construct_yaml_int(self, node):
-        value = super().construct_yaml_int(node)
+    yaml_implicit_resolvers: dict[str, Any] = {}
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        text = node.value.lower()
+        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+        value = int(text, base)
         if value.bit_length() > BITS:
             raise yaml.YAMLError("a number is too long")
         return value
 
 
+class _WrittenLoader(yaml.BaseLoader):
+    """Leaves every value the text that it is written with."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what YAML 1.1 or 1.2 would not read as a text."""
+
+
+for _tag, _pattern, _first in _PLAIN:
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, list(_first))
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver("tag:yaml.org,2002:null", _NULL, [""])
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
-def parse(text):
+def parse(text: str, as_written: bool = False) -> Any:
     """The value that the YAML `text` holds.
+
+    Args:
+        text: the YAML.
+        as_written: leave every number and word the text that it is written with.
 
     Raises:
         yaml.YAMLError: whatever is wrong with it; PyYAML lets a dozen other exceptions through.
@@ -39,7 +86,7 @@ def parse(text):
     if max(itertools.accumulate((c in "[{") - (c in "]}") for c in text), default=0) > DEEPEST:
         raise yaml.YAMLError("it is nested too deeply")
     try:
-        loader = _Loader(text)
+        loader = (_WrittenLoader if as_written else _Loader)(text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -47,6 +94,7 @@ def parse(text):
             raise yaml.YAMLError(
                 f"it holds more than {MOST:,} values, with its aliases written out"
             )
+        _check_keys(loader, node, set())
         return loader.construct_document(node)
     except RecursionError:
         raise yaml.YAMLError("it is nested too deeply, or holds itself") from None
@@ -56,30 +104,57 @@ def parse(text):
         LookupError,
         AttributeError,
         ArithmeticError,
-    ) as e:  # the date 2024-13-01, !!bool 3, …
+    ) as e:  # !!bool 3, !!timestamp 2024-13-01, …
         raise yaml.YAMLError(f"a value is not what it says: {e}") from None
 
 
-def read(path):
+def read(path: str, as_written: bool = False) -> Any:
     """`parse` of a file. Raises yaml.YAMLError, also where it is not UTF-8, and OSError."""
     try:
         with open(path, encoding="utf-8") as f:
-            return parse(f.read(LONGEST + 1))
+            return parse(f.read(LONGEST + 1), as_written)
     except UnicodeDecodeError as e:
         raise yaml.YAMLError(str(e)) from None
 
 
-def _size(node, known):
+def dump(data: Any) -> str:
+    """`data` as YAML that `parse` reads as the same."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _check_keys(loader: Any, node: yaml.Node, done: set[int]) -> None:
+    """Raise yaml.YAMLError if a key stands twice in a mapping at `node` or below it."""
+    if isinstance(node, yaml.ScalarNode) or id(node) in done:
+        return
+    done.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for inner in node.value:
+            _check_keys(loader, inner, done)
+        return
+    seen = set()
+    for key_node, value in node.value:
+        _check_keys(loader, value, done)
+        if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == MERGE:
+            continue
+        key = loader.construct_object(key_node)
+        if key in seen:
+            raise yaml.YAMLError(
+                f"the key {key_node.value} stands twice, again in line"
+                f" {key_node.start_mark.line + 1}; remove one"
+            )
+        seen.add(key)
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
     """How many values `node` comes to. known: {id of a list or mapping: its size}, so that each is
     walked once."""
     if isinstance(node, yaml.ScalarNode):
         return 1
     if id(node) not in known:
         known[id(node)] = MOST  # of a node within itself
-        inner = (
-            [n for pair in node.value for n in pair]
-            if isinstance(node, yaml.MappingNode)
-            else node.value
-        )
+        if isinstance(node, yaml.MappingNode):
+            inner = [n for pair in node.value for n in pair]
+        else:
+            inner = node.value
         known[id(node)] = 1 + sum(_size(n, known) for n in inner)
     return known[id(node)]

@@ -157,9 +157,7 @@ class Schema:
 
     def save(self, directory):
         """Write ``directory/schema.yaml``; its last line is the checksum of those above."""
-        text = yaml.safe_dump(
-            dataclasses.asdict(self), sort_keys=False, allow_unicode=True, width=120
-        ).encode()
+        text = yaml_text.dump(dataclasses.asdict(self)).encode()
         with open(os.path.join(directory, "schema.yaml"), "wb") as f:
             f.write(text + b"sha256: " + hashlib.sha256(text).hexdigest().encode() + b"\n")
 

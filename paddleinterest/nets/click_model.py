@@ -44,16 +44,19 @@ class ClickModel:
     def net_arguments(self, config, schema, *own):
         """Keyword arguments of the net: the fields, and the hyper_parameters named in COMMON and
         `own`."""
-        h, names = config["hyper_parameters"], (*self.COMMON, *own)
+        h, names = config.hyper_parameters, (*self.COMMON, *own)
+        known = [declared.attribute for declared in h.declared().values()]
         for name in names:
-            if name not in h:
+            if name not in known:
                 raise InputError(
-                    f"models/{config['model']}/dygraph_model.py asks for the setting {name}, which"
-                    f" has no default in config.yaml beside it{nearest(name, list(h))}"
+                    f"{config.model}/dygraph_model.py asks for the setting {name}, which is not"
+                    f" declared in settings.py beside it{nearest(name, known)}"
                 )
         fields = [f for f in schema.fields if f.kind == "category"]
         return dict(
-            fields=fields, dense=len(schema.dense_fields), **{name: h[name] for name in names}
+            fields=fields,
+            dense=len(schema.dense_fields),
+            **{name: getattr(h, name) for name in names},
         )
 
     def create_model(self, config, schema):
@@ -71,33 +74,33 @@ class ClickModel:
     def create_regularization(self, config, counts):
         """Regularisation of the rows in the batch, or None where λ is 0. counts() → {field:
         occurrences in train, [rows]}."""
-        h = config["hyper_parameters"]
-        if not h["regularization"]:
+        h = config.hyper_parameters
+        if not h.regularization:
             return None
         found = counts()
-        if h["regularization_kind"] == "l2":
+        if h.regularization_kind == "l2":
             found = {name: np.ones_like(c) for name, c in found.items()}
-        return MiniBatchAwareRegularization(found, h["regularization"])
+        return MiniBatchAwareRegularization(found, h.regularization)
 
     def create_optimizer(self, net, config):
         """Adam (lazy where tables are sparse: moments of rows that do not occur stay), SGD or
         Adagrad."""
-        h, o = config["hyper_parameters"], config["hyper_parameters"]["optimizer"]
-        if o["clip_norm"] and config["runner"]["shard_tables"] and distributed.process_count() > 1:
+        h, o = config.hyper_parameters, config.hyper_parameters.optimizer
+        if o.clip_norm and config.runner.shard_tables and distributed.process_count() > 1:
             raise InputError(
                 "clip_norm needs the norm of the whole gradient, which no process has with"
                 " runner.shard_tables; leave out one of them"
             )
-        moments = {"adam": 2, "adagrad": 1, "sgd": 0}[o["class"]]
-        memory.check(4 * moments * sum(p.size for p in net.parameters()), f"{o['class']}'s moments")
-        clip = paddle.nn.ClipGradByGlobalNorm(o["clip_norm"]) if o["clip_norm"] else None
-        common = dict(learning_rate=o["learning_rate"], parameters=net.parameters(), grad_clip=clip)
-        if o["class"] == "adam":
-            adam = paddle.optimizer.Adam(lazy_mode=h["sparse"], **common)
-            if h["sparse"] and paddle.device.get_device() == "cpu":
+        moments = {"adam": 2, "adagrad": 1, "sgd": 0}[o.class_]
+        memory.check(4 * moments * sum(p.size for p in net.parameters()), f"{o.class_}'s moments")
+        clip = paddle.nn.ClipGradByGlobalNorm(o.clip_norm) if o.clip_norm else None
+        common = dict(learning_rate=o.learning_rate, parameters=net.parameters(), grad_clip=clip)
+        if o.class_ == "adam":
+            adam = paddle.optimizer.Adam(lazy_mode=h.sparse, **common)
+            if h.sparse and paddle.device.get_device() == "cpu":
                 _start_powers(adam, net)
             return adam
-        return {"sgd": paddle.optimizer.SGD, "adagrad": paddle.optimizer.Adagrad}[o["class"]](
+        return {"sgd": paddle.optimizer.SGD, "adagrad": paddle.optimizer.Adagrad}[o.class_](
             **common
         )
 

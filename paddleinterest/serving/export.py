@@ -21,9 +21,11 @@ import paddle.nn as nn
 import paddle.nn.functional as F
 import yaml
 
+from paddleinterest.core import yaml_text
 from paddleinterest.core.atomic import whole_directory
 from paddleinterest.core.checksum import hashes
 from paddleinterest.core.errors import InputError
+from paddleinterest.core.settings import Settings
 from paddleinterest.data.schema import Schema, of_one_user
 from paddleinterest.serving import signature
 from paddleinterest.serving.example import write_example
@@ -60,7 +62,7 @@ class _Ranker(nn.Layer):
         return F.sigmoid(logit), weight
 
 
-def export(config: dict[str, Any], data: str, out: str, histories: bool = True) -> dict[str, Any]:
+def export(config: Settings, data: str, out: str, histories: bool = True) -> dict[str, Any]:
     """Write the bundle of a run's checkpoint, whole or not at all.
 
     Args:
@@ -88,14 +90,14 @@ def export(config: dict[str, Any], data: str, out: str, histories: bool = True) 
         _write_programs(made, net, spec)
         _copy_tables(made, data, schema)
         if histories:
-            own.write(made, data, config["runner"]["history_cap"])
+            own.write(made, data, config.runner.history_cap)
         _write_signature(made, config, spec, _origin(path, state, data))
         schema.files = dict(hashes(made))
         schema.save(made)
         write_example(os.path.join(made, EXAMPLE), data, schema)  # unlisted: a user may change it
         check_replaceable(out)  # once more: minutes may have passed
     return {
-        "model": config["model"],
+        "model": config.model,
         "bundle": out,
         "checkpoint": path,
         "epoch": state["epoch"],
@@ -174,11 +176,11 @@ def _origin(path: str, state: dict[str, Any], data: str) -> dict[str, Any]:
     }
 
 
-def _write_signature(made: str, config: dict[str, Any], spec: Spec, origin: dict[str, Any]) -> None:
+def _write_signature(made: str, config: Settings, spec: Spec, origin: dict[str, Any]) -> None:
     probability = {"shape": [None], "dtype": "float32"}
     attention = {"shape": [None, None], "dtype": "float32"}
     contents = {
-        "model": config["model"],
+        "model": config.model,
         "programs": {
             "model": {"inputs": _describe(spec), "outputs": {"probability": probability}},
             "rank": {
@@ -186,11 +188,11 @@ def _write_signature(made: str, config: dict[str, Any], spec: Spec, origin: dict
                 "outputs": {"probability": dict(probability), "attention": attention},
             },
         },
-        "history_cap": config["runner"]["history_cap"],
+        "history_cap": config.runner.history_cap,
         "origin": origin,
     }
     with open(os.path.join(made, "signature.yaml"), "w", encoding="utf-8") as f:
-        yaml.safe_dump(contents, f, sort_keys=False, allow_unicode=True)
+        f.write(yaml_text.dump(contents))
 
 
 def _describe(spec: Spec) -> dict[str, Any]:

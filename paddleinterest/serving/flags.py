@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def open_bundle(args: argparse.Namespace) -> "Bundle":
     """The bundle that the flags name. Imports Paddle."""
-    environment.set_up({"runner": {"threads": args.threads, "cpu_tuning": not args.no_cpu_tuning}})
+    environment.set_up(args.threads, not args.no_cpu_tuning)
     from paddleinterest.serving.bundle import Bundle
 
     return Bundle(args.bundle, args.threads or environment.cores(), args.onednn, args.use_gpu)

@@ -118,7 +118,7 @@ def numbers_of(series: Series, bins: int) -> Numbers:
         bins=min(CALIBRATION_BINS, len(split.label)),
         calibration=calibrated(series, split, CALIBRATION_BINS),
         cost=cost(series, split),
-        caps=sorted({run.config["runner"]["history_cap"] for run in runs}),
+        caps=sorted({run.config.runner.history_cap for run in runs}),
         settings={label: names.own_settings(of_label) for label, of_label in series.items()},
         untimed=[run.directory for run in runs if not run.result],
     )

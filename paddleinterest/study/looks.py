@@ -3,6 +3,8 @@ models/<name>/dygraph_model.py."""
 
 from typing import NamedTuple
 
+from paddleinterest.core import settings
+
 # For models that name no colour, in turn: colours and marks that no model of ours has.
 SPARE = [("#882255", "<"), ("#999933", ">"), ("#332288", "p"), ("#44aa99", "h")]
 
@@ -24,7 +26,7 @@ def of_model(name: str) -> Look:
     """
     from paddleinterest.training.loading import binding
 
-    model = binding(name)
+    model = binding(settings.model_folder(name))
     return Look(model.title or name, model.colour, model.marker)
 
 

@@ -6,9 +6,6 @@ from paddleinterest.core import settings
 from paddleinterest.study import looks
 from paddleinterest.study.results import Run
 
-# Of runner: what may differ between two seeds of one model. All else tells models apart.
-BESIDE = {*settings.PLACE, *settings.MACHINE, "seed"}
-
 
 def name_runs(runs: list[Run]) -> None:
     """Give each run without a label one: the model's title, and the settings in which the runs of
@@ -23,13 +20,12 @@ def name_runs(runs: list[Run]) -> None:
             one.label = one.label or ", ".join([looks.of_model(model).title, *differing])
 
 
-def settings_of(config: dict) -> dict[str, object]:
+def settings_of(config: settings.Settings) -> dict[str, object]:
     """What makes a run's model, {key: value}: all but seed, names and what changes no figure."""
-    return {
-        key: value
-        for key, value in settings.flatten(config).items()
-        if key.removeprefix("runner.") not in BESIDE and key != "model"
-    }
+    beside = {"model", "runner.seed"}
+    beside.update(settings.keys_that(config, "place"))
+    beside.update(settings.keys_that(config, "machine"))
+    return settings.flatten(settings.as_dict(config, without=beside))
 
 
 def default_settings(model: str) -> dict[str, object]:

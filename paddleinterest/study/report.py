@@ -49,7 +49,8 @@ def report(wanted: Wanted, out: str, bins: int, command: str) -> dict:
     """
     check_out(out)
     runs, left_out = open_runs(wanted)
-    environment.set_up(runs[0].config)  # before Paddle is imported
+    first = runs[0].config.runner
+    environment.set_up(first.threads, first.cpu_tuning)  # before Paddle is imported
     from paddleinterest.study import curves, names, page, plots, scores
 
     names.name_runs(runs)

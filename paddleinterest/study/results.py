@@ -98,7 +98,7 @@ class Run:
     """
 
     directory: str
-    config: dict
+    config: settings.Settings
     epochs: list[Epoch]
     result: Result | None
     label: str = ""
@@ -108,11 +108,11 @@ class Run:
 
     @property
     def model(self) -> str:
-        return self.config["model"]
+        return self.config.model
 
     @property
     def seed(self) -> int:
-        return self.config["runner"]["seed"]
+        return self.config.runner.seed
 
 
 Series: TypeAlias = dict[str, list[Run]]  # {label: its runs, by seed}

@@ -16,11 +16,10 @@ import time
 
 import numpy as np
 import optuna
-import yaml
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from paddleinterest.core import child, settings
+from paddleinterest.core import child, settings, yaml_text
 from paddleinterest.core.atomic import whole_file
 from paddleinterest.core.checksum import checksum
 from paddleinterest.core.errors import InputError
@@ -52,14 +51,16 @@ class Search:
         )
         self.config = settings.load(config_yaml, overrides)
         self.base = settings.flatten(self.config)
-        self.monitor = self.config["runner"]["monitor"]
+        self.monitor = self.config.runner.monitor
         self.sign = -1 if self.monitor == "logloss" else 1
         self.dataset = Schema.load(data).name
         self.facts = {
             "data": checksum(os.path.join(data, "schema.yaml")),  # it lists every file's hash
             "seed": seed,
             "space": dimensions,
-            "settings": _without(self.config, settings.PLACE),
+            "settings": settings.as_dict(
+                self.config, without=settings.keys_that(self.config, "place")
+            ),
         }
 
     def __enter__(self):
@@ -113,7 +114,7 @@ class Search:
         """The tool's JSON."""
         finished, best = self.finished(), self.best()
         return {
-            "model": self.config["model"],
+            "model": self.config.model,
             "dataset": self.dataset,
             "monitor": self.monitor,
             "best": best.value,
@@ -200,6 +201,12 @@ class Search:
             return None, {"error": f"{self.monitor} is undefined on valid"}
         return value, {"best_epoch": result["best_epoch"]}
 
+    def _place_and_machine(self):
+        return [
+            *settings.keys_that(self.config, "place"),
+            *settings.keys_that(self.config, "machine"),
+        ]
+
     def _overrides(self, drawn):
         """-o of a trial; what is as it was at the start is left out."""
         return [
@@ -222,7 +229,7 @@ class Search:
         )
 
     def _directory(self, number):
-        return os.path.join(self.out, self.config["model"], f"trial-{number:04d}")
+        return os.path.join(self.out, self.config.model, f"trial-{number:04d}")
 
     def _path(self, name):
         return os.path.join(self.out, name)
@@ -266,29 +273,28 @@ class Search:
         config = settings.load(
             self.config_yaml, self._overrides(self.best().user_attrs["settings"])
         )
-        beside = [k for k in settings.PLACE + settings.MACHINE if k != "dataset"]
+        beside = set(self._place_and_machine()) - {"runner.dataset"}
         kept = settings.difference(
-            *(_without(c, beside) for c in (config, _default(config["model"])))
+            *(settings.as_dict(c, without=beside) for c in (config, _default(config.model)))
         )
         start, best = self.finished()[0], self.best()
         started = "failed" if start.value is None else f"{start.value:.6f}"
         return (
             f"# Trial {best.user_attrs['number']} of {len(self.finished())} on {self.dataset}:"
             f" {self.monitor} on valid {best.value:.6f}; where the search started, {started}.\n#"
-            f" {command}\n"
-            + yaml.safe_dump(
-                {"model": config["model"], **kept}, sort_keys=False, allow_unicode=True
-            )
+            f" {command}\n" + yaml_text.dump({"model": config.model, **kept})
         )
 
     def _train_command(self):
         """What trains with the best trial's settings: best.yaml, and what it leaves out of the
         place and of the machine."""
-        ours, default = self.config["runner"], _default(self.config["model"])["runner"]
-        names = [
-            k for k in ("data_dir", "model_save_path", *settings.MACHINE) if ours[k] != default[k]
+        default = settings.flatten(_default(self.config.model))
+        machine = settings.keys_that(self.config, "machine")
+        left_out = [
+            f"{k}={space.text(self.base[k])}"
+            for k in ("runner.data_dir", "runner.model_save_path", *machine)
+            if self.base[k] != default[k]
         ]
-        left_out = [f"runner.{k}={space.text(ours[k])}" for k in names]
         name = f"runner.name={os.path.basename(os.path.normpath(self.out))}-tuned"
         return shlex.join(
             ["python", "tools/trainer.py", "-m", self._path("best.yaml"), "-o", *left_out, name]
@@ -331,18 +337,13 @@ def _default(model):
     return settings.load(os.path.join(settings.ROOT, "models", model, "config.yaml"))
 
 
-def _without(config, names):
-    """The settings but for these of the runner."""
-    return {**config, "runner": {k: v for k, v in config["runner"].items() if k not in names}}
-
-
 def _same_run(directory, config):
     """Whether an interrupted training with these very settings lies there."""
     path = os.path.join(directory, "config.yaml")
+    how = ("runner.resume", "runner.overwrite")
     try:
-        return _without(settings.load(path), ("resume", "overwrite")) == _without(
-            config, ("resume", "overwrite")
-        )
+        found = settings.as_dict(settings.load(path), without=how)
+        return found == settings.as_dict(config, without=how)
     except InputError:
         return False
 

@@ -13,41 +13,31 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.training import checkpoint
 
-OF_TRAINING = (
-    "optimizer.",
-    "schedule.",
-    "plateau.",
-    "regularization",
-    "dropout",
-    "block_dropout",
-    "sparse",
-    "auxiliary_",
-)  # how the hyper_parameters begin that a trained net does without
-
 
 def bind(config):
     """The model folder's binding (models/<name>/dygraph_model.py). Imports Paddle: call
     environment.set_up first."""
-    model = binding(config["model"])
+    model = binding(config.folder)
     import paddle
 
-    if config["runner"]["use_gpu"] and not paddle.device.is_compiled_with_cuda():
+    if config.runner.use_gpu and not paddle.device.is_compiled_with_cuda():
         raise InputError(
             "runner.use_gpu=true needs paddlepaddle-gpu (requirements-gpu.txt); this Paddle has no"
             " CUDA"
         )
-    paddle.set_device(f"gpu:{distributed.device()}" if config["runner"]["use_gpu"] else "cpu")
-    distributed.start(config["runner"]["use_gpu"])
-    distributed.shard_from(config["runner"]["shard_tables"])
+    paddle.set_device(f"gpu:{distributed.device()}" if config.runner.use_gpu else "cpu")
+    distributed.start(config.runner.use_gpu)
+    distributed.shard_from(config.runner.shard_tables)
     from paddleinterest.nets import native
 
-    native.use(config["runner"]["native"])
+    native.use(config.runner.native)
     return model
 
 
-def binding(name):
-    """A `DygraphModel` of models/<name>/dygraph_model.py."""
-    module, path = f"models.{name}.dygraph_model", f"models/{name}/dygraph_model.py"
+def binding(folder: str):
+    """A `DygraphModel` of the dygraph_model.py in a model folder."""
+    path = os.path.join(folder, settings.BINDING)
+    module = f"{settings.package(folder)}.dygraph_model"
     try:
         return importlib.import_module(module).DygraphModel()
     except ModuleNotFoundError as e:
@@ -67,7 +57,7 @@ def create_net(model, config, schema):
     line."""
     import paddle
 
-    paddle.seed(config["runner"]["seed"])
+    paddle.seed(config.runner.seed)
     try:
         with memory.checked_parameters():
             net = model.create_model(config, schema)
@@ -79,7 +69,7 @@ def create_net(model, config, schema):
             or "return_attention" not in inspect.signature(getattr(net, method)).parameters
         ):
             raise InputError(
-                f"the net of models/{config['model']} needs a method {method}(batch,"
+                f"the net of {config.model} needs a method {method}(batch,"
                 " return_attention=False); docs/own_model.md tells what it returns"
             )
     return net
@@ -96,14 +86,15 @@ def trained_net(model, config, data, schema, path):
             be the shapes the same.
     """
     net = create_net(model, config, schema)
-    state = checkpoint.load(path, net, config["model"])
+    state = checkpoint.load(path, net, config.model)
     trained = state.get("settings")
     if not isinstance(trained, dict):
         return net, state
     now = settings.flatten(config)
-    for key in sorted(trained.keys() & now.keys()):
-        name = key.removeprefix("hyper_parameters.")
-        if name != key and not name.startswith(OF_TRAINING) and trained[key] != now[key]:
+    of_the_net = {d.key for d in config.hyper_parameters.all_declared("hyper_parameters.")}
+    of_the_net -= set(settings.keys_that(config, "of_training"))
+    for key in sorted(trained.keys() & of_the_net):
+        if trained[key] != now[key]:
             own = os.path.join(os.path.dirname(os.path.dirname(path)), "config.yaml")
             raise InputError(
                 f"{path} was trained with {key}={trained[key]}, not {now[key]}, and is another net"

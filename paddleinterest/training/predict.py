@@ -20,12 +20,12 @@ from paddleinterest.training import loading
 def score_checkpoint(config, data, path, split):
     """A checkpoint's net over a split of the dataset in `data`: (model, reader, probabilities
     [rows], the checkpoint's state)."""
-    r, model = config["runner"], loading.bind(config)
+    r, model = config.runner, loading.bind(config)
     reader = Reader(
         data,
         split,
-        r["infer_batch_size"],
-        r["history_cap"],
+        r.infer_batch_size,
+        r.history_cap,
         times=model.needs_times(config, Schema.load(data)),
     )
     net, state = loading.trained_net(model, config, data, reader.schema, path)

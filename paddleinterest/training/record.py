@@ -17,7 +17,7 @@ from paddleinterest.core.metrics import format_metrics
 
 def check_free(out, r):
     """InputError where a run lies there that is neither to be gone on with nor to be replaced."""
-    if os.path.isdir(os.path.join(out, "checkpoints")) and not r["resume"] and not r["overwrite"]:
+    if os.path.isdir(os.path.join(out, "checkpoints")) and not r.resume and not r.overwrite:
         raise InputError(
             f"{out} holds a run already; add -o runner.resume=true to go on with it, "
             "runner.overwrite=true to replace it, or runner.name=NAME for a new one"
@@ -32,7 +32,7 @@ def open_directory(out, config, latest, best, metrics_bytes):
     """
     if distributed.process_index():
         return
-    if os.path.isdir(os.path.join(out, "checkpoints")) and not config["runner"]["resume"]:
+    if os.path.isdir(os.path.join(out, "checkpoints")) and not config.runner.resume:
         if os.path.exists(latest):
             os.remove(latest)  # first: killed half-way, it must not be gone on with
         shutil.rmtree(out)

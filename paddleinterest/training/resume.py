@@ -5,19 +5,14 @@ from paddleinterest.core import settings
 from paddleinterest.core.errors import InputError
 from paddleinterest.training import checkpoint
 
-# What may differ: it changes no number of training, or only the last digits, as another machine
-# would. All else counts.
-FREE = {f"runner.{key}" for key in (*settings.PLACE, *settings.MACHINE, "epochs", "early_stop")}
-
 
 def settings_that_count(config, schema):
     """The settings that a run must go on with, {key: value}, and a mark of its dataset's
     content."""
-    kept = {key: value for key, value in settings.flatten(config).items() if key not in FREE}
-    if (
-        config["hyper_parameters"]["schedule"]["kind"] == "cosine"
-    ):  # which falls to 0 over all epochs
-        kept["runner.epochs"] = config["runner"]["epochs"]
+    free = set(settings.keys_that(config, "may_change_on_resume"))
+    kept = {key: value for key, value in settings.flatten(config).items() if key not in free}
+    if config.hyper_parameters.schedule.kind == "cosine":  # which falls to 0 over all epochs
+        kept["runner.epochs"] = config.runner.epochs
     return {**kept, "data": schema.fingerprint()}
 
 

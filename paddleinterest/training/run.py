@@ -29,25 +29,23 @@ def add_arguments(parser):
         metavar="KEY=VALUE",
         action="extend",
         help=(
-            "settings that win over the file, such as runner.epochs=3; configs/default.yaml and the"
-            " model's config.yaml list them all"
+            "settings that win over the file, such as runner.epochs=3; docs/settings.md lists them"
+            " all"
         ),
     )
 
 
 def directory(config):
     """Where this run lives."""
-    runner = config["runner"]
-    return os.path.join(
-        runner["model_save_path"], config["model"], runner["name"] or dataset_name(config)
-    )
+    runner = config.runner
+    return os.path.join(runner.model_save_path, config.model, runner.name or dataset_name(config))
 
 
 def dataset_name(config):
-    runner = config["runner"]
-    if runner["data_dir"]:
-        return os.path.basename(os.path.normpath(runner["data_dir"]))
-    return str(settings.read_yaml(settings.from_root(runner["dataset"])).get("name", "dataset"))
+    runner = config.runner
+    if runner.data_dir:
+        return os.path.basename(os.path.normpath(runner.data_dir))
+    return str(settings.read_yaml(settings.from_root(runner.dataset)).get("name", "dataset"))
 
 
 def open_run(args):
@@ -59,7 +57,7 @@ def open_run(args):
 
 def checkpoint_path(config):
     """The checkpoint to evaluate or export; InputError where there is none."""
-    path = config["runner"]["infer_load_path"] or os.path.join(
+    path = config.runner.infer_load_path or os.path.join(
         directory(config), "checkpoints", "best.npz"
     )
     check_checkpoint(path)
@@ -82,18 +80,18 @@ def check_predictions(path):
 
 def data_directory(config):
     """Where the prepared dataset lies, or will."""
-    return config["runner"]["data_dir"] or os.path.join("data", dataset_name(config))
+    return config.runner.data_dir or os.path.join("data", dataset_name(config))
 
 
 def dataset(config):
     """The prepared dataset's directory; the recipe's is prepared first where it is not there, by
     rank 0 alone."""
-    runner, out = config["runner"], data_directory(config)
-    if runner["data_dir"]:
+    runner, out = config.runner, data_directory(config)
+    if runner.data_dir:
         return out
     from paddleinterest.data.prepare import check_same, prepare_file
 
-    recipe = settings.from_root(runner["dataset"])
+    recipe = settings.from_root(runner.dataset)
     if distributed.process_index():
         distributed.wait_for(out)
     else:
@@ -101,6 +99,6 @@ def dataset(config):
     if os.path.isdir(out):
         check_same(out, recipe)
     else:
-        say(f"preparing {out} from {runner['dataset']}")
+        say(f"preparing {out} from {runner.dataset}")
         prepare_file(recipe, out)
     return out

@@ -23,7 +23,7 @@ def train(config, data):
 
     Of several processes (paddleinterest/core/distributed.py) all come here; rank 0 writes the run.
     """
-    out, r = run.directory(config), config["runner"]
+    out, r = run.directory(config), config.runner
     record.check_free(out, r)
     model = loading.bind(config)
     readers = _readers(config, data, model)
@@ -38,7 +38,7 @@ def train(config, data):
     )  # only now: wrong input harms no older run
     with (
         log_to(os.devnull if distributed.process_index() else os.path.join(out, "log.txt")),
-        record.Scalars(out, r["visualdl"]) as scalars,
+        record.Scalars(out, r.visualdl) as scalars,
     ):
         _introduce(config, readers, net)
         distributed.wait()  # reading the data takes one longer than another
@@ -63,7 +63,7 @@ def train(config, data):
                     best,
                     net,
                     {
-                        "model": config["model"],
+                        "model": config.model,
                         "epoch": state["epoch"],
                         "valid": valid,
                         "settings": state["settings"],
@@ -71,14 +71,14 @@ def train(config, data):
                 )
             checkpoint.save(latest, net, state, optimizer)
         metrics = _evaluate_best(best, latest, model, net, readers, state)
-        if state["best_epoch"] == state["epoch"] == r["epochs"] > 1 and "valid" in readers:
+        if state["best_epoch"] == state["epoch"] == r.epochs > 1 and "valid" in readers:
             say(
                 "the last epoch was the best: with more runner.epochs and runner.resume=true it may"
                 " learn more"
             )
     later = speeds[1:] or speeds
     result = {
-        "model": config["model"],
+        "model": config.model,
         "dataset": schema.name,
         "protocol": schema.protocol,
         "run_dir": out,
@@ -101,7 +101,7 @@ def _begin(config, schema, out, latest, net, optimizer):
     """The state of a new run, or that of the one to go on with, whose weights and moments go into
     net and optimizer."""
     state = {
-        "model": config["model"],
+        "model": config.model,
         "settings": resume.settings_that_count(config, schema),
         "epoch": 0,
         "batch": 0,
@@ -115,24 +115,24 @@ def _begin(config, schema, out, latest, net, optimizer):
         "plateau": {"best": None, "waited": 0, "factor": 1.0},
         "skipped_batches": 0,
     }
-    if config["runner"]["resume"] and os.path.exists(latest):
+    if config.runner.resume and os.path.exists(latest):
         state = resume.saved_state(latest, state)
-        checkpoint.load(latest, net, config["model"], optimizer)
+        checkpoint.load(latest, net, config.model, optimizer)
         say(
             f"going on with {out} after epoch {state['epoch']}"
             + (f", step {state['step']}" if state["batch"] else "")
-            + (": it is finished" if _finished(state, config["runner"]) else "")
+            + (": it is finished" if _finished(state, config.runner) else "")
         )
-    elif config["runner"]["resume"]:
+    elif config.runner.resume:
         say(f"{out} holds no run to go on with: it starts from the beginning")
     return state
 
 
 def _introduce(config, readers, net):
     """The first lines of the log."""
-    schema, size = readers["train"].schema, config["runner"]["train_batch_size"]
+    schema, size = readers["train"].schema, config.runner.train_batch_size
     say(
-        f"{config['model']} on {schema.name} ({schema.protocol}): "
+        f"{config.model} on {schema.name} ({schema.protocol}): "
         + ", ".join(f"{k} {n.rows:,}" for k, n in readers.items())
         + f" samples; {_parameters(net):,} parameters"
     )
@@ -149,8 +149,8 @@ def _introduce(config, readers, net):
 
 def _is_best(state, valid, config):
     """Whether the epoch that has ended is the best so far; early stop and plateau count it."""
-    schedule.plateau(state["plateau"], valid, config["hyper_parameters"]["plateau"])
-    value = _monitored(valid, config["runner"]["monitor"], state["epoch"])
+    schedule.plateau(state["plateau"], valid, config.hyper_parameters.plateau)
+    value = _monitored(valid, config.runner.monitor, state["epoch"])
     better = state["best"] is None or value > state["best"]
     state["waited"] = 0 if better else state["waited"] + 1
     if better:
@@ -191,14 +191,12 @@ def _evaluate_best(best, latest, model, net, readers, state):
 
 
 def _finished(state, r):
-    return state["epoch"] >= r["epochs"] or bool(
-        r["early_stop"] and state["waited"] >= r["early_stop"]
-    )
+    return state["epoch"] >= r.epochs or bool(r.early_stop and state["waited"] >= r.early_stop)
 
 
 def _train_epoch(model, net, optimizer, regularization, reader, config, state, save):
     """One pass over train, from state["batch"] on. Returns samples a second."""
-    r = config["runner"]
+    r = config.runner
     net.train()
     started, rows, sizes = time.perf_counter(), 0, reader.sizes(state["epoch"]).tolist()
     recent = collections.deque(
@@ -218,9 +216,9 @@ def _train_epoch(model, net, optimizer, regularization, reader, config, state, s
             state["batch"] += 1
             rows += of_batch
             bar.update(of_batch)
-            if state["batch"] % r["print_interval"] == 0 and recent:
+            if state["batch"] % r.print_interval == 0 and recent:
                 _refresh(bar, state, recent)
-            if r["save_interval"] and state["step"] % r["save_interval"] == 0:
+            if r.save_interval and state["step"] % r.save_interval == 0:
                 save()
     state["epoch"], state["batch"] = state["epoch"] + 1, 0
     return rows / (time.perf_counter() - started)
@@ -231,19 +229,19 @@ def _step_or_skip(model, net, optimizer, regularization, reader, batch, config, 
 
     Otherwise bad numbers end the run, with the rows that they come from; its last checkpoint stays.
     """
-    r, step = config["runner"], state["step"]
-    may_skip = state["skipped_batches"] < r["skip_bad_batches"]
+    r, step = config.runner, state["step"]
+    may_skip = state["skipped_batches"] < r.skip_bad_batches
     buffers = bad_numbers.copy_of_buffers(net) if may_skip else []
     try:
         return train_step(
-            model, net, optimizer, regularization, batch, state["learning_rate"], r["seed"], step
+            model, net, optimizer, regularization, batch, state["learning_rate"], r.seed, step
         )
     except bad_numbers.BadNumbers as e:
         optimizer.clear_grad()
         what = f"{e} at step {step + 1} (epoch {state['epoch'] + 1}, batch {state['batch'] + 1}), "
         if distributed.process_count() == 1:
             bad = bad_numbers.culprits(
-                model, net, regularization, batch, lambda: paddle.seed(_mix(r["seed"], step))
+                model, net, regularization, batch, lambda: paddle.seed(_mix(r.seed, step))
             )
             what += bad_numbers.origin(reader, state["epoch"], state["batch"], bad)
         else:  # the search would have each process compute what the others do not
@@ -254,14 +252,11 @@ def _step_or_skip(model, net, optimizer, regularization, reader, batch, config, 
         if not may_skip:
             raise InputError(
                 f"{what}; try a smaller learning rate or clip_norm, or, where the data are to"
-                f" blame, runner.skip_bad_batches (now {r['skip_bad_batches']})"
+                f" blame, runner.skip_bad_batches (now {r.skip_bad_batches})"
             ) from None
         bad_numbers.restore_buffers(buffers)
         state["skipped_batches"] += 1
-        say(
-            f"skipped a batch: {what} ({state['skipped_batches']} of at most"
-            f" {r['skip_bad_batches']})"
-        )
+        say(f"skipped a batch: {what} ({state['skipped_batches']} of at most {r.skip_bad_batches})")
         return None
 
 
@@ -322,33 +317,31 @@ def _evaluate(model, net, reader):
 
 
 def _readers(config, data, model):
-    r = config["runner"]
-    if r["train_batch_size"] < distributed.process_count():
+    r = config.runner
+    if r.train_batch_size < distributed.process_count():
         raise InputError(
-            f"runner.train_batch_size is {r['train_batch_size']}, for {distributed.process_count()} processes; "
+            f"runner.train_batch_size is {r.train_batch_size}, for {distributed.process_count()} processes; "
             "it counts the rows of all of them together"
         )
     times = model.needs_times(config, Schema.load(data))
-    common = dict(history_cap=r["history_cap"], seed=r["seed"], times=times)
+    common = dict(history_cap=r.history_cap, seed=r.seed, times=times)
     train_reader = Reader(
         data,
         "train",
-        r["train_batch_size"],
+        r.train_batch_size,
         shuffle=True,
-        bucket_batches=r["bucket_batches"],
+        bucket_batches=r.bucket_batches,
         negatives=model.needs_negatives(config),
         process_index=distributed.process_index(),
         process_count=distributed.process_count(),
         **common,
     )
     others = [
-        k for k in ("valid", "test") if k in train_reader.schema.rows and (k != "test" or r["test"])
+        k for k in ("valid", "test") if k in train_reader.schema.rows and (k != "test" or r.test)
     ]
     return {
         "train": train_reader,
-        **{
-            k: Reader(data, k, r["infer_batch_size"], beside=train_reader, **common) for k in others
-        },
+        **{k: Reader(data, k, r.infer_batch_size, beside=train_reader, **common) for k in others},
     }
 
 

@@ -3,47 +3,48 @@ what is enforced."""
 
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 import yaml
+from helpers import ROOT
 
 from paddleinterest.core import settings
 from paddleinterest.core.errors import InputError
+from paddleinterest.core.settings import model_folders, rendering
 
-DEFAULT = """
-model: ""
-runner:
-  name: ""
-  epochs: 10
-  seed: 1
-  resume: false
-  monitor: auc
-hyper_parameters:
-  embedding_size: 8
-  dropout: 0.0
-  tower: [4, 2]
-  optimizer:
-    class: adam
-    learning_rate: 0.001
-  plateau:
-    factor: 1.0
-"""
 TOY = "model: toy\nhyper_parameters:\n  embedding_size: 16\n  heads: 2\n  optimizer: {class: sgd}\n"
+OWN = """
+from typing import Literal
+from paddleinterest.core import settings
+from paddleinterest.core.settings import setting
+
+class HyperParameters(settings.HyperParameters):
+    heads: int = setting(4, "Heads", least=1)
+    attention: Literal["dot", "cosine"] = setting("dot", "Another model's setting of this name")
+"""
 
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    """A small repository of its own: configs/default.yaml, models/toy and models/other."""
+    """A small repository of its own: models/toy, with a setting of its own, and models/other."""
     for name, text in (
-        ("configs/default.yaml", DEFAULT),
+        ("models/__init__.py", ""),
         ("models/toy/config.yaml", TOY),
+        ("models/toy/settings.py", OWN),
+        ("models/toy/dygraph_model.py", ""),
         ("models/other/config.yaml", "model: other\n"),
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(settings, "ROOT", str(tmp_path))
-    monkeypatch.setattr(settings, "DEFAULT", str(tmp_path / "configs/default.yaml"))
-    return tmp_path
+    monkeypatch.setattr(model_folders, "ROOT", str(tmp_path))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in [name for name in sys.modules if name.split(".")[0] == "models"]:
+        monkeypatch.delitem(sys.modules, name)
+    yield tmp_path
+    for name in [name for name in sys.modules if name.split(".")[0] == "models"]:
+        del sys.modules[name]  # of this tree; monkeypatch puts the others back
 
 
 def toy(tree, *overrides, text=None):
@@ -70,8 +71,9 @@ def refused(words, *args, **kwargs):
 def test_default_then_model_then_file_then_override(tree):
     flat = settings.flatten(toy(tree))
     want = {
-        **settings.flatten(yaml.safe_load(DEFAULT)),
+        **settings.flatten(settings.Settings()),
         "model": "toy",
+        "hyper_parameters.attention": "dot",
         "hyper_parameters.embedding_size": 16,
         "hyper_parameters.heads": 2,
         "hyper_parameters.optimizer.class": "sgd",
@@ -108,7 +110,7 @@ def test_default_then_model_then_file_then_override(tree):
 
 def test_a_model_without_settings_has_the_defaults_and_not_anothers_keys(tree):
     flat = settings.flatten(settings.load(str(tree / "models/other/config.yaml")))
-    assert flat == {**settings.flatten(yaml.safe_load(DEFAULT)), "model": "other"}
+    assert flat == {**settings.flatten(settings.Settings()), "model": "other"}
 
 
 def test_saved_settings_load_as_they_were(tree):
@@ -120,7 +122,7 @@ def test_saved_settings_load_as_they_were(tree):
 
 
 def test_the_model_is_chosen_by_the_file_alone(tree):
-    assert toy(tree, "model=toy")["model"] == "toy"
+    assert toy(tree, "model=toy").model == "toy"
     refused(["model=other", "-m"], tree, "model=other")
     for text in ("model: none\n", "model: 3\n", "model: ../models/toy/..\n", "model: ''\n"):
         refused(["model is", "must be a folder under models/, one of other, toy"], tree, text=text)
@@ -167,7 +169,7 @@ def test_an_unknown_key_names_the_nearest(tree, given, near):
 
 def test_a_key_that_is_like_none_names_what_there_is(tree):
     refused(
-        ["unknown key runner.zzzzqqqq", "name, epochs, seed, resume, monitor"],
+        ["unknown key runner.zzzzqqqq", "dataset, data_dir, name, model_save_path"],
         tree,
         "runner.zzzzqqqq=1",
     )
@@ -178,7 +180,7 @@ def test_a_key_that_is_like_none_names_what_there_is(tree):
 def test_sections_and_values_are_not_mistaken_for_each_other(tree):
     refused(["runner is a section", "epochs"], tree, "runner=3")
     refused(
-        ["hyper_parameters.optimizer is a section", "class, learning_rate"],
+        ["hyper_parameters.optimizer is a section", "class, learning_rate, clip_norm"],
         tree,
         "hyper_parameters.optimizer=adam",
     )
@@ -256,7 +258,7 @@ def test_values_that_are_taken(tree, given, value):
         ("hyper_parameters.tower=[8, 1.5]", "tower[1]"),
         ("hyper_parameters.tower=[[8]]", "tower[0]"),
         ("hyper_parameters.tower=[8", "is not a YAML value"),
-        ("runner.epochs=2024-13-45", "is not a YAML value"),
+        ("runner.epochs=2024-13-45", "runner.epochs is '2024-13-45', must be an integer"),
         ("runner.epochs", "write key=value"),
     ],
 )
@@ -277,7 +279,7 @@ def test_types_in_a_file_are_checked_too(tree):
     )
     refused("runner is a section", tree, text="model: toy\nrunner:\n")
     config = toy(tree, text="model: toy\nhyper_parameters: {dropout: 1e-3}\nrunner: {name: 7}\n")
-    assert config["hyper_parameters"]["dropout"] == 0.001 and config["runner"]["name"] == "7"
+    assert config.hyper_parameters.dropout == 0.001 and config.runner.name == "7"
 
 
 # ranges -------------------------------------------------------------------------------------------
@@ -289,7 +291,7 @@ def test_types_in_a_file_are_checked_too(tree):
         ("runner.epochs=0", "runner.epochs is 0, must be at least 1"),
         ("hyper_parameters.dropout=-0.1", "at least 0"),
         ("hyper_parameters.dropout=1", "at most 0.99"),
-        ("hyper_parameters.tower=[8, 0]", "hyper_parameters.tower is [8, 0]"),
+        ("hyper_parameters.tower=[8, 0]", "hyper_parameters.tower is [8, 0], must be at least 1"),
         ("hyper_parameters.optimizer.learning_rate=0", "must be above 0"),
         ("hyper_parameters.plateau.factor=0", "above 0"),
         ("hyper_parameters.plateau.factor=1.5", "at most 1"),
@@ -317,7 +319,7 @@ def test_ranges_hold_in_files_too(tree):
         ("- toy\n", "must hold keys and values"),
         ("", "must hold keys and values"),
         ("toy\n", "must hold keys and values"),
-        ("model: toy\nrunner: {name: 2024-13-45}\n", "is not YAML"),
+        ("model: toy\nrunner: {name: !!timestamp 2024-13-45}\n", "is not YAML"),
         ("a: 1\n---\nb: 2\n", "is not YAML"),
         ("model: \tx: y: z\n", "is not YAML"),
     ],
@@ -354,77 +356,53 @@ MODELS = settings.models()
 PATHS = {name: os.path.join(settings.ROOT, "models", name, "config.yaml") for name in MODELS}
 
 
-def commented_keys(path):
-    """[(full key, value text, comment)] of every line of a YAML file of nested mappings."""
-    out, stack = [], []
-    for line in open(path, encoding="utf-8"):
-        match = re.match(r"( *)([\w]+):(?: +(\"\"|\[[^\]]*\]|[^#\s]+))?(?: +# (.*))?\n$", line)
-        if not match:
-            assert line.startswith("#") or not line.strip(), f"{path}: {line!r}"
-            continue
-        depth, key, value, comment = len(match[1]) // 2, match[2], match[3], match[4]
-        stack = [*stack[:depth], key]
-        out.append((".".join(stack), value, comment))
-    return out
+@pytest.mark.parametrize("path", sorted(rendering.files()))
+def test_the_files_are_what_the_declarations_give(path):
+    with open(os.path.join(ROOT, path), encoding="utf-8") as f:
+        assert f.read() == rendering.files()[path], (
+            "write them anew: python -m paddleinterest.core.settings --write"
+        )
 
 
-def own_keys(path, default):
-    return [
-        (key, comment)
-        for key, value, comment in commented_keys(path)
-        if value is not None and key not in default
-    ]
+def test_writing_changes_what_is_out_of_date_alone(tmp_path):
+    for path, text in rendering.files().items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text if "din" not in path else "", encoding="utf-8")
+    assert rendering.write(str(tmp_path)) == ["models/din/config.yaml"]
+    assert rendering.write(str(tmp_path)) == []
 
 
-DEFAULTS = settings.flatten(settings.read_yaml(settings.DEFAULT))
-DOCUMENTED = [(MODELS[0], key, comment) for key, comment in own_keys(settings.DEFAULT, ())] + [
-    (name, key, comment)
-    for name, path in PATHS.items()
-    for key, comment in own_keys(path, DEFAULTS)
+DECLARED = [
+    (name, declared)
+    for name in MODELS
+    for declared in settings.load(PATHS[name]).all_declared()
+    if name == MODELS[0] or declared.key not in settings.flatten(settings.Settings())
 ]
+IDS = [f"{name}:{declared.key}" for name, declared in DECLARED]
 
 
-def test_the_lines_of_the_yaml_files_are_all_understood():
-    assert {key for _, key, _ in DOCUMENTED} == {
-        *DEFAULTS,
-        *(k for p in PATHS.values() for k in settings.flatten(settings.read_yaml(p))),
-    }
+def test_default_yaml_says_what_is_declared():
+    assert settings.flatten(
+        settings.read_yaml(os.path.join(ROOT, "configs", "default.yaml"))
+    ) == settings.flatten(settings.Settings())
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_models_own_file_loads(name):
     config = settings.load(PATHS[name])
-    assert config["model"] == name
-    own = settings.flatten(settings.read_yaml(PATHS[name]))
-    new = {k for k in own if k not in DEFAULTS}
-    assert all(k.startswith("hyper_parameters.") for k in new), (
-        "only hyper_parameters can be a model's own"
-    )
-    for key in own:
-        if key in DEFAULTS:
-            assert type(own[key]) is type(DEFAULTS[key]), key
+    assert config.model == name
+    common, own = settings.flatten(settings.Settings()), settings.flatten(config)
+    assert common.keys() <= own.keys()
+    assert all(key.startswith("hyper_parameters.") for key in own.keys() - common.keys())
+    written = settings.flatten(settings.read_yaml(PATHS[name]))
+    assert own.keys() - common.keys() == written.keys() - common.keys()
 
 
-def test_no_bound_is_of_a_key_that_does_not_exist():
-    known = {key for _, key, _ in DOCUMENTED}
-    for bounds in (settings.CHOICES, settings.LEAST, settings.ABOVE, settings.MOST):
-        assert set(bounds) <= known
-
-
-@pytest.mark.parametrize("name, key, comment", DOCUMENTED, ids=[key for _, key, _ in DOCUMENTED])
-def test_every_setting_has_a_comment_with_its_type_and_meaning_and_its_bounds_hold(
-    name, key, comment
-):
-    """`int ≥ 1. Meaning`, `float in (0, 1]. Meaning`, `a | b | c. Meaning`: what the comment
-    says is what is enforced."""
-    assert comment, "has no comment"
-    config = settings.load(PATHS[name])
-    default = settings.flatten(config)[key]
-    bounds = settings.CHOICES, settings.LEAST, settings.ABOVE, settings.MOST
-    bounded = key in DEFAULTS or any(key in b for b in bounds)
-    kind = {int: "int", float: "float", bool: "bool", str: "str", list: "list of int"}[
-        type(default)
-    ]
+@pytest.mark.parametrize("name, declared", DECLARED, ids=IDS)
+def test_every_setting_has_a_meaning_and_its_bounds_hold(name, declared):
+    """What is declared is what is enforced, on the default and on both sides of every bound."""
+    key = declared.key
+    assert len(declared.meaning) >= 10
 
     def refuses(value):
         with pytest.raises(InputError, match=re.escape(key)):
@@ -433,40 +411,180 @@ def test_every_setting_has_a_comment_with_its_type_and_meaning_and_its_bounds_ho
     def takes(value):
         assert settings.flatten(settings.load(PATHS[name], [f"{key}={value}"]))[key] == value
 
-    choices = re.match(r"\w+(?: \([^)]*\))?(?: \| \w+(?: \([^)]*\))?)+", comment)
-    if choices:
-        assert kind == "str"
-        for choice in re.sub(r" \([^)]*\)", "", choices[0]).split(" | "):
-            takes(choice)
-        if bounded:
-            refuses("nonsense")
-        assert len(comment) > len(choices[0]) + 10 or "(" in comment or key.endswith("class"), (
-            "has no meaning"
-        )
-        return
-    assert re.match(rf"{kind}\b.*?(\. |, .*= )\S", comment), (
-        f"should start with {kind}, then say what it means"
-    )
     if key == "model":
         return
-    bounds = comment.split(". ")[0]
-    numeric = kind in ("int", "float")
-    assert not numeric or re.search(r"[≥>] \d| in [\[(]| 0 = ", bounds), "names no bound"
-    if not bounded:
-        return  # a model's own, which its net checks
-    if at_least := re.search(r"≥ (\d+)", bounds):
-        takes(type(default)(at_least[1])) if kind != "list of int" else takes([int(at_least[1])])
-        refuses(int(at_least[1]) - 1 if kind != "list of int" else f"[{int(at_least[1]) - 1}]")
-    if above := re.search(r"> (\d+)", bounds):
-        refuses(above[1])
-        refuses(-1)
-    if kind == "int" and not at_least and " 0 = " in bounds:
-        takes(0)
-        refuses(-1)
-    if span := re.search(r"in ([\[(])([\d.]+), ([\d.]+)([\])])", bounds):
-        low, high = float(span[2]), float(span[3])
-        takes(low) if span[1] == "[" else refuses(low)
-        takes(high) if span[4] == "]" else refuses(high)
-        takes(high - 0.005)  # an open end is not merely a smaller closed one
-        refuses(low - 0.01)
-        refuses(high + 0.01)
+    if declared.choices:
+        assert declared.default in declared.choices
+        for choice in declared.choices:
+            takes(choice)
+        refuses("nonsense")
+    if declared.kind in (int, float):
+        assert declared.least is not None or declared.above is not None, "has no bound"
+    if declared.kind is list:
+        takes([declared.least])
+        refuses(f"[{declared.least - 1}]")
+        return
+    if declared.least is not None:
+        takes(declared.kind(declared.least))
+        refuses(declared.least - 1)
+    if declared.above is not None:
+        refuses(declared.above)
+        takes(declared.above + 0.001)
+    if declared.most is not None:
+        takes(declared.kind(declared.most))
+        refuses(declared.most + 1)
+
+
+def test_help_lists_every_setting():
+    for command in (["tools/trainer.py", "--help"], ["-m", "paddleinterest.core.settings"]):
+        done = subprocess.run(
+            [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        for key in settings.flatten(settings.Settings()):
+            assert key == "model" or f"{key}=" in done.stdout, key
+
+
+# models of one's own ------------------------------------------------------------------------------
+
+
+def test_a_models_own_choices_are_its_own(tree):
+    """`attention` is one of DIEN's settings, too, with other choices."""
+    assert toy(tree, "hyper_parameters.attention=cosine").hyper_parameters.attention == "cosine"
+    refused(
+        ["hyper_parameters.attention is 'bilinear'", "dot, cosine"],
+        tree,
+        "hyper_parameters.attention=bilinear",
+    )
+
+
+def test_an_undeclared_key_of_a_model_names_settings_py(tree):
+    (tree / "models/other/config.yaml").write_text("model: other\nhyper_parameters: {depth: 3}\n")
+    with pytest.raises(InputError, match="unknown key hyper_parameters.depth.*settings.py"):
+        settings.load(str(tree / "models/other/config.yaml"))
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("import sys\nsys.modules['paddle'] = None\n" + OWN, "imports Paddle"),
+        ("x = 3\n", "must hold `class HyperParameters"),
+        ("class HyperParameters:\n    pass\n", "must hold `class HyperParameters"),
+    ],
+)
+def test_settings_py_is_checked(tree, text, words, monkeypatch):
+    monkeypatch.delitem(sys.modules, "paddle", raising=False)
+    (tree / "models/toy/settings.py").write_text(text)
+    refused(["models/toy/settings.py", words], tree)
+
+
+def elsewhere(folder, name="mine"):
+    """A model folder outside of the repository; the path of its config.yaml."""
+    folder.mkdir()
+    (folder / "config.yaml").write_text(
+        f"model: {name}\nhyper_parameters: {{heads: 3, embedding_size: 16}}\n"
+    )
+    (folder / "settings.py").write_text(OWN)
+    (folder / "dygraph_model.py").write_text("")
+    return str(folder / "config.yaml")
+
+
+def test_a_model_may_be_anywhere(tmp_path):
+    path = elsewhere(tmp_path / "one")
+    config = settings.load(path, ["hyper_parameters.attention=cosine"])
+    assert (config.model, config.folder) == ("mine", str(tmp_path / "one"))
+    assert config.hyper_parameters.heads == 3 and config.hyper_parameters.embedding_size == 16
+    beside = tmp_path / "one" / "fast.yaml"
+    beside.write_text("model: mine\nrunner: {epochs: 1}\n")
+    assert settings.load(str(beside)).hyper_parameters.heads == 3  # config.yaml lies beneath
+    other = elsewhere(tmp_path / "two")
+    with open(tmp_path / "two" / "settings.py", "a") as f:
+        f.write("    depth: int = setting(1, 'Another model of the same name', least=0)\n")
+    assert settings.load(other).hyper_parameters.depth == 1
+    assert not hasattr(settings.load(path).hyper_parameters, "depth")
+
+
+def test_a_model_elsewhere_that_has_a_name_of_the_repository(tmp_path):
+    config = settings.load(elsewhere(tmp_path / "copy", "din"))
+    assert config.folder == str(tmp_path / "copy") and config.hyper_parameters.heads == 3
+    beside = tmp_path / "copy" / "dien.yaml"
+    beside.write_text("model: dien\n")
+    assert settings.load(str(beside)).folder == os.path.join(ROOT, "models", "dien")
+
+
+@pytest.mark.parametrize("name", ["../evil", "/tmp", "..", "a b", "", "3d", "[x]"])
+def test_a_model_elsewhere_has_a_plain_name(tmp_path, name):
+    with pytest.raises(InputError, match="must be a name of letters, digits and underscores"):
+        settings.load(elsewhere(tmp_path / "one", name))
+
+
+# YAML ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text, line",
+    [
+        ("model: toy\nmodel: other\n", 2),
+        ("model: toy\nrunner: {epochs: 1, epochs: 7}\n", 2),
+        ("model: toy\nrunner:\n  epochs: 1\n  'epochs': 7\n", 4),
+        ("model: toy\nrunner: {epochs: 1}\nrunner: {seed: 3}\n", 3),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tree, text, line):
+    refused(["mine.yaml is not YAML", f"stands twice, again in line {line}"], tree, text=text)
+
+
+def test_a_merged_key_may_be_set_again(tree):
+    text = "model: toy\nrunner: &a {epochs: 1, seed: 2}\nhyper_parameters: {heads: 5}\n"
+    assert toy(tree, text=text).hyper_parameters.heads == 5
+    from paddleinterest.core import yaml_text
+
+    text = "a: &a {x: 1, y: 2}\nb: &b {<<: *a, x: 3}\nc: {<<: *b, x: 4}\n"
+    assert yaml_text.parse(text)["c"] == {"x": 4, "y": 2}
+
+
+@pytest.mark.parametrize(
+    "written, value",
+    [
+        ("010", 10),
+        ("0x10", 16),
+        ("0o10", 8),
+        ("1e-3", 0.001),
+        ("-.5", -0.5),
+        ("1:30", "1:30"),
+        ("yes", "yes"),
+        ("off", "off"),
+        ("1_000", "1_000"),
+        ("2024-01-05", "2024-01-05"),
+        ("true", True),
+        ("~", None),
+    ],
+)
+def test_plain_words_are_what_they_look_like(written, value):
+    from paddleinterest.core import yaml_text
+
+    found = yaml_text.parse(written)
+    assert found == value and type(found) is type(value)
+    again = yaml_text.parse(yaml_text.dump({"a": written}))["a"]
+    assert again == written and type(again) is str  # a text is written so that it stays one
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("runner: {epochs: 1:30}", "runner.epochs is '1:30', must be an integer"),
+        ("runner: {resume: yes}", "runner.resume is 'yes', must be true or false"),
+        ("runner: {resume: off}", "runner.resume is 'off', must be true or false"),
+        ("runner: {epochs: 1_000}", "runner.epochs is '1_000', must be an integer"),
+        ("runner: {epochs: 2024-01-05}", "must be an integer"),
+    ],
+)
+def test_words_of_yaml_1_1_are_refused_where_they_are_no_texts(tree, line, words):
+    refused(words, tree, text=f"model: toy\n{line}\n")
+
+
+def test_texts_in_a_file_stay_as_they_are_written(tree):
+    for written in ("007", "1e3", "0x10", "1:30", "2024-01-05", "1.10", "no"):
+        config = toy(tree, text=f"model: toy\nrunner: {{name: {written}}}\n")
+        assert config.runner.name == written
+    assert toy(tree, text="model: toy\nrunner: {epochs: 010}\n").runner.epochs == 10

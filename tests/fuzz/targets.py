@@ -774,7 +774,7 @@ def config(place, rng):
     """Settings as a YAML file and as -o overrides; what is accepted can be saved, read again, and
     made a net of where it fits."""
     model = rng.choice(["din", "dien", "bst", "base", "wide_deep", "pnn", "deepfm"])
-    plain = settings_of(model)
+    plain = settings.as_dict(settings_of(model))
     key = rng.choice(sorted(settings.flatten(plain)))
     with place.new() as folder:
         path, overrides = os.path.join(folder, "c.yaml"), []
@@ -811,7 +811,8 @@ def config(place, rng):
             settings.save(loaded, again)
             assert settings.load(again) == loaded
             if rng.random() < 0.3:
-                binding = loading.bind({**loaded, "runner": {**loaded["runner"], "use_gpu": False}})
+                loaded.runner.use_gpu = False
+                binding = loading.bind(loaded)
                 loading.create_net(binding, loaded, Schema.load(place.data))
             return "accepted"
 

@@ -13,10 +13,10 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import ROOT, TINY, check_invariants, random_batch, scramble, settings_of
+from helpers import ROOT, TINY, check_invariants, random_batch, scramble
 from toy import FIELDS, SCHEMA
 
-import models
+from paddleinterest.core import settings
 from paddleinterest.core.errors import InputError
 from paddleinterest.training import loading
 from paddleinterest.training.trainer import train_step
@@ -41,10 +41,11 @@ def repository(tmp_path_factory):
         shutil.copytree(
             os.path.join(ROOT, folder), root / folder, ignore=shutil.ignore_patterns("__pycache__")
         )
-    config, net, binding, _, table = (text for _, text in page("own_model.md"))
+    config, declared, net, binding, _, table = (text for _, text in page("own_model.md"))
     (root / "models" / "dot").mkdir()
     for path, text in (
         ("models/dot/config.yaml", config),
+        ("models/dot/settings.py", declared),
         ("models/dot/net.py", net),
         ("models/dot/dygraph_model.py", binding),
         ("configs/tables/mine.yaml", table),
@@ -61,7 +62,7 @@ def run(repository, *words):
 
 
 def test_the_commands(repository):
-    commands = [shlex.split(line) for line in page("own_model.md")[3][1].splitlines()]
+    commands = [shlex.split(line) for line in page("own_model.md")[4][1].splitlines()]
     assert [c[1] for c in commands] == [
         f"tools/{t}.py" for t in ("trainer", "infer", "to_static", "paddle_infer")
     ]
@@ -115,29 +116,30 @@ def test_its_net_keeps_what_the_page_asks(repository, temperature):
 
 
 @pytest.fixture
-def mine(tmp_path, monkeypatch):
+def mine(tmp_path):
     """A function (text of net.py or None, text of dygraph_model.py or None) → settings of
-    models/mine, which Python finds in tmp_path."""
-    monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
+    a model in a folder elsewhere."""
 
     def make(net, binding):
-        name = f"mine{next(NUMBER)}"
-        (tmp_path / name).mkdir()
-        for file, text in (("net.py", net), ("dygraph_model.py", binding)):
-            if text is not None:
-                (tmp_path / name / file).write_text(
-                    text.replace("models.dot", f"models.{name}"), encoding="utf-8"
-                )
-        importlib.invalidate_caches()
-        config = settings_of("base", *TINY)
-        config["model"], config["hyper_parameters"]["temperature"] = name, 1.0
-        return config
+        config, declared = (text for _, text in page("own_model.md")[:2])
+        folder = tmp_path / f"mine{next(NUMBER)}"
+        folder.mkdir()
+        files = {"config.yaml": config, "settings.py": declared, "net.py": net}
+        for file, text in files.items():
+            (folder / file).write_text(text, encoding="utf-8")
+        (folder / "dygraph_model.py").write_text("", encoding="utf-8")
+        found = settings.load(str(folder / "config.yaml"), TINY)
+        (folder / "dygraph_model.py").unlink()
+        if binding is not None:
+            own = binding.replace("models.dot.net", ".net")
+            (folder / "dygraph_model.py").write_text(own, encoding="utf-8")
+        return found
 
     return make
 
 
 def one_step(config, *, penalty=0.0):
-    config["hyper_parameters"]["regularization"] = penalty
+    config.hyper_parameters.regularization = penalty
     model = loading.bind(config)
     net = loading.create_net(model, config, SCHEMA)
     regularization = model.create_regularization(
@@ -165,7 +167,7 @@ def one_step(config, *, penalty=0.0):
             '"temperature"',
             '"temprature"',
             (
-                "asks for the setting temprature, which has no default in config.yaml beside it;"
+                "asks for the setting temprature, which is not declared in settings.py beside it;"
                 " nearest is temperature"
             ),
         ),
@@ -191,7 +193,7 @@ def one_step(config, *, penalty=0.0):
     ],
 )
 def test_mistakes_are_told_in_one_line(mine, which, old, new, words):
-    files = [text for _, text in page("own_model.md")[1:3]]
+    files = [text for _, text in page("own_model.md")[2:4]]
     one_step(mine(*files), penalty=0.1)
     assert old in files[which]
     files[which] = new if new is None else files[which].replace(old, new)
@@ -208,7 +210,7 @@ def test_mistakes_are_told_in_one_line(mine, which, old, new, words):
     ],
 )
 def test_a_loss_of_ones_own_names_its_parts(mine, parts, penalty, words):
-    net, binding = (text for _, text in page("own_model.md")[1:3])
+    net, binding = (text for _, text in page("own_model.md")[2:4])
     binding += f"""
     def train_forward(self, net, feeds, regularization=None):
         logit = net(feeds)

@@ -8,6 +8,7 @@ import paddle
 import paddle.nn.functional as F
 import pytest
 import reference
+from helpers import settings_of
 from toy import tensor
 
 from paddleinterest.nets.batch import history_mask
@@ -412,7 +413,11 @@ def test_sparse_and_dense_lookups_give_the_same_gradient(rng):
 def test_kinds_of_regularization(kind, decay):
     """Rows 2 (5 times in train) and 3 (twice) in the batch, row 1 not: their gradients are λ·w/n
     and λ·w."""
-    config = {"hyper_parameters": {"regularization": 0.3, "regularization_kind": kind}}
+    config = settings_of(
+        "base",
+        "hyper_parameters.regularization=0.3",
+        f"hyper_parameters.regularization_kind={kind}",
+    )
     regularize = ClickModel().create_regularization(
         config, lambda: {"item": np.array([0, 7, 5, 2])}
     )

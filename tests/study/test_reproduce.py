@@ -201,8 +201,8 @@ def test_the_tables_that_we_ship(name):
             continue
         flags = cell.command[cell.command.index("-o") + 1 :]
         config = settings.load(os.path.join(ROOT, cell.command[3]), flags)
-        assert os.path.isfile(os.path.join(ROOT, config["runner"]["dataset"]))
-        runs.add((config["model"], config["runner"]["name"]))
+        assert os.path.isfile(os.path.join(ROOT, config.runner.dataset))
+        runs.add((config.model, config.runner.name))
     assert len(runs) == len(cells) > 0
 
 

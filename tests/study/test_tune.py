@@ -193,10 +193,10 @@ class Trainer:
     def __call__(self, tool, arguments, stderr):
         assert tool == "tools/trainer.py" and arguments[:3] == ["-m", BASE, "-o"]
         config = settings.load(BASE, arguments[3:])
-        r = config["runner"]
-        assert r["test"] is False and r["resume"] != r["overwrite"]
-        out = os.path.join(r["model_save_path"], "base", r["name"])
-        number = int(r["name"].removeprefix("trial-"))
+        r = config.runner
+        assert r.test is False and r.resume != r.overwrite
+        out = os.path.join(r.model_save_path, "base", r.name)
+        number = int(r.name.removeprefix("trial-"))
         self.runs.append(number)
         self.given.append(config)
         os.makedirs(os.path.join(out, "checkpoints"), exist_ok=True)
@@ -214,11 +214,11 @@ class Trainer:
 
     @staticmethod
     def figures(config):
-        h = config["hyper_parameters"]
+        h = config.hyper_parameters
         far = (
-            abs(math.log(h["optimizer"]["learning_rate"] / 0.002))
-            + abs(math.log2(h["embedding_size"] / 64))
-            + h["dropout"]
+            abs(math.log(h.optimizer.learning_rate / 0.002))
+            + abs(math.log2(h.embedding_size / 64))
+            + h.dropout
         )
         return {"auc": 0.9 - far / 20, "gauc": None, "logloss": 0.3 + far / 20}
 
@@ -257,7 +257,7 @@ def test_a_search(search, clicks, capfd):
     result = search(16, trainer, "runner.visualdl=false", "runner.epochs=2")
     assert trainer.runs == list(range(16)) and result["trials"] == 16 and result["failed"] == 0
     assert (
-        trainer.given[0]["hyper_parameters"] == settings_of("base")["hyper_parameters"]
+        trainer.given[0].hyper_parameters == settings_of("base").hyper_parameters
     )  # the defaults come first
     figures = [trainer.figures(c)["auc"] for c in trainer.given]
     assert result["default"] == figures[0] and result["best"] == max(figures) > figures[0]
@@ -284,9 +284,7 @@ def test_a_search(search, clicks, capfd):
     # the default
     config, default = settings.load(result["best_yaml"]), settings_of("base")
     given = trainer.given[result["best_trial"]]
-    assert (
-        config["hyper_parameters"] == given["hyper_parameters"] and config["runner"]["epochs"] == 2
-    )
+    assert config.hyper_parameters == given.hyper_parameters and config.runner.epochs == 2
     text = open(result["best_yaml"]).read()
     own, flat = settings.flatten(yaml.safe_load(text)), settings.flatten(default)
     assert (
@@ -328,7 +326,7 @@ def test_the_default_folder_and_space(search, monkeypatch):
         "search.yaml",
         "trials.csv",
     ]
-    assert trainer.given[0]["hyper_parameters"] == settings_of("base")["hyper_parameters"]
+    assert trainer.given[0].hyper_parameters == settings_of("base").hyper_parameters
     assert yaml.safe_load(open("output/tune/base/clicks-mine/best.yaml")) == {"model": "base"}
 
 
@@ -362,13 +360,11 @@ def test_an_interrupted_search_goes_on(search, at):
     second = Trainer()
     assert search(12, second)["trials"] == 12 and second.runs == list(range(at, 12))
     begun, taken_up = first.given[at], second.given[0]
-    assert taken_up["runner"].pop("resume") and not begun["runner"].pop("resume")
-    assert (
-        not taken_up["runner"].pop("overwrite")
-        and begun["runner"].pop("overwrite")
-        and taken_up == begun
-    )
-    assert all(c["runner"]["overwrite"] for c in second.given[1:])
+    assert taken_up.runner.resume and not taken_up.runner.overwrite
+    assert begun.runner.overwrite and not begun.runner.resume
+    how = ("runner.resume", "runner.overwrite")
+    assert settings.as_dict(taken_up, without=how) == settings.as_dict(begun, without=how)
+    assert all(c.runner.overwrite for c in second.given[1:])
     assert rows() == rows("whole")
 
 

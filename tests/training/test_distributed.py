@@ -57,7 +57,7 @@ try:
     for job in jobs:
         config = settings_of(job["model"], *job["overrides"])
         try:
-            result = training.train(config, config["runner"]["data_dir"])
+            result = training.train(config, config.runner.data_dir)
         except InputError as e:
             result = {"error": str(e)}
         digest = hashlib.sha256(b"".join(v.numpy().tobytes() for v in nets[-1].state_dict().values())).hexdigest()
