@@ -7,7 +7,7 @@ page with their numbers.
 Runs of one model that differ in the seed alone are one line. --table takes the directories that
 tools/reproduce.py trains in. The best checkpoint of every run is scored on test once, and the
 scores are kept in the run directory (test-scores.npz; they are made again if checkpoint, settings
-or dataset have changed). Writes README.md, README_cn.md and four SVG files per dataset.
+or dataset have changed). Writes README.md, README.zh.md and four SVG files per dataset.
 """
 
 import argparse

@@ -12,7 +12,7 @@ from paddleinterest.study.curves import DRAWS, Numbers
 from paddleinterest.study.markdown import block, code, plain, table
 from paddleinterest.study.plots import names_of
 
-PAGES = {"en": "README.md", "cn": "README_cn.md"}
+PAGES = {"en": "README.md", "cn": "README.zh.md"}
 
 Words = dict[str, Any]  # {key: a text, or a list of column heads}
 

@@ -222,4 +222,4 @@ def test_a_loss_of_ones_own_names_its_parts(mine, parts, penalty, words):
 
 
 def test_both_languages_have_the_same_files():
-    assert page("own_model_cn.md") == page("own_model.md")
+    assert page("own_model.zh.md") == page("own_model.md")

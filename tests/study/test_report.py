@@ -386,13 +386,13 @@ def test_the_page(place, tmp_path):
     done = report(place, "--table", "mine.yaml", "--out", tmp_path / "page")
     assert done.status == 0, done.err
     assert done.json["runs"] == 4 and done.json["pictures"] == [f"debug-{k}.svg" for k in KINDS]
-    files = {"README.md", "README_cn.md", *done.json["pictures"]}
+    files = {"README.md", "README.zh.md", *done.json["pictures"]}
     assert set(os.listdir(tmp_path / "page")) == files
     english, chinese = (
-        (tmp_path / "page" / f"README{k}.md").read_text(encoding="utf-8") for k in ("", "_cn")
+        (tmp_path / "page" / f"README{k}.md").read_text(encoding="utf-8") for k in ("", ".zh")
     )
     for text in (english, chinese):
-        assert set(re.findall(r"\]\(([^)]+)\)", text)) | {"README.md", "README_cn.md"} == files
+        assert set(re.findall(r"\]\(([^)]+)\)", text)) | {"README.md", "README.zh.md"} == files
         assert f"python tools/report.py --table mine.yaml --out {tmp_path / 'page'}" in text
         assert text.count("<details>") == text.count("</details>") == 4 and "{" not in text
     mean = np.mean([p["test"]["auc"] for d, p in printed.items() if d.startswith("output/din")])
@@ -414,7 +414,7 @@ def test_the_page(place, tmp_path):
     # again, on the scores that were kept: the same files to the byte
     again = report(place, "--table", "mine.yaml", "--out", tmp_path / "again")
     assert again.status == 0 and "scoring" not in again.err
-    for name in files - {"README.md", "README_cn.md"}:
+    for name in files - {"README.md", "README.zh.md"}:
         assert (tmp_path / "again" / name).read_bytes() == (
             tmp_path / "page" / name
         ).read_bytes(), name
