@@ -6,14 +6,7 @@ from glob import glob
 
 from helpers import ROOT
 
-PLACES = (
-    "*.md",
-    "docs/**/*.md",
-    "models/*/*.md",
-    "benchmarks/**/*.md",
-    "datasets/*.md",
-    ".github/**/*.md",
-)
+IGNORED = ("output/", "data/", "site/", ".venv/", "venv/")  # folders that git ignores
 FENCE = re.compile(r"^( *)(```+|~~~+)([^\n]*)\n(.*?)^\1\2 *$", re.S | re.M)
 LINK = re.compile(r"\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^()\s]+)\)")
 HEADING = re.compile(r"^(#+) +(.+?) *#*$", re.M)
@@ -21,8 +14,9 @@ HEADING = re.compile(r"^(#+) +(.+?) *#*$", re.M)
 
 def all_pages() -> list[str]:
     """Their paths, relative to the root."""
-    found = {path for place in PLACES for path in glob(place, root_dir=ROOT, recursive=True)}
-    return sorted(found)
+    found = glob("**/*.md", root_dir=ROOT, recursive=True)
+    found += glob(".github/**/*.md", root_dir=ROOT, recursive=True)
+    return sorted(path for path in found if not path.startswith(IGNORED))
 
 
 def text_of(path: str) -> str:
