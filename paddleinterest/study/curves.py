@@ -11,7 +11,7 @@ import numpy as np
 
 from paddleinterest.core.metrics import auc, click_metrics
 from paddleinterest.data.schema import Schema
-from paddleinterest.study import names
+from paddleinterest.study import names, slices
 from paddleinterest.study.breakdown import (
     Range,
     calibration,
@@ -20,6 +20,7 @@ from paddleinterest.study.breakdown import (
     resampled_auc,
 )
 from paddleinterest.study.results import Epoch, Run, Series, Split
+from paddleinterest.study.slices import Slice
 
 CALIBRATION_BINS = 10
 DRAWS = 200  # samples of the users behind each bar
@@ -64,6 +65,18 @@ class Cost:
 
 
 @dataclass
+class InSlice:
+    """One way to divide test's rows: of each group the rows and the click rate [groups], and of
+    each label AUC and PCOC, spreads [3, groups]."""
+
+    slice: Slice
+    rows: np.ndarray
+    rate: np.ndarray
+    auc: dict[str, np.ndarray]
+    pcoc: dict[str, np.ndarray]
+
+
+@dataclass
 class Numbers:
     """Everything that a page says of one dataset; each dict has a value per label.
 
@@ -88,6 +101,7 @@ class Numbers:
     bins: int
     calibration: dict[str, Calibration]
     cost: dict[str, Cost]
+    slices: list[InSlice]
     caps: list[int]
     settings: dict[str, list[str]]
     untimed: list[str]
@@ -118,6 +132,7 @@ def numbers_of(series: Series, bins: int) -> Numbers:
         bins=min(CALIBRATION_BINS, len(split.label)),
         calibration=calibrated(series, split, CALIBRATION_BINS),
         cost=cost(series, split),
+        slices=[in_slice(series, split, one) for one in split.slices],
         caps=sorted({run.config.runner.history_cap for run in runs}),
         settings={label: names.own_settings(of_label) for label, of_label in series.items()},
         untimed=[run.directory for run in runs if not run.result],
@@ -202,6 +217,18 @@ def calibrated(series: Series, split: Split, bins: int) -> dict[str, Calibration
             pcoc=spread(pcoc),
         )
     return found
+
+
+def in_slice(series: Series, split: Split, one: Slice) -> InSlice:
+    """AUC and calibration in each group of a slice."""
+    auc_of = {}
+    pcoc_of = {}
+    for label, runs in series.items():
+        each = [slices.figures(one, split.label, run.score) for run in runs]
+        auc_of[label] = spread([found.auc for found in each])
+        pcoc_of[label] = spread([found.pcoc for found in each])
+    rate = slices.rate_of(one, split.label)
+    return InSlice(one, slices.rows_of(one), rate, auc_of, pcoc_of)
 
 
 def cost(series: Series, split: Split) -> dict[str, Cost]:

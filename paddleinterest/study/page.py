@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from paddleinterest.study.curves import DRAWS, Numbers
+from paddleinterest.study.breakdown import Range
+from paddleinterest.study.curves import DRAWS, InSlice, Numbers
 from paddleinterest.study.markdown import block, code, plain, table
-from paddleinterest.study.plots import names_of
+from paddleinterest.study.plots import name_of, names_of
 
 PAGES = {"en": "README.md", "cn": "README.zh.md"}
 
@@ -73,6 +74,12 @@ def _dataset(t: Words, part: Numbers) -> Iterator[str]:
             yield t[f"no_{kind}"]
     if part.untimed and "cost" in part.pictures:
         yield t["untimed"].format(n=len(part.untimed), all=len(part.runs))
+    if part.slices:
+        yield f"### {t['slices']}"
+        yield t["read_slices"]
+        for one in part.slices:
+            yield t["slice"][one.slice.name].format(field=code(one.slice.of))
+            yield _slice(t, part, one)
 
 
 def number(t: Words, spread: np.ndarray, seeds: int, digits: int = 4) -> str:
@@ -129,6 +136,28 @@ def _calibration(t: Words, part: Numbers) -> str:
         cells = [f"{s:.4f} / {m:.4f}" for s, m in zip(n.score, n.label[0], strict=True)]
         rows.append([plain(label), *cells])
     return table([t["head_calibration"], *groups], rows)
+
+
+def _slice(t: Words, part: Numbers, one: InSlice) -> str:
+    """A line per group: its rows, its click rate, and AUC and PCOC of each label."""
+    labels = [plain(label) for label in part.series]
+    heads = [text for label in labels for text in (f"{label}: AUC", "PCOC")]
+    rows = []
+    for g, group in enumerate(one.slice.groups):
+        cells: list[object] = [_group(t, one.slice.groups, group)]
+        cells += [f"{one.rows[g]:,}", f"{one.rate[g]:.4f}"]
+        for label, runs in part.series.items():
+            cells.append(number(t, one.auc[label][:, g], len(runs)))
+            cells.append(number(t, one.pcoc[label][:, g], len(runs), 2))
+        rows.append(cells)
+    return table([*t["head_slice"], *heads], rows)
+
+
+def _group(t: Words, groups: list[Range | str], group: Range | str) -> str:
+    """What a group holds, in words."""
+    if isinstance(group, str):
+        return t["groups"][group]
+    return name_of(group, group is groups[-1])
 
 
 def _cost(t: Words, part: Numbers) -> str:

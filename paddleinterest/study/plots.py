@@ -126,10 +126,11 @@ def by_length(
 
 def names_of(ranges: list[Range]) -> list[str]:
     """Ranges in words: 4, 5–6, ≥ 21."""
-    return [_name(found, found is ranges[-1]) for found in ranges]
+    return [name_of(found, found is ranges[-1]) for found in ranges]
 
 
-def _name(found: Range, last: bool) -> str:
+def name_of(found: Range, last: bool) -> str:
+    """A range in words; the last one has no end."""
     if found.low == found.high:
         return str(found.low)
     return f"≥ {found.low}" if last else f"{found.low}–{found.high}"

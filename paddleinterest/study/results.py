@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, Val
 from paddleinterest.core import settings
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.schema import Schema
+from paddleinterest.study.slices import Slice
 from paddleinterest.study.tables import Cell
 from paddleinterest.training import run
 
@@ -73,6 +74,7 @@ class Split:
         user: the user of each row, [N].
         label: 0 or 1, [N].
         length: of each row's whole history, uncapped, [N].
+        slices: ways to divide the rows.
     """
 
     directory: str
@@ -80,6 +82,7 @@ class Split:
     user: np.ndarray = field(repr=False)
     label: np.ndarray = field(repr=False)
     length: np.ndarray = field(repr=False)
+    slices: list[Slice] = field(repr=False)
 
 
 @dataclass

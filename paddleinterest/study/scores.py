@@ -11,6 +11,7 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.data.reader import Reader
 from paddleinterest.study.results import Run, Split
+from paddleinterest.study.slices import slices_of
 from paddleinterest.training import run
 
 SCORES = "test-scores.npz"
@@ -39,7 +40,14 @@ def _split(data: str) -> Split:
     reader = Reader(data, "test", 1)
     if reader.label.min() == reader.label.max():
         raise InputError(f"the test split of {data} has only one class: AUC is undefined")
-    return Split(data, reader.schema, reader.user, reader.label, reader.end)
+    return Split(
+        directory=data,
+        schema=reader.schema,
+        user=reader.user,
+        label=reader.label,
+        length=reader.end,
+        slices=slices_of(reader),
+    )
 
 
 def _same(by_name: dict[str, Split], split: Split) -> Split:

@@ -160,7 +160,7 @@ class _OfUsers:
 
 
 def _ranks_in_groups(group: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Rank from 1 within the group, ties share their mean; rows sorted by group, then score, [N]."""
+    """Rank from 1 within the group of rows sorted by group and score, [N]; ties share their mean."""
     place = np.arange(len(group))
     new_group = np.append(True, group[1:] != group[:-1])
     new_score = new_group | np.append(True, score[1:] != score[:-1])

@@ -243,7 +243,7 @@ def grid(weights):
     "weights, colours", [((0.0, 0.3, 0.7), "from 0"), ((-0.4, 0.0, 0.1), "around 0")]
 )
 def test_negative_weights_have_a_colour_of_their_own(tmp_path, monkeypatch, weights, colours):
-    """Without a softmax DIN's weights may be negative: 0 is white, the two sides are blue and red."""
+    """Without a softmax DIN's weights may be negative: 0 is white, the sides blue and red."""
     images = []
     colorbar = Figure.colorbar
     monkeypatch.setattr(

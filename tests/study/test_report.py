@@ -404,6 +404,12 @@ def test_the_page(place, tmp_path):
     )  # equal numbers, other words
     for block in re.findall(r"(?:^\|.*\n)+", english, re.M):
         assert len({line.count("|") for line in block.splitlines()}) == 1, block
+    slices = english[english.index("### Where a model fails") :]
+    assert "| group | rows | click rate | no attention: AUC | PCOC | DIN: AUC | PCOC |" in slices
+    history = slices[: slices.index("By whether")]
+    assert sum(
+        int(n.replace(",", "")) for n in re.findall(r"^\| [^|]+ \| ([\d,]+) \|", history, re.M)
+    ) == len(rows_of_test(place))
     words = {k: drawn(tmp_path / "page" / f"debug-{k}.svg") for k in KINDS}
     assert all("DIN" in w and "no attention" in w for w in words.values())
     assert (
@@ -418,6 +424,12 @@ def test_the_page(place, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (
             tmp_path / "page" / name
         ).read_bytes(), name
+
+
+def rows_of_test(place):
+    """The test split of the debug dataset."""
+    folder, _, _ = place
+    return pd.read_parquet(folder / "data" / "debug" / "test")
 
 
 def test_runs_by_directory(place, tmp_path):
@@ -717,4 +729,5 @@ def test_texts_fit_each_other():
     for key in english:
         a, b = english[key], chinese[key]
         assert type(a) is type(b) and (len(a) == len(b) if isinstance(a, list) else True)
+        assert a.keys() == b.keys() if isinstance(a, dict) else True
         assert set(re.findall(r"{\w+}", str(a))) == set(re.findall(r"{\w+}", str(b))), key

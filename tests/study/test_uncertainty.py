@@ -1,5 +1,5 @@
-"""study/uncertainty.py: intervals against formulas and scikit-learn, and when a difference is called
-one."""
+"""study/uncertainty.py: intervals against formulas and scikit-learn, and what is called a
+difference."""
 
 import math
 from dataclasses import replace
