@@ -5,17 +5,18 @@
 
 import csv
 import io
+import re
 import statistics
 from typing import Any, TypeAlias
 
 from paddleinterest.core.atomic import whole_file
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.metrics import rela_impr
-from paddleinterest.study import markdown
+from paddleinterest.study import excerpt, markdown
 from paddleinterest.study.tables import Row, Table, cells, dataset_name
 
 METRICS = {"auc": "AUC", "gauc": "gAUC", "logloss": "log loss", "pcoc": "PCOC"}
-MISSING = "not run"
+MISSING = excerpt.MISSING
 
 Result: TypeAlias = dict[str, Any]
 Done: TypeAlias = dict[tuple[str, str, int], Result]
@@ -184,21 +185,35 @@ def as_csv(table: Table, done: Done) -> str:
 
 
 def paste(path: str, name: str, text: str) -> None:
-    """Put the table between its marks in a README; the rest of the file stays as it is.
+    """Put the table between its marks in a page; the rest of the page stays as it is.
+
+    `<!-- table main -->` takes the whole table, `<!-- table main, AUC: base | DIN -->` one figure
+    of some rows. On a page that ends in _cn.md or .zh.md its words are Chinese.
 
     Raises:
-        InputError: the file has no such marks.
+        InputError: the file has no such marks, or they ask for what the table does not have.
     """
-    start = f"<!-- table {name} -->"
-    end = "<!-- /table -->"
+    mark = re.compile(
+        rf"^(?P<mark><!-- table {re.escape(name)}(?:, (?P<figure>[^:>]+): (?P<rows>[^>]+))? -->)"
+        rf"$.*?^(?P<end><!-- /table -->)$",
+        re.M | re.S,
+    )
     with open(path, encoding="utf-8") as f:
         old = f.read()
-    if old.count(start) != 1 or end not in old[old.index(start) :]:
+    if not mark.search(old):
         raise InputError(
-            f"{path} has no place for table {name}: it needs a line {start} and, after it, a line"
-            f" {end}"
+            f"{path} has no place for table {name}: it needs a line <!-- table {name} --> and,"
+            " after it, a line <!-- /table -->"
         )
-    first = old.index(start) + len(start)
-    last = old.index(end, first)
+
+    def filled(found: re.Match) -> str:
+        piece = text.strip()
+        if found["figure"]:
+            labels = [label.strip() for label in found["rows"].split("|")]
+            piece = excerpt.one_figure(piece, found["figure"], labels)
+        if path.endswith(excerpt.CHINESE):
+            piece = excerpt.in_chinese(piece)
+        return f"{found['mark']}\n{piece}\n{found['end']}"
+
     with whole_file(path) as made, open(made, "w", encoding="utf-8") as f:
-        f.write(f"{old[:first]}\n{text.strip()}\n{old[last:]}")
+        f.write(mark.sub(filled, old))
