@@ -15,7 +15,7 @@ from typing import Any
 from paddleinterest.core import cli
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
-from paddleinterest.core.settings import read_yaml
+from paddleinterest.core.settings import from_root, read_yaml, recipe_path
 from paddleinterest.data.options import declared
 from paddleinterest.data.prepare import Options, Recipe, known_sources, make_recipe, prepare
 from paddleinterest.data.sources import SOURCES
@@ -39,7 +39,10 @@ class Parser:
         first.add_argument("--config")
         first.add_argument("--source")
         known = first.parse_known_args(argv)[0]
-        values = read_yaml(known.config) if known.config else {}
+        values = {}
+        if known.config:
+            known.config = from_root(recipe_path(known.config))
+            values = read_yaml(known.config, "numbers")
         source = known.source or values.get("source")
         if str(source) not in SOURCES and not known.source:
             if values:

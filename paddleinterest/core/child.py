@@ -22,7 +22,7 @@ def run(tool, arguments, stderr=None):
         tool: its path in the repository, such as tools/trainer.py.
         stderr: an open file for what it says; None = it goes on to this process's standard error.
     """
-    command = [sys.executable, os.path.join(settings.ROOT, tool), *arguments]
+    command = [sys.executable, *_program(tool), *arguments]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -37,6 +37,16 @@ def run(tool, arguments, stderr=None):
             process.wait()
             raise
     return process.returncode, None if process.returncode else json.loads(out.splitlines()[-1])
+
+
+def _program(tool):
+    """What Python runs for a tool: its file, or the installed package's verb if there is no
+    checkout."""
+    path = os.path.join(settings.ROOT, tool)
+    if os.path.isfile(path):
+        return [path]
+    verb = os.path.basename(tool).removesuffix(".py")
+    return ["-m", "paddleinterest", verb]
 
 
 def _end_with_parent():

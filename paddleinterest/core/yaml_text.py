@@ -55,7 +55,14 @@ class _Loader(yaml.SafeLoader):
         return value
 
 
-class _WrittenLoader(yaml.BaseLoader):
+class _NumbersAsWritten(_Loader):
+    """Leaves every number the text that it is written with."""
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> str:  # type: ignore[override]
+        return node.value
+
+
+class _AllAsWritten(yaml.BaseLoader):
     """Leaves every value the text that it is written with."""
 
 
@@ -69,14 +76,19 @@ for _tag, _pattern, _first in _PLAIN:
 for _class in (_Loader, _Dumper):
     _class.add_implicit_resolver("tag:yaml.org,2002:null", _NULL, [""])
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+for _tag in ("int", "float"):
+    _NumbersAsWritten.add_constructor(
+        f"tag:yaml.org,2002:{_tag}", _NumbersAsWritten.construct_yaml_int
+    )
+_LOADERS = {"": _Loader, "numbers": _NumbersAsWritten, "all": _AllAsWritten}
 
 
-def parse(text: str, as_written: bool = False) -> Any:
+def parse(text: str, as_written: str = "") -> Any:
     """The value that the YAML `text` holds.
 
     Args:
         text: the YAML.
-        as_written: leave every number and word the text that it is written with.
+        as_written: what stays the text that it is written with: "" nothing, "numbers", or "all".
 
     Raises:
         yaml.YAMLError: whatever is wrong with it; PyYAML lets a dozen other exceptions through.
@@ -86,7 +98,7 @@ def parse(text: str, as_written: bool = False) -> Any:
     if max(itertools.accumulate((c in "[{") - (c in "]}") for c in text), default=0) > DEEPEST:
         raise yaml.YAMLError("it is nested too deeply")
     try:
-        loader = (_WrittenLoader if as_written else _Loader)(text)
+        loader: Any = _LOADERS[as_written](text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -108,7 +120,7 @@ def parse(text: str, as_written: bool = False) -> Any:
         raise yaml.YAMLError(f"a value is not what it says: {e}") from None
 
 
-def read(path: str, as_written: bool = False) -> Any:
+def read(path: str, as_written: str = "") -> Any:
     """`parse` of a file. Raises yaml.YAMLError, also where it is not UTF-8, and OSError."""
     try:
         with open(path, encoding="utf-8") as f:

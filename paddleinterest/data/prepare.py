@@ -133,7 +133,7 @@ def read_recipe(path: str, **above: Any) -> Recipe:
     Raises:
         InputError: the file is missing or not YAML, or as in `make_recipe`.
     """
-    return make_recipe({**read_yaml(path), **above}, path)
+    return make_recipe({**read_yaml(path, "numbers"), **above}, path)
 
 
 def known_sources() -> str:

@@ -275,7 +275,7 @@ class Search:
         )
         beside = set(self._place_and_machine()) - {"runner.dataset"}
         kept = settings.difference(
-            *(settings.as_dict(c, without=beside) for c in (config, _default(config.model)))
+            *(settings.as_dict(c, without=beside) for c in (config, _default(config)))
         )
         start, best = self.finished()[0], self.best()
         started = "failed" if start.value is None else f"{start.value:.6f}"
@@ -288,7 +288,7 @@ class Search:
     def _train_command(self):
         """What trains with the best trial's settings: best.yaml, and what it leaves out of the
         place and of the machine."""
-        default = settings.flatten(_default(self.config.model))
+        default = settings.flatten(_default(self.config))
         machine = settings.keys_that(self.config, "machine")
         left_out = [
             f"{k}={space.text(self.base[k])}"
@@ -333,8 +333,9 @@ class Search:
                 )
 
 
-def _default(model):
-    return settings.load(os.path.join(settings.ROOT, "models", model, "config.yaml"))
+def _default(config):
+    """The settings of the model where nobody changes any."""
+    return settings.load(os.path.join(config.folder, "config.yaml"))
 
 
 def _same_run(directory, config):
@@ -342,7 +343,7 @@ def _same_run(directory, config):
     path = os.path.join(directory, "config.yaml")
     how = ("runner.resume", "runner.overwrite")
     try:
-        found = settings.as_dict(settings.load(path), without=how)
+        found = settings.as_dict(settings.load(path, folder=config.folder), without=how)
         return found == settings.as_dict(config, without=how)
     except InputError:
         return False

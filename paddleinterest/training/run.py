@@ -52,7 +52,9 @@ def open_run(args):
     """Settings of a run that was trained: those it was trained with, and `-o` above them."""
     config = settings.load(args.config_yaml, args.override)
     trained = os.path.join(directory(config), "config.yaml")
-    return settings.load(trained, args.override) if os.path.isfile(trained) else config
+    if os.path.isfile(trained):
+        return settings.load(trained, args.override, config.folder)
+    return config
 
 
 def checkpoint_path(config):

@@ -12,7 +12,7 @@ from helpers import ROOT
 
 from paddleinterest.core import settings
 from paddleinterest.core.errors import InputError
-from paddleinterest.core.settings import model_folders, rendering
+from paddleinterest.core.settings import loading, model_folders, rendering
 
 TOY = "model: toy\nhyper_parameters:\n  embedding_size: 16\n  heads: 2\n  optimizer: {class: sgd}\n"
 OWN = """
@@ -588,3 +588,13 @@ def test_texts_in_a_file_stay_as_they_are_written(tree):
         config = toy(tree, text=f"model: toy\nrunner: {{name: {written}}}\n")
         assert config.runner.name == written
     assert toy(tree, text="model: toy\nrunner: {epochs: 010}\n").runner.epochs == 10
+
+
+def test_the_old_path_of_a_recipe_answers_with_the_new_one(capsys):
+    loading._say_once.cache_clear()
+    for _ in range(2):
+        config = settings.load(PATHS["din"], ["runner.dataset=configs/datasets/toys.yaml"])
+        assert config.runner.dataset == "datasets/toys.yaml"
+    assert capsys.readouterr().err == "configs/datasets/toys.yaml is now datasets/toys.yaml\n"
+    for other in ("configs/datasets/none.yaml", "configs/mine.yaml"):
+        assert settings.load(PATHS["din"], [f"runner.dataset={other}"]).runner.dataset == other

@@ -512,3 +512,27 @@ def test_a_full_disk_ends_in_one_line_and_leaves_nothing(tmpfs, kilobytes):
         "No space left on device",
     )
     assert os.listdir(folder) == []
+
+
+def test_the_old_path_of_a_recipe_answers_with_the_new_one(tmp_path):
+    done = tool(tmp_path, "--config", "configs/datasets/debug.yaml", "--out", "made")
+    assert result(done)["data_dir"] == "made"
+    assert "configs/datasets/debug.yaml is now datasets/debug.yaml" in done.stderr.splitlines()
+    mine = tmp_path / "configs" / "datasets" / "debug.yaml"  # a file of one's own there is meant
+    mine.parent.mkdir(parents=True)
+    mine.write_text("source: synthetic\nname: mine\nusers: 30\n")
+    done = tool(tmp_path, "--config", "configs/datasets/debug.yaml")
+    assert result(done)["data_dir"] == "data/mine" and "is now" not in done.stderr
+
+
+def test_a_recipes_texts_are_taken_as_they_are_written(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("source: synthetic\nname: 007\nusers: 030\n")
+    recipe = Parser().parse_args(["--config", str(path)])
+    assert (recipe.name, recipe.options.users) == ("007", 30)
+    path.write_text("source: synthetic\nname: 1e3\nusers: 1:30\n")
+    with pytest.raises(InputError, match="users is '1:30', must be a whole number"):
+        Parser().parse_args(["--config", str(path)])
+    path.write_text("source: synthetic\nname: a\nname: b\n")
+    with pytest.raises(InputError, match="the key name stands twice, again in line 3"):
+        Parser().parse_args(["--config", str(path)])

@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import ROOT, TINY, check_invariants, random_batch, scramble
+from helpers import ROOT, TINY, check_invariants, random_batch, scramble, small_dataset
 from toy import FIELDS, SCHEMA
 
 from paddleinterest.core import settings
@@ -219,6 +219,54 @@ def test_a_loss_of_ones_own_names_its_parts(mine, parts, penalty, words):
 """
     with pytest.raises(InputError, match=words):
         one_step(mine(net, binding), penalty=penalty)
+
+
+def test_a_folder_anywhere_without_a_checkout(tmp_path):
+    """The package alone, as pip installs it, trains, evaluates, exports and searches a model in a
+    folder of its user's."""
+    shutil.copytree(
+        os.path.join(ROOT, "paddleinterest"),
+        tmp_path / "installed" / "paddleinterest",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    config, declared, net, binding = (text for _, text in page("own_model.md")[:4])
+    place = tmp_path / "place"
+    (place / "mymodel").mkdir(parents=True)
+    for file, text in (
+        ("config.yaml", config.replace("model: dot", "model: mymodel")),
+        ("settings.py", declared),
+        ("net.py", net),
+        ("dygraph_model.py", binding.replace("models.dot.net", ".net")),
+    ):
+        (place / "mymodel" / file).write_text(text, encoding="utf-8")
+    space = "hyper_parameters.temperature: [0.5, 1.0]\n"
+    (place / "space.yaml").write_text(space, encoding="utf-8")
+    data = small_dataset(tmp_path, "clicks", users=20, impressions=12)
+    flags = ["-m", "mymodel/config.yaml", "-o", f"runner.data_dir={data}", "runner.epochs=1"]
+    flags += ["runner.visualdl=false"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+
+    def verb(*words):
+        done = subprocess.run(
+            [sys.executable, "-m", "paddleinterest", *words],
+            cwd=place,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    trained = verb("trainer", *flags, "hyper_parameters.temperature=0.5")
+    assert trained["model"] == "mymodel" and trained["run_dir"] == "output/mymodel/clicks"
+    found = verb("infer", *flags)  # with the settings of the run
+    assert found["auc"] == pytest.approx(trained["test"]["auc"], abs=1e-6)
+    bundle = verb("to_static", *flags)["bundle"]
+    scored = verb("paddle_infer", "--bundle", bundle, "--data", data, "--split", "test")
+    assert scored["auc"] == pytest.approx(trained["test"]["auc"], abs=1e-6)
+    searched = verb("tune", *flags, "--space", "space.yaml", "--trials", "2")
+    assert searched["trials"] == 2 and not searched["failed"]
 
 
 def test_both_languages_have_the_same_files():

@@ -28,6 +28,7 @@ from paddleinterest.core.settings.loading import (
     load,
     nearest,
     read_yaml,
+    recipe_path,
     save,
 )
 from paddleinterest.core.settings.model_folders import (
@@ -60,6 +61,7 @@ __all__ = [
     "nearest",
     "package",
     "read_yaml",
+    "recipe_path",
     "save",
     "section",
     "setting",

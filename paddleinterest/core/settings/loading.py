@@ -1,6 +1,7 @@
 """From YAML files and `-o key=value` to checked settings, and back to YAML."""
 
 import difflib
+import functools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,10 +11,12 @@ from pydantic import ValidationError
 
 from paddleinterest.core import yaml_text
 from paddleinterest.core.errors import InputError, nearest_path, one_line
+from paddleinterest.core.log import say
 from paddleinterest.core.settings import model_folders
 from paddleinterest.core.settings.common import Settings
 from paddleinterest.core.settings.declare import Declared, Section
 
+OLD_RECIPES = os.path.join("configs", "datasets")  # where datasets/ was before version 0.2
 DEEPEST = 10  # dots in an overridden key
 WORDS = {
     int: "an integer",
@@ -24,7 +27,7 @@ WORDS = {
 }
 
 
-def load(path: str, overrides: Sequence[str] = ()) -> Settings:
+def load(path: str, overrides: Sequence[str] = (), folder: str = "") -> Settings:
     """The settings of one run.
 
     Later ones win: the declarations, the model's config.yaml, the file `path`, `overrides`.
@@ -33,6 +36,8 @@ def load(path: str, overrides: Sequence[str] = ()) -> Settings:
         path: a YAML file with at least ``model: NAME``; usually models/NAME/config.yaml. If
             its folder holds a dygraph_model.py, that folder is the model.
         overrides: texts ``section.key=value``, the value written as in YAML.
+        folder: the model's folder if `path` alone does not tell: the settings that a run of a model
+            outside of the repository was trained with.
 
     Raises:
         InputError: a missing or unreadable file, an unknown key, a wrong type, a value out of its
@@ -45,16 +50,34 @@ def load(path: str, overrides: Sequence[str] = ()) -> Settings:
     """
     path = from_root(path)
     own = read_yaml(path)
-    folder = _model_folder(path, own)
+    folder = folder or _model_folder(path, own)
     config = Settings(model=own["model"], hyper_parameters=model_folders.hyper_parameters(folder))
     config._folder = folder
     model_file = os.path.join(folder, "config.yaml")
     for layer in (model_file, path):
         if layer == model_file or not os.path.samefile(layer, model_file):
-            _merge(config, read_yaml(layer), _texts(layer), layer)
+            _merge(config, read_yaml(layer), read_yaml(layer, "all"), layer)
     for text in overrides:
         _override(config, text)
+    config.runner.dataset = recipe_path(config.runner.dataset)
     return config
+
+
+def recipe_path(path: str) -> str:
+    """The path of a dataset's recipe; one that was moved is said, once, and found where it is
+    now."""
+    folder, name = os.path.split(os.path.normpath(path))
+    moved = os.path.join("datasets", name)
+    is_old = folder == OLD_RECIPES or folder.endswith(os.sep + OLD_RECIPES)
+    if is_old and not os.path.exists(from_root(path)) and os.path.exists(from_root(moved)):
+        _say_once(f"{path} is now {moved}")
+        return moved
+    return path
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    say(text)
 
 
 def from_root(path: str) -> str:
@@ -63,10 +86,10 @@ def from_root(path: str) -> str:
     return in_root if not os.path.exists(path) and os.path.exists(in_root) else path
 
 
-def read_yaml(path: str) -> dict[str, Any]:
-    """A YAML mapping from `path`, or InputError in one line."""
+def read_yaml(path: str, as_written: str = "") -> dict[str, Any]:
+    """A YAML mapping from `path`, or InputError in one line; `as_written` as in `yaml_text.parse`."""
     try:
-        data = yaml_text.read(path)
+        data = yaml_text.read(path, as_written)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist{_nearest_yaml(path)}") from None
     except yaml.YAMLError as e:
@@ -182,12 +205,6 @@ def _check_name(path: str, name: object) -> None:
         raise InputError(
             f"{path}: model is {name!r}; it must be a name of letters, digits and underscores"
         )
-
-
-def _texts(path: str) -> dict[str, Any]:
-    """The mapping in a YAML file with every value as it is written there."""
-    texts = yaml_text.read(path, as_written=True)
-    return texts if isinstance(texts, dict) else {}
 
 
 def _nearest_yaml(path: str) -> str:
