@@ -88,16 +88,17 @@ def distinct_histories(
         {offsets [H + 1], values}, and {split: row of each sample's history}.
     """
     sequences = readers["train"].sequences  # the same for all splits
-    span = int(np.diff(sequences.offsets).max(initial=0)) + 1
+    items = sequences.items(np.arange(len(sequences)))
+    span = int(np.diff(items.offsets).max(initial=0)) + 1
     keys = [r.sequence.astype(np.int64) * span + r.end for r in readers.values()]
     distinct, row = np.unique(np.concatenate(keys), return_inverse=True)
     sequence = distinct // span
     end = distinct % span
     length = np.minimum(end, cap)
     offsets = np.concatenate([[0], np.cumsum(length)])
-    first = sequences.offsets[sequence] + end - length  # of each history, among all events
+    first = items.offsets[sequence] + end - length  # of each history, among all events
     at = np.arange(offsets[-1]) + np.repeat(first - offsets[:-1], length)
     ends = np.cumsum([len(key) for key in keys])
     of_split = np.split(row.reshape(-1), ends[:-1])
-    histories = {"offsets": offsets, "values": sequences.item[at]}
+    histories = {"offsets": offsets, "values": items.values[at]}
     return histories, dict(zip(readers, of_split, strict=True))

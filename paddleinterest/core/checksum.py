@@ -3,11 +3,13 @@
 import functools
 import hashlib
 import os
+from collections.abc import Iterator
+from typing import Any
 
 from paddleinterest.core.errors import InputError
 
 
-def check_size(path, size):
+def check_size(path: str, size: int) -> None:
     """Raise InputError unless the file at `path` has `size` bytes."""
     if not os.path.isfile(path):
         raise InputError(f"{path} is missing; prepare the dataset again")
@@ -19,7 +21,7 @@ def check_size(path, size):
         )
 
 
-def check_sha256(path, digest):
+def check_sha256(path: str, digest: str) -> None:
     """Raise InputError unless the contents of the file at `path` have that sha256."""
     facts = os.stat(path)
     if _sha256(path, facts.st_ino, facts.st_size, facts.st_mtime_ns) != digest:
@@ -30,12 +32,12 @@ def check_sha256(path, digest):
 
 
 @functools.lru_cache(256)
-def _sha256(path, *_):
+def _sha256(path: str, *_: int) -> str:
     """Asked again for a file that has not changed since, it does not read it again."""
     return checksum(path)
 
 
-def checksum(path):
+def checksum(path: str) -> str:
     """The sha256 of a file, in hex."""
     digest = hashlib.sha256()
     with open(path, "rb") as f:
@@ -44,7 +46,8 @@ def checksum(path):
     return digest.hexdigest()
 
 
-def hashes(made):
+def hashes(made: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(path below `made`, {bytes, sha256}) of every file, in the order of their names."""
     for folder, _, names in sorted(os.walk(made)):
         for name in sorted(names):
             path = os.path.join(folder, name)

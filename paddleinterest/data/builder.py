@@ -1,17 +1,21 @@
 """From a raw log to a prepared dataset on disk, whole or not at all. README.md, "The prepared
 dataset", lists the files.
 
-The work is done on integer codes with NumPy; nothing loops over events in Python.
+The users are cut into parts by a hash of their ids. An engine brings the events of one part after
+the other, twice: first what train knows is counted (`survey`), then everything is written. So no
+more than one part is worked on at a time, and every part gives the same bytes whichever engine,
+file order or number of threads it came from.
 
 Example:
-    >>> from paddleinterest.data.builder import build                                     # doctest: +SKIP
-    >>> build(log, "data/mine", protocol="every_prefix", name="mine")          # doctest: +SKIP
+    >>> from paddleinterest.data.builder import build                       # doctest: +SKIP
+    >>> build(log, "data/mine", protocol="every_prefix", name="mine")       # doctest: +SKIP
 """
 
 import os
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
@@ -21,80 +25,118 @@ from paddleinterest.core.checksum import hashes
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.core.metrics import auc, group_auc
-from paddleinterest.data.protocols import LABELLED, PROTOCOLS, Events, Samples
-from paddleinterest.data.schema import (
-    FIRST_ID,
-    LATEST,
-    PADDING,
-    RESERVED,
-    SPLITS,
-    UNKNOWN,
-    Field,
-    Schema,
-)
-from paddleinterest.data.tables import FARTHEST
+from paddleinterest.data import entities, hashing, protocols
+from paddleinterest.data.contract import check_tables, check_unique
+from paddleinterest.data.engines import Engine
+from paddleinterest.data.engines.memory import MemoryEngine
+from paddleinterest.data.events import Events, arranged
+from paddleinterest.data.fields import Category, Moments, category, count_far, tell_far
+from paddleinterest.data.log import Log
+from paddleinterest.data.protocols import DRAWN, LABELLED, Chosen, Facts, Samples
+from paddleinterest.data.schema import FIRST_ID, SPLITS, Field, Schema
 
-PART_ROWS = 1 << 23  # samples in one part-*.parquet
+PART_EVENTS = 1 << 22  # events in one part, on average
+ROW_GROUP = 1 << 20  # samples
 
 
-def build(
-    log,
-    out,
-    *,
-    protocol,
-    name,
-    source="",
-    seed=2026,
-    paper_split=False,
-    min_count=1,
-    user_id=False,
-    recipe=None,
-    overwrite=False,
-):
-    """Split, index and write `log` (a `paddleinterest.data.log.Log`) to directory `out`.
+@dataclass
+class Options:
+    """How a log is prepared.
 
-    Args:
+    Attributes:
         protocol: every_prefix, last_event, impressions, by_user, by_day, or given (the source
             yields samples).
+        name: of the dataset.
+        source: where the log came from, for schema.yaml.
         seed: of the negatives and of any random split; the same seed writes the same bytes.
-        paper_split: no valid split, as the papers print (see paddleinterest/data/protocols.py).
+        paper_split: no valid split, as the papers print (paddleinterest/data/protocols.py).
         min_count: items, and attribute values, with fewer events in train share index 1 (out of
             vocabulary).
         user_id: users' ids are an attribute of theirs, `user_id`, so that models learn each user.
+        negatives: `untouched`, or `matched`: as often in the history as positives are
+            (every_prefix).
+        engine: memory or duckdb.
         recipe: what to record in schema.yaml as the options in force.
-        overwrite: replace `out` where it exists.
+    """
+
+    protocol: str
+    name: str
+    source: str = ""
+    seed: int = 2026
+    paper_split: bool = False
+    min_count: int = 1
+    user_id: bool = False
+    negatives: str = "untouched"
+    engine: str = "memory"
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Users:
+    """The order of the users, and what part each is in.
+
+    Attributes:
+        order: codes of the users in the order of their rows.
+        bounds: first row of each part, and the number of users, int64 [parts + 1].
+    """
+
+    order: np.ndarray
+    bounds: list[int]
+
+    @property
+    def parts(self) -> list[tuple[int, int]]:
+        """First and last row of each part."""
+        return list(zip(self.bounds[:-1], self.bounds[1:], strict=True))
+
+
+@dataclass
+class Survey:
+    """What all parts say together.
+
+    Attributes:
+        items, users: occurrences in train of each item code and each user's row.
+        values: of each code of each category of the events.
+        moments: of each dense column.
+        rows: samples of each split.
+        repeats: events of the histories that repeat another: user, item and time.
+        history: events of all histories.
+        repeated: {split: positives that stand in their own history}.
+    """
+
+    items: np.ndarray
+    users: np.ndarray
+    values: dict[str, np.ndarray]
+    moments: dict[str, Moments]
+    rows: dict[str, int] = field(default_factory=dict)
+    repeats: int = 0
+    history: int = 0
+    repeated: dict[str, int] = field(default_factory=dict)
+
+
+def build(log: Log, out: str, *, overwrite: bool = False, **options: Any) -> Schema:
+    """Split, index and write `log` to directory `out`.
+
+    Args:
+        log: what a source yields.
+        out: the directory.
+        overwrite: replace `out` if it exists and is a prepared dataset.
+        options: those of `Options`.
 
     Returns:
-        The `Schema` written.
+        The schema written.
 
     Raises:
         InputError: a log that breaks the contract, an empty split, `out` exists.
     """
     check_free(out, overwrite)
-    with tqdm(total=8, desc="preparing", unit="step", leave=False, disable=None) as bar:
-
-        def step(what):
-            bar.set_postfix_str(what)
-            bar.update()
-
-        return _build(
-            log,
-            out,
-            protocol,
-            name,
-            source,
-            seed,
-            paper_split,
-            min_count,
-            user_id,
-            recipe,
-            overwrite,
-            step,
-        )
+    chosen = Options(**options)
+    check_tables(log, ["user_id"] if chosen.user_id else [])
+    with whole_directory(out, overwrite) as made:
+        return _Build(log, chosen, made).run()
 
 
-def check_free(out, overwrite):
-    """Raise InputError where `out` exists and may not be replaced."""
+def check_free(out: str, overwrite: bool) -> None:
+    """Raise InputError if `out` exists and may not be replaced."""
     remove_stale(os.path.realpath(out))
     if os.path.lexists(out) and not overwrite:
         raise InputError(
@@ -107,453 +149,348 @@ def check_free(out, overwrite):
         )
 
 
-def _build(
-    log, out, protocol, name, source, seed, paper_split, min_count, user_id, recipe, overwrite, step
-):
-    step("checking")
-    _check(log, ["user_id"] if user_id else [])
-    step("sorting")
-    item_codes, item_ids = _codes(
-        [log.events.item, log.items.item, *([log.samples.item] if _given(log) else [])]
-    )
-    user_codes, user_ids = _codes(
-        [
-            log.events.user,
-            *([log.users.user] if log.users is not None else []),
-            *([log.samples.user] if _given(log) else []),
-        ]
-    )
-    _check_unique("items", "item", item_codes[1], item_ids)
-    if log.users is not None:
-        _check_unique("users", "user", user_codes[1], user_ids)
-    events = _sorted_events(log, user_codes[0], item_codes[0], len(user_ids))
-    step("splitting, drawing negatives")
-    rng = {split: np.random.default_rng([seed, k]) for k, split in enumerate(SPLITS)}
-    if protocol == "given":
-        history, samples, train = _given_samples(
-            log, events, user_codes[-1], item_codes[-1], paper_split
-        )
-    else:
-        history, samples, train = PROTOCOLS[protocol](events, rng, paper_split)
-    drawn = protocol not in (
-        *LABELLED,
-        "given",
-    )  # the negatives are: a sample with label 0 is none of the log
-    if drawn:
-        _tell_repeats(history, protocol)
-    for split, s in samples.items():
-        if not len(s.user):
-            fewest = (
-                f"; it takes users with at least {3 if paper_split else 4} events"
-                if protocol == "every_prefix"
-                else ""
-            )
-            clicks = (
-                ""
-                if events.label is None
-                else f" ({int(events.label.sum()):,} of them with label 1)"
-            )
-            raise InputError(
-                f"the {split} split is empty: protocol {protocol} found no samples for it among "
-                f"{len(events.user):,} events{clicks} of {len(user_ids):,} users{fewest}"
-            )
-    step("vocabularies")
-    seen = [] if protocol in LABELLED else [(history.item[train], history.user[train])]
-    if not drawn:
-        seen.append((samples["train"].item, samples["train"].user))
-    item_count = sum(np.bincount(item, minlength=len(item_ids)) for item, _ in seen)
-    user_count = sum(np.bincount(user, minlength=len(user_ids)) for _, user in seen)
-    items, item_row, fields = _table(item_ids, item_count, log.items, "item", log, min_count, False)
-    users, user_row, user_fields = _table(
-        user_ids, user_count, log.users, "user", log, min_count, user_id
-    )
-    context, context_fields = _context(log, samples, min_count, drawn)
-    fields = fields + user_fields + context_fields
+def open_engine(log: Log, options: Options, made: str) -> Engine:
+    """The engine of that name, with the log in it."""
+    return MemoryEngine(log)
 
-    with whole_directory(out, overwrite) as made:
-        step("writing tables")
-        vocabularies = {f.name: f.vocabulary for f in fields if f.vocabulary is not None}
-        _write_tables(made, items, users, vocabularies)
-        step("writing sequences")
-        _write_sequences(os.path.join(made, "sequences.arrow"), history, item_row)
-        step("writing samples")
+
+class _Build:
+    """One preparation: what its steps share."""
+
+    def __init__(self, log: Log, options: Options, made: str) -> None:
+        self.log = log
+        self.options = options
+        self.made = made
+
+    def run(self) -> Schema:
+        """Count, then write; the schema written."""
+        self.engine = open_engine(self.log, self.options, self.made)
+        protocols.check_fits(self.options.protocol, self.engine.labels, self.log.time == "seconds")
+        check_unique("item", self.engine.items, self.engine.item_ids)
+        if self.engine.users is not None:
+            check_unique("user", self.engine.users, self.engine.user_ids)
+        self.item_hash = hashing.of_ids(self.engine.item_ids)
+        self.users = self._number_users()
+        self.facts = self._facts()
+        with _progress(2 * self.engine.rows) as self.bar:
+            self.survey = self._count()
+            self._check_survey()
+            self._make_vocabularies()
+            self._write_parts()
+        return self._finish()
+
+    # what holds of the whole log ------------------------------------------------------------------
+
+    def _number_users(self) -> Users:
+        """Order the users by their hash, and cut that into parts: each is a fair sample of them."""
+        key = hashing.of_ids(self.engine.user_ids)
+        order = np.lexsort((np.arange(len(key)), key))
+        row = np.empty(len(order), np.int64)
+        row[order] = np.arange(len(order))
+        key = key[order]
+        self.engine.number_users(row, key)
+        self.user_key = key
+        parts = max(1, -(-self.engine.rows // PART_EVENTS))
+        inner = [np.uint64(k * 2**64 // parts) for k in range(1, parts)]
+        bounds = [0, *np.searchsorted(key, inner).tolist(), len(key)]
+        return Users(order, bounds)
+
+    def _facts(self) -> Facts:
+        """What the protocol must know of all events."""
+        o = self.options
+        facts = Facts(o.seed, o.paper_split, matched=o.negatives == "matched")
+        self.events_of_user, self.history_of_user = self.engine.events_of_users()
+        if o.protocol in ("last_event", "by_user"):
+            n = self.history_of_user if o.protocol == "last_event" else self.events_of_user
+            facts.user_cuts = protocols.user_cuts(
+                o.protocol, self.user_key, n, o.seed, o.paper_split
+            )
+        last = self.engine.rows - 1
+        if o.protocol == "impressions":
+            ends = [int(share * last) for share in protocols.shares(o.protocol, o.paper_split)]
+            first_end, second_end = self.engine.time_of_rank(ends)
+            facts.time_cuts = (first_end, second_end)
+        if o.protocol == "by_day":
+            first, newest = self.engine.time_of_rank([0, last])
+            self.days = (first, newest)
+            facts.time_cuts = protocols.day_cuts(first, newest, o.paper_split)
+        return facts
+
+    # one part -------------------------------------------------------------------------------------
+
+    def _chosen(self, first: int, last: int) -> Chosen:
+        """What the protocol makes of the users' rows [first, last)."""
+        events = arranged(self.engine.part(first, last), self.item_hash)
+        if self.options.protocol != "given":
+            return protocols.PROTOCOLS[self.options.protocol](events, self.facts)
+        samples = arranged(self.engine.given(first, last), self.item_hash)
+        timed = self.log.samples is not None and "time" in self.log.samples
+        return protocols.given(events, samples, timed, self.facts)
+
+    # first pass -----------------------------------------------------------------------------------
+
+    def _count(self) -> Survey:
+        engine, texts = self.engine, self.engine.texts
+        names = [*self.log.context, *self.log.event]
+        survey = Survey(
+            np.zeros(len(engine.item_ids), np.int64),
+            np.zeros(len(engine.user_ids), np.int64),
+            {name: np.zeros(len(texts[name]), np.int64) for name in texts},
+            {name: Moments() for name in names if name not in texts},
+        )
+        self.bar.set_postfix_str("counting")
+        for first, last in self.users.parts:
+            chosen = self._chosen(first, last)
+            self._count_part(survey, chosen)
+            self.bar.update(int(self.events_of_user[first:last].sum()))
+        return survey
+
+    def _count_part(self, survey: Survey, chosen: Chosen) -> None:
+        protocol = self.options.protocol
+        train = chosen.history.at(chosen.train)
+        of_train = chosen.samples["train"].events
+        seen = {"given": [train, of_train], "every_prefix": [train], "last_event": [train]}
+        for events in seen.get(protocol, [of_train]):
+            survey.items += np.bincount(events.item, minlength=len(survey.items))
+            survey.users += np.bincount(events.user, minlength=len(survey.users))
+        for names, events in ((self.log.context, of_train), (self.log.event, train)):
+            for name in names:
+                values = events.values[name]
+                if name in survey.moments:
+                    survey.moments[name].add(values)
+                else:
+                    real = values[values >= 0]
+                    survey.values[name] += np.bincount(real, minlength=len(survey.values[name]))
+        for split, s in chosen.samples.items():
+            each = 2 if protocol in DRAWN else 1
+            survey.rows[split] = survey.rows.get(split, 0) + each * len(s)
+        if protocol in DRAWN:
+            survey.history += len(chosen.history)
+            survey.repeats += protocols.count_repeats(chosen.history)
+        if protocol == "every_prefix":
+            for split, n in protocols.count_repeated(chosen).items():
+                survey.repeated[split] = survey.repeated.get(split, 0) + n
+
+    def _check_survey(self) -> None:
+        """Refuse an empty split; say what the samples give away."""
+        o, survey = self.options, self.survey
+        if o.protocol == "given" and not survey.rows["valid"]:
+            del survey.rows["valid"]  # the source has none, or the paper's split
+        for split, n in survey.rows.items():
+            if not n:
+                raise InputError(self._why_empty(split))
+        if survey.repeats and self.log.time == "seconds":
+            say(
+                f"{survey.repeats:,} of {survey.history:,} events repeat another (same user, item"
+                f" and time): under {o.protocol} the one is in the history of the other, which"
+                " tells the answer; drop them from the log if they are there by accident"
+            )
+        for split, n in survey.repeated.items():
+            share = n / (survey.rows[split] / 2)
+            if split == "test" and share > 0 and o.negatives == "untouched":
+                say(
+                    f"{share:.1%} of the test positives stand in their own history, and no negative"
+                    f" does: this alone scores an AUC of {0.5 + share / 2:.3f}; --negatives matched"
+                    " draws negatives that stand in the history as often"
+                )
+
+    def _why_empty(self, split: str) -> str:
+        o, events, users = self.options, self.engine.rows, len(self.engine.user_ids)
+        if o.protocol == "by_day":
+            return protocols.no_such_days(split, *self.days)
+        fewest = ""
+        if o.protocol == "every_prefix":
+            n = protocols.fewest_events(o.paper_split)
+            fewest = f"; it takes users with at least {n} events"
+        clicks = ""
+        if self.engine.labels:
+            clicks = f" ({int(self.history_of_user.sum()):,} of them with label 1)"
+        return (
+            f"the {split} split is empty: protocol {o.protocol} found no samples for it among"
+            f" {events:,} events{clicks} of {users:,} users{fewest}"
+        )
+
+    # vocabularies ---------------------------------------------------------------------------------
+
+    def _make_vocabularies(self) -> None:
+        """Tables and fields: what train knows of items, users and columns of the events."""
+        engine, log, o, survey = self.engine, self.log, self.options, self.survey
+        order = entities.falling(survey.items)
+        self.item_row = np.empty(len(order), np.int64)  # place of each code, from 0
+        self.item_row[order] = np.arange(len(order))
+        self.facts.events_in_train = survey.items[order]
+        rows = entities.rows_of("item", engine.item_ids, survey.items, order, engine.items)
+        self.items = entities.make(rows, log.items, log, o.min_count, False)
+        by_code = np.empty_like(survey.users)
+        by_code[self.users.order] = survey.users
+        rows = entities.rows_of("user", engine.user_ids, by_code, self.users.order, engine.users)
+        self.people = entities.make(rows, log.users, log, o.min_count, o.user_id)
+        self.columns: dict[str, Category | Field] = {}
+        for of, names in (("context", log.context), ("event", log.event)):
+            for name in names:
+                self.columns[name] = self._column(name, of)
+
+    def _column(self, name: str, of: str) -> Category | Field:
+        """A column of the events: a category, or a dense field."""
+        if name in self.survey.moments:
+            made = Field(name, of, "dense")
+            self.survey.moments[name].set(made)
+            return made
+        return category(
+            Field(name, of),
+            self.engine.texts[name],
+            self.survey.values[name],
+            self.options.min_count,
+            self.log.hashed.get(name, 0),
+        )
+
+    # second pass ----------------------------------------------------------------------------------
+
+    def _write_parts(self) -> None:
+        self.best: dict[str, list[tuple[np.ndarray, ...]]] = {}
+        self.far = dict.fromkeys(self.survey.moments, 0)
+        for split in self.survey.rows:
+            os.makedirs(os.path.join(self.made, split))
+        os.makedirs(os.path.join(self.made, "sequences"))
+        self.bar.set_postfix_str("writing")
+        for part, (first, last) in enumerate(self.users.parts):
+            self._write_part(part, first, last)
+            self.bar.update(int(self.events_of_user[first:last].sum()))
+
+    def _write_part(self, part: int, first: int, last: int) -> None:
+        chosen = self._chosen(first, last)
+        for events in [chosen.history, *(s.events for s in chosen.samples.values())]:
+            events.item = self.item_row[events.item]
+        path = os.path.join(self.made, "sequences", f"part-{part:05d}.arrow")
+        _write_sequences(path, chosen.history, first, last, self._indexed(chosen.history, "event"))
+        samples = chosen.samples
+        if self.options.protocol in DRAWN:
+            samples = protocols.with_negatives(self.options.protocol, chosen, self.facts)
+        for split in self.survey.rows:
+            s = samples[split]
+            if len(s):
+                path = os.path.join(self.made, split, f"part-{part:05d}.parquet")
+                _write_samples(path, s, self._indexed(s.events, "context"), self._truth(split, s))
+
+    def _indexed(self, events: Events, of: str) -> dict[str, np.ndarray]:
+        """The columns of context or event as written: indices and numbers."""
+        out = {}
+        for name in self.log.context if of == "context" else self.log.event:
+            column = self.columns[name]
+            if isinstance(column, Field):
+                out[name] = events.values[name]
+                self.far[name] += count_far(out[name], column)
+            else:
+                out[name] = column.index[events.values[name]]
+        return out
+
+    def _truth(self, split: str, s: Samples) -> np.ndarray | None:
+        """The true probabilities; of a drawn negative nobody knows it."""
+        if not self.log.truth or self.options.protocol not in LABELLED:
+            return None
+        truth = s.events.values[self.log.truth]
+        self.best.setdefault(split, []).append((s.events.user, s.label, truth))
+        return truth
+
+    # the end --------------------------------------------------------------------------------------
+
+    def _finish(self) -> Schema:
+        o, log = self.options, self.log
+        for name, far in self.far.items():
+            column = self.columns[name]
+            assert isinstance(column, Field)
+            tell_far(column, far)
+        made = [c if isinstance(c, Field) else c.field for c in self.columns.values()]
+        _write_vocabularies(self.made, self.items, self.people, self.columns)
+        for table in (self.items, self.people):
+            entities.write(self.made, table)
         schema = Schema(
-            name,
-            source,
-            protocol,
-            seed,
+            o.name,
+            o.source,
+            o.protocol,
+            o.seed,
             log.time,
-            [f.field for f in fields],
-            rows={k: len(s.user) for k, s in samples.items()},
-            recipe=recipe or {},
+            [*self.items.fields, *self.people.fields, *made],
+            rows={split: self.survey.rows[split] for split in SPLITS if split in self.survey.rows},
+            counts=self._counts(),
+            recipe=o.recipe,
             note=log.note,
         )
-        for split, s in samples.items():
-            truth = None
-            if (
-                log.truth and protocol in LABELLED
-            ):  # of a drawn negative nobody knows the probability
-                truth = log.events[log.truth].to_numpy()[s.row].astype(np.float32)
-            _write_samples(os.path.join(made, split), s, item_row, user_row, context[split], truth)
-            if truth is not None:
-                schema.best[split] = {
-                    "auc": auc(s.label, truth),
-                    "gauc": group_auc(s.user, s.label, truth),
-                }
-        step("hashing")
-        schema.counts = _counts(history, item_count, item_ids, user_ids, log)
-        schema.files = dict(hashes(made))
-        schema.save(made)
-    return schema
+        for split, pieces in self.best.items():
+            user, label, truth = (np.concatenate(column) for column in zip(*pieces, strict=True))
+            schema.best[split] = {"auc": auc(label, truth), "gauc": group_auc(user, label, truth)}
+        schema.files = dict(hashes(self.made))
+        schema.save(self.made)
+        return schema
 
-
-def _given(log):
-    return log.samples is not None
-
-
-def _check(log, own):
-    """What every source owes (see `Log`); checked here so that a new source cannot get it wrong in
-    silence. own: names of attributes that are added to the users'."""
-    frames = {"events": log.events, "items": log.items, "users": log.users, "samples": log.samples}
-    need = {
-        "events": ("user", "item", "time"),
-        "items": ("item",),
-        "users": ("user",),
-        "samples": ("user", "item", "label", "split"),
-    }
-    for name, frame in frames.items():
-        if frame is None:
-            continue
-        moment = [*log.context, *([log.truth] if log.truth else [])]
-        for column in [
-            *need[name],
-            *(moment if name == ("samples" if _given(log) else "events") else []),
-        ]:
-            if column not in frame:
-                raise InputError(
-                    f"{name} have no column {column}; they have"
-                    f" {', '.join(map(str, frame.columns))}"
-                )
-            if column in need[name] and frame[column].isna().any():
-                row = int(np.flatnonzero(frame[column].isna())[0])
-                raise InputError(f"{name}, row {row + 1}: {column} is missing")
-    if not len(log.events):
-        raise InputError("the log holds no events")
-    if log.events.time.dtype.kind not in "iu":
-        raise InputError(f"events.time holds {log.events.time.dtype} values, must be integers")
-    if not (-LATEST < log.events.time.min() and log.events.time.max() < LATEST):
-        raise InputError("events.time has values beyond ±2**62")
-    for name, column, allowed in (
-        ("events", "label", [0, 1]),
-        ("samples", "label", [0, 1]),
-        ("samples", "split", list(SPLITS)),
-    ):
-        if frames[name] is not None and column in frames[name]:
-            wrong = ~frames[name][column].isin(allowed).to_numpy()
-            if wrong.any():
-                row = int(wrong.argmax())
-                raise InputError(
-                    f"{name}, row {row + 1}: {column} is {_shown(frames[name][column].iloc[row])},"
-                    f" must be {', '.join(map(str, allowed[:-1]))} or {allowed[-1]}"
-                )
-    names = [
-        c
-        for c in [
-            *log.items.columns[1:],
-            *(log.users.columns[1:] if log.users is not None else []),
-            *log.context,
-            *own,
-        ]
-    ]
-    for n in names:
-        if n in RESERVED:
-            raise InputError(f"a column may not be called {n!r}: the name is taken; rename it")
-        if names.count(n) > 1:
-            raise InputError(f"column {n!r} occurs in two of items, users and context; rename one")
-        if (
-            not isinstance(n, str)
-            or not n
-            or n.startswith(".")
-            or "/" in n
-            or "\\" in n
-            or not n.isprintable()
-        ):
-            raise InputError(
-                f"a column may not be called {n!r}: its vocabulary is a file of that name;"
-                " rename it"
-            )
-    unknown = [n for n in log.dense if n not in names]
-    if unknown:
-        raise InputError(f"dense column {unknown[0]!r} is in none of items, users and context")
-
-
-def _tell_repeats(events, protocol):
-    """Say how many events repeat another: a history that ends just before such an event holds
-    it."""
-    if events.clock:
-        again = pd.DataFrame(
-            {"user": events.user, "item": events.item, "time": events.time}
-        ).duplicated()
-        if again.any():
-            say(
-                f"{int(again.sum()):,} of {len(again):,} events repeat another (same user, item and"
-                f" time): under {protocol} the one is in the history of the other, which tells the"
-                " answer; drop them from the log if they are there by accident"
-            )
-
-
-def _check_unique(name, key, codes, ids):
-    twice = codes[pd.Series(codes).duplicated().to_numpy()]
-    if len(twice):
-        raise InputError(
-            f"{name} list {key} {_shown(ids[twice[0]])} more than once ({len(twice):,} repeated"
-            " rows); keep one row for each"
-        )
-
-
-def _shown(value):
-    """A value for a message: 2, not np.int64(2)."""
-    return repr(value.item() if isinstance(value, np.generic) else value)
-
-
-def _codes(columns):
-    """Integer codes shared by several id columns: list of int64 [n] each, and the ids in order of
-    first sight.
-
-    Ids are compared as integers where all columns hold such, else as what they look like.
-    """
-    whole = all(c.dtype.kind == "i" for c in columns if len(c))
-    columns = [c.astype(np.int64 if whole else str) for c in columns]
-    codes, ids = pd.factorize(pd.concat(columns, ignore_index=True))
-    cuts = np.cumsum([len(c) for c in columns])[:-1]
-    return np.split(codes.astype(np.int64), cuts), pd.Index(ids)
-
-
-def _sorted_events(log, user, item, users):
-    time = log.events.time.to_numpy().astype(np.int64)
-    order = np.lexsort((time, user))  # stable: ties keep the file's order
-    label = log.events.label.to_numpy().astype(np.int8)[order] if "label" in log.events else None
-    return Events(user[order], item[order], time[order], label, order, users, log.time == "seconds")
-
-
-def _given_samples(log, events, user, item, paper_split):
-    """Samples as the source gives them; a sample's history is the whole sequence of its user.
-
-    Valid is left out where the source has none; with `paper_split` its samples go to train. The
-    histories of the users in train are part of train: most of their items are never a target.
-    """
-    n = np.bincount(events.user, minlength=events.users)
-    label = log.samples.label.to_numpy().astype(np.int8)
-    of = log.samples.split.replace("valid", "train") if paper_split else log.samples.split
-    samples = {}
-    for split in SPLITS:
-        i = np.flatnonzero((of == split).to_numpy())
-        if len(i) or split != "valid":
-            samples[split] = Samples(
-                user[i], n[user[i]], item[i], label[i], n[user[i]].astype(np.int64), i
-            )
-    return events, samples, np.isin(events.user, samples["train"].user)
-
-
-class _Column:
-    """A `Field` with what is needed to write it: index (or value) a row, and the vocabulary of a
-    category."""
-
-    def __init__(self, field, values, vocabulary=None):
-        self.field, self.values, self.vocabulary = field, values, vocabulary
-        self.name = field.name
-
-
-def _text(values):
-    """Distinct category values as text; where all are whole floats (integers with gaps) they lose
-    their '.0'."""
-    if values.dtype.kind == "f" and (np.abs(values) < 2**53).all() and (values % 1 == 0).all():
-        values = values.astype(np.int64)
-    return [str(v) for v in values]
-
-
-def _category(name, of, column, weight, min_count):
-    """Index each value by falling count in train (ties by text); unseen and missing values get
-    index 1.
-
-    Args:
-        column: raw values, [N]; weight: occurrences in train of each row, [N].
-    """
-    codes, raw = pd.factorize(column)
-    same, values = pd.factorize(np.array(_text(raw), object))  # 7 and "7" are one value
-    codes = np.append(same, -1)[codes]
-    count = np.bincount(
-        codes[codes >= 0], weights=weight[codes >= 0], minlength=len(values)
-    ).astype(np.int64)
-    rank = np.array(sorted(range(len(values)), key=lambda k: (-count[k], values[k])), np.int64)
-    rank = rank[count[rank] >= min_count]
-    index = np.full(
-        len(values) + 1, UNKNOWN, np.int32
-    )  # the last entry serves code -1, a missing value
-    index[rank] = FIRST_ID + np.arange(len(rank))
-    vocabulary = pa.table(
-        {
-            "index": pa.array(FIRST_ID + np.arange(len(rank)), pa.int32()),
-            "value": pa.array([values[k] for k in rank], pa.string()),
-            "count": pa.array(count[rank], pa.int64()),
+    def _counts(self) -> dict[str, Any]:
+        lengths = self.history_of_user
+        return {
+            "events": self.engine.rows,
+            "users": len(self.engine.user_ids),
+            "items": len(self.engine.item_ids),
+            "items_in_train": int((self.survey.items > 0).sum()),
+            "history_mean": round(float(lengths.mean()), 3),
+            "history_median": int(np.median(lengths)),
+            "history_max": int(lengths.max()),
         }
+
+
+def _progress(rows: int) -> tqdm:
+    """A bar over the events, which are gone through twice."""
+    return tqdm(
+        total=rows, desc="preparing", unit=" events", unit_scale=True, leave=False, disable=None
     )
-    return _Column(Field(name, of, "category", FIRST_ID + len(rank)), index[codes], vocabulary)
 
 
-def _dense(name, of, column, weight):
-    """Mean and standard deviation over the occurrences in train; missing values stay NaN in the
-    file.
-
-    Both are of the numbers as stored, in float32, whose rounding must not pass for variation.
-    """
-    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    if (
-        np.isinf(values).any()
-        or np.abs(np.nan_to_num(values)).max(initial=0) > np.finfo(np.float32).max
-    ):
-        raise InputError(f"dense column {name!r} holds infinity or a number beyond float32")
-    values = values.astype(np.float32).astype(np.float64)
-    known = ~np.isnan(values) & (weight > 0)
-    mean, std = 0.0, 1.0
-    if known.any():
-        mean = float(np.average(values[known], weights=weight[known]))
-        std = float(np.sqrt(np.average((values[known] - mean) ** 2, weights=weight[known])))
-        std = std if std > 1e-9 * abs(mean) else 1.0  # all the same
-    far = int((np.abs(values - mean) > FARTHEST * std).sum())
-    if far:  # none of them in train, which would have widened it
-        say(
-            f"dense column {name}: {far:,} values that train lacks are more than {FARTHEST:,.0f}"
-            " standard deviations off; they count as so many"
-        )
-    return _Column(Field(name, of, "dense", 0, mean, std), values.astype(np.float32))
-
-
-def _column(name, of, column, weight, log, min_count):
-    if name in log.dense:
-        return _dense(name, of, column, weight)
-    return _category(name, of, column, weight, min_count)
-
-
-def _table(ids, count, frame, of, log, min_count, own_id):
-    """The rows of items.parquet or users.parquet: padding, unknown, then ids by falling count in
-    train.
-
-    own_id: whether the id is a column of its own as well, <of>_id.
-
-    Returns:
-        table, the row of each code [len(ids)], the columns (for items, the id itself first).
-    """
-    order = np.lexsort((np.arange(len(ids)), -count))
-    row = np.empty(len(ids), np.int32)
-    row[order] = FIRST_ID + np.arange(len(ids))
-    known = int((count >= max(min_count, 1)).sum())
-    columns = (
-        [_Column(Field("item", "item", "category", FIRST_ID + known), None)] if of == "item" else []
-    )
-    whole = ids.dtype.kind == "i"
-    raw = (
-        pa.array(ids[order].to_numpy(np.int64))
-        if whole
-        else pa.array(ids[order].to_numpy(object), pa.string())
-    )
-    table = {
-        of: pa.concat_arrays([pa.nulls(FIRST_ID, raw.type), raw]),
-        "count": pa.array(np.concatenate([[0, 0], count[order]]), pa.int64()),
-    }
-    attributes = {}
-    if frame is not None:
-        at = pd.Index(frame[of].astype(np.int64 if whole else str)).get_indexer(ids[order])
-        for name in frame.columns[1:]:
-            values = frame[name].reset_index(drop=True)
-            if (
-                values.dtype.kind in "iu"
-            ):  # with gaps it would become float, and large integers another number
-                values = values.astype("Int64" if values.dtype.kind == "i" else "UInt64")
-            attributes[name] = values.reindex(at)
-    if own_id:
-        attributes[f"{of}_id"] = pd.Series(ids[order])
-    for name, values in attributes.items():
-        column = _column(name, of, values, count[order], log, min_count)
-        special = [np.nan] * FIRST_ID if name in log.dense else [PADDING, UNKNOWN]
-        table[name] = pa.array(
-            np.concatenate([np.array(special, column.values.dtype), column.values])
-        )
-        columns.append(column)
-    return pa.table(table), row, columns
-
-
-def _context(log, samples, min_count, drawn):
-    """Context columns of every split, as written: {split: {name: [S]}}, and their columns. drawn:
-    rows with label 0 are drawn negatives, which repeat the row of their positive and do not
-    count."""
-    frame = log.samples if _given(log) else log.events
-    counted = samples["train"].row[samples["train"].label == 1] if drawn else samples["train"].row
-    weight = np.bincount(counted, minlength=len(frame)).astype(np.float64)
-    out, columns = {split: {} for split in samples}, []
-    for name in log.context:
-        column = _column(
-            name, "context", frame[name].reset_index(drop=True), weight, log, min_count
-        )
-        columns.append(column)
-        for split, s in samples.items():
-            out[split][name] = column.values[s.row]
-    return out, columns
-
-
-def _write_tables(made, items, users, vocabularies):
-    pq.write_table(items, os.path.join(made, "items.parquet"), compression="zstd")
-    pq.write_table(users, os.path.join(made, "users.parquet"), compression="zstd")
+def _write_vocabularies(
+    made: str,
+    items: entities.Entities,
+    users: entities.Entities,
+    columns: dict[str, Category | Field],
+) -> None:
+    tables = {**items.vocabularies, **users.vocabularies}
+    for name, column in columns.items():
+        if isinstance(column, Category) and column.vocabulary is not None:
+            tables[name] = column.vocabulary
     os.makedirs(os.path.join(made, "vocab"))
-    for name, table in vocabularies.items():
+    for name, table in tables.items():
         pq.write_table(table, os.path.join(made, "vocab", f"{name}.parquet"), compression="zstd")
 
 
-def _write_sequences(path, history, item_row):
-    """Row u holds user code u's events, oldest first. One record batch, so that the reader can map
-    it as it lies."""
-    n = np.bincount(history.user, minlength=history.users)
-    offsets = pa.array(np.concatenate([[0], np.cumsum(n)]), pa.int64())
+def _write_sequences(
+    path: str, history: Events, first: int, last: int, values: dict[str, np.ndarray]
+) -> None:
+    """Row u − first holds the events of user u, oldest first. One record batch, so that the reader
+    can map it as it lies."""
+    offsets = pa.array(np.searchsorted(history.user, np.arange(first, last + 1)), pa.int32())
     columns = {
-        "item": pa.LargeListArray.from_arrays(offsets, pa.array(item_row[history.item])),
-        "time": pa.LargeListArray.from_arrays(offsets, pa.array(history.time)),
+        "item": FIRST_ID + history.item.astype(np.int32),
+        "time": history.time,
+        **values,
     }
-    table = pa.table(columns)
+    table = pa.table(
+        {
+            name: pa.ListArray.from_arrays(offsets, pa.array(column))
+            for name, column in columns.items()
+        }
+    )
     with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
 
 
-def _write_samples(directory, s, item_row, user_row, context, truth):
-    os.makedirs(directory)
-    for part, lo in enumerate(range(0, len(s.user), PART_ROWS)):
-        cut = slice(lo, lo + PART_ROWS)
-        columns = {
-            "sequence": s.user[cut].astype(np.int32),
-            "end": s.end[cut].astype(np.int32),
-            "user": user_row[s.user[cut]],
-            "item": item_row[s.item[cut]],
-            "label": s.label[cut],
-            "time": s.time[cut],
-            **{k: v[cut] for k, v in context.items()},
-        }
-        if truth is not None:
-            columns["probability"] = truth[cut]
-        pq.write_table(
-            pa.table(columns),
-            os.path.join(directory, f"part-{part:05d}.parquet"),
-            compression="zstd",
-            row_group_size=1 << 20,
-        )
-
-
-def _counts(history, item_count, item_ids, user_ids, log):
-    lengths = np.bincount(history.user, minlength=history.users)
-    return {
-        "events": len(log.events),
-        "users": len(user_ids),
-        "items": len(item_ids),
-        "items_in_train": int((item_count > 0).sum()),
-        "history_mean": round(float(lengths.mean()), 3),
-        "history_median": int(np.median(lengths)),
-        "history_max": int(lengths.max()),
+def _write_samples(
+    path: str, s: Samples, values: dict[str, np.ndarray], truth: np.ndarray | None
+) -> None:
+    columns = {
+        "sequence": s.events.user.astype(np.int32),
+        "end": s.end.astype(np.int32),
+        "user": FIRST_ID + s.events.user.astype(np.int32),
+        "item": FIRST_ID + s.events.item.astype(np.int32),
+        "label": s.label,
+        "time": s.events.time,
+        **values,
     }
+    if truth is not None:
+        columns["probability"] = truth
+    pq.write_table(pa.table(columns), path, compression="zstd", row_group_size=ROW_GROUP)

@@ -1,40 +1,63 @@
 """What every source yields and the builder takes: a raw event log."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pandas
+import pandas as pd
 
 
 @dataclass
 class Log:
     """What a source yields: a raw event log, before any splitting or indexing.
 
+    Nothing depends on the order of the rows, unless a column named in `tie` says it.
+
     Attributes:
         events: columns ``user``, ``item`` (strings or integers), ``time`` (int64), optionally
-            ``label`` (0/1), then the columns named in ``context``. Ties in time keep the row order.
+            ``label`` (0/1), then the columns named in ``context`` and ``event``. For logs larger
+            than memory an iterable of such frames, which may be gone through once.
         items: ``item`` (unique), then one column for each attribute. Items of the log that are not
             listed get missing attributes; listed items that the log never mentions can still be
             scored.
         users: ``user`` (unique), then attributes; None when nothing is known of users.
         context: columns of ``events`` (and ``samples``) that describe the moment of the impression.
+        event: columns of ``events`` that describe an event of a history, such as the action or the
+            price paid; the target has none.
         dense: those columns of items, users or events that are numbers to be standardised. All
             other columns are categories.
+        multiple: those columns of items or users whose cells are lists of values.
+        vectors: those columns of items whose cells are lists of equally many numbers.
+        hashed: {category: buckets}, ``item`` among them: its values share so many embedding rows by
+            their hash, so that values which train never saw have one too.
+        tie: name of an ``events`` column of integers that orders events of the same user and time.
         time: ``seconds`` when ``events.time`` is a clock, ``order`` when it only orders.
         samples: only for sources whose lines are samples already (protocol ``given``): ``user``,
-            ``item``,
-            ``label``, ``split``; the history of a sample is all of its user's events.
+            ``item``, ``label``, ``split``, and perhaps ``time``; the history of a sample is all of
+            its user's events, or those strictly before its time.
         truth: name of an ``events`` column with the true click probability (synthetic data only).
         note: one sentence to print beside every figure made from this data; may be empty.
     """
 
-    events: "pandas.DataFrame"
-    items: "pandas.DataFrame"
-    users: "pandas.DataFrame" = None
-    context: list = field(default_factory=list)
-    dense: list = field(default_factory=list)
+    events: pd.DataFrame | Iterable[pd.DataFrame]
+    items: pd.DataFrame
+    users: pd.DataFrame | None = None
+    context: list[str] = field(default_factory=list)
+    dense: list[str] = field(default_factory=list)
     time: str = "seconds"
-    samples: "pandas.DataFrame" = None
+    samples: pd.DataFrame | None = None
     truth: str = ""
     note: str = ""
+    event: list[str] = field(default_factory=list)
+    multiple: list[str] = field(default_factory=list)
+    vectors: list[str] = field(default_factory=list)
+    hashed: dict[str, int] = field(default_factory=dict)
+    tie: str = ""
+
+    def columns_of_events(self) -> list[str]:
+        """Columns of `events` beside ids, time, label and tie."""
+        moment = self.context if self.samples is None else []
+        return [*moment, *self.event, *([self.truth] if self.truth else [])]
+
+    def is_number(self, column: str) -> bool:
+        """Whether a column of the events holds numbers, not categories."""
+        return column in self.dense or column == self.truth

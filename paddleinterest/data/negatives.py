@@ -3,38 +3,35 @@
 import numpy as np
 
 from paddleinterest.core.errors import InputError
+from paddleinterest.data.lists import contains
 from paddleinterest.data.schema import FIRST_ID, PADDING
+from paddleinterest.data.sequences import Sequences
 
 KINDS = ("uniform", "popularity")
 ROUNDS = 20  # redraws of items that turned out to be touched; what is left then counts as padding
-
-
-def contains(keys, wanted):
-    """Whether each of `wanted`, int64 of any shape, is among the sorted `keys`."""
-    if not len(keys):
-        return np.zeros(np.shape(wanted), bool)
-    return keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
 
 
 class HistoryNegatives:
     """Draws items that train has seen and that the history's user never touched.
 
     Args:
-        offsets, event_item: the sequences as the reader maps them, [S + 1] and [E].
+        sequences: the dataset's.
         count: events in train of every catalogue row, [rows].
         kind: uniform, or popularity (in proportion to `count`).
     """
 
-    def __init__(self, offsets, event_item, count, kind):
+    def __init__(self, sequences: Sequences, count: np.ndarray, kind: str) -> None:
         if kind not in KINDS:
             raise InputError(f"auxiliary_negatives is {kind!r}, must be one of {', '.join(KINDS)}")
         self.width = len(count)
-        self.offsets, self.event_item = offsets, event_item
+        self.sequences = sequences
         self.items = FIRST_ID + np.flatnonzero(count[FIRST_ID:] > 0)
         weight = count[self.items] if kind == "popularity" else np.ones(len(self.items), np.int64)
         self.tickets = np.cumsum(weight)  # item k owns the tickets [tickets[k − 1], tickets[k])
 
-    def __call__(self, sequence, real, rng):
+    def __call__(
+        self, sequence: np.ndarray, real: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
         """sequence [B], real [B, T] → catalogue rows int64 [B, T]; 0 where padded, or where the
         user touched nearly all."""
         drawn = np.full(real.shape, PADDING, np.int64)
@@ -56,7 +53,7 @@ class HistoryNegatives:
                 break
         return drawn
 
-    def _touched(self, sequence):
+    def _touched(self, sequence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Number of each row's sequence among the batch's, [B], and the sorted keys number · width
         + item of all their events.
 
@@ -64,9 +61,6 @@ class HistoryNegatives:
             sequences.
         """
         distinct, owner = np.unique(sequence, return_inverse=True)
-        first = self.offsets[distinct]
-        n = self.offsets[distinct + 1] - first
-        at = np.repeat(first - (np.cumsum(n) - n), n) + np.arange(n.sum())
-        return owner, np.sort(
-            np.repeat(np.arange(len(distinct)) * self.width, n) + self.event_item[at]
-        )
+        items = self.sequences.items(distinct)
+        number = np.repeat(np.arange(len(distinct)), np.diff(items.offsets))
+        return owner, np.sort(number * self.width + items.values)

@@ -1,78 +1,94 @@
-"""From a sorted event log to samples: which events become samples, in which split, against which
-negatives.
+"""From events to samples: which events become samples, in which split, against which negatives.
 
-Every protocol gets the same sorted arrays (`Events`) and gives, for each split, a `Samples`. The
-names are part of the contract (README.md, "Protocols"): the same log under two of them can differ
-by 0.1 AUC.
+This is the one implementation of the protocols. It sees some whole users at a time (`Events`) and
+what is known of the whole log (`Facts`); an engine (paddleinterest/data/engines) brings both. No
+result depends on which users come together, nor on the order of the log.
+
+The names are part of the contract (README.md, "Protocols"): the same log under two of them can
+differ by 0.1 AUC.
 """
 
-import copy
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.negatives import contains
+from paddleinterest.data import hashing
+from paddleinterest.data.events import Events
+from paddleinterest.data.lists import contains
 from paddleinterest.data.schema import SPLITS
+
+DAY = 24 * 3600
+LABELLED = (
+    "impressions",
+    "by_user",
+    "by_day",
+)  # these learn from the labels of the log and draw no negatives
+DRAWN = ("every_prefix", "last_event")
+NEW_USERS = ("last_event", "by_user")  # these have other users in train than in valid and test
+TRIES = 200  # draws of an item that the user has not touched, before the rest is listed
+PAPER_TRAIN = 100_000 / 138_493  # the DIN paper's users of MovieLens in train
 
 
 @dataclass
-class Events:
-    """The log in order of (user, time), ties in file order. All arrays have one entry an event,
-    [E].
+class Facts:
+    """What a protocol must know of the whole log.
 
     Attributes:
-        user, item: int64 codes from 0.  time: int64.  label: int8 or None.
-        row: position of the event in the source's frame, for its context columns.
-        users: number of user codes.  clock: whether `time` can be compared between users.
+        seed: of the negatives and the splits of users.
+        paper_split: no valid split, as the papers print.
+        clock: whether times can be compared between users.
+        user_cuts: where valid and where test begin among the users' draws (last_event, by_user).
+        time_cuts: the last time of train and of valid (impressions, by_day).
+        events_in_train: of each item code, in falling order; known once train is counted.
+        matched: negatives are as often in the user's history as positives are (every_prefix).
     """
 
-    user: np.ndarray
-    item: np.ndarray
-    time: np.ndarray
-    label: np.ndarray
-    row: np.ndarray
-    users: int
-    clock: bool
-
-    def positives(self):
-        """The events that a history is made of: all of them, or those with label 1."""
-        if self.label is None:
-            return self
-        keep = self.label == 1
-        return Events(
-            self.user[keep],
-            self.item[keep],
-            self.time[keep],
-            None,
-            self.row[keep],
-            self.users,
-            self.clock,
-        )
-
-    def position(self):
-        """Each event's position in its user's sequence, from 0, and each user's number of
-        events."""
-        n = np.bincount(self.user, minlength=self.users)
-        start = np.cumsum(n) - n
-        return np.arange(len(self.user)) - start[self.user], n
+    seed: int
+    paper_split: bool = False
+    clock: bool = True
+    user_cuts: tuple[int, int] = (0, 0)
+    time_cuts: tuple[int, int] = (0, 0)
+    events_in_train: np.ndarray | None = None
+    matched: bool = False
 
 
 @dataclass
 class Samples:
-    """One split. `end` counts the events of the user's sequence that came before; arrays are
-    [S]."""
+    """Rows of one split, or the positives of it.
 
-    user: np.ndarray
+    Attributes:
+        events: the events that they are about, [S].
+        end: events of the user's sequence that came before, int64 [S].
+        label: int8 [S].
+    """
+
+    events: Events
     end: np.ndarray
-    item: np.ndarray
     label: np.ndarray
-    time: np.ndarray
-    row: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.end)
 
 
-def every_prefix(events, rng, paper_split):
+@dataclass
+class Chosen:
+    """What a protocol makes of some users.
+
+    Attributes:
+        history: the events that their sequences hold.
+        train: which of `history` train knows, bool [H].
+        samples: {split: positives, to be followed by negatives; or all samples}.
+    """
+
+    history: Events
+    train: np.ndarray
+    samples: dict[str, Samples]
+
+
+def every_prefix(events: Events, facts: Facts) -> Chosen:
     """The DIN paper's: each event after a user's first is a positive; the last is test, the one
     before it valid.
 
@@ -83,29 +99,26 @@ def every_prefix(events, rng, paper_split):
     and test all of the log.
     """
     events = events.positives()
-    position, n = events.position()
-    left = n[events.user] - 1 - position  # events that come after this one
-    enough = n[events.user] >= (3 if paper_split else 4)
-    first_train = 1 if paper_split else 2
+    position = events.position()
+    left = events.sequence_length() - 1 - position  # events that come after this one
+    enough = left + position >= fewest_events(facts.paper_split) - 1
+    first_train = 1 if facts.paper_split else 2
     rows = {"train": (left >= first_train) & (position >= 1), "valid": left == 1, "test": left == 0}
-    if paper_split:
+    if facts.paper_split:
         del rows["valid"]
-    train = (left >= first_train) | ~enough
-    untouched = UntouchedItems(events)
     samples = {
-        split: _with_negatives(
-            events,
-            position,
-            np.flatnonzero(keep & enough),
-            untouched.among(events.item[train]) if split == "train" else untouched,
-            rng[split],
-        )
+        split: _positives(events, position, np.flatnonzero(keep & enough))
         for split, keep in rows.items()
     }
-    return events, samples, train
+    return Chosen(events, (left >= first_train) | ~enough, samples)
 
 
-def last_event(events, rng, paper_split):
+def fewest_events(paper_split: bool) -> int:
+    """Events of a user that every_prefix takes samples of."""
+    return 3 if paper_split else 4
+
+
+def last_event(events: Events, facts: Facts) -> Chosen:
     """The DIEN paper's: each user's last event, 80 % of the users in train, 10 % in valid, 10 % in
     test.
 
@@ -113,44 +126,28 @@ def last_event(events, rng, paper_split):
     in train, not the positive itself.
     """
     events = events.positives()
-    position, n = events.position()
-    users = np.flatnonzero(n >= 2)
-    users = rng["train"].permutation(users)
-    cut = (
-        [int(0.9 * len(users))] * 2
-        if paper_split
-        else [int(0.8 * len(users)), int(0.9 * len(users))]
-    )
-    part = np.zeros(events.users, np.int8)
-    part[users[cut[0] : cut[1]]] = 1
-    part[users[cut[1] :]] = 2
-    is_last = (position == n[events.user] - 1) & (position >= 1)
-    in_train = part[events.user] == 0
-    draw = PopularItems(events.item[in_train])
+    position = events.position()
+    length = events.sequence_length()
+    part = np.where(length >= 2, _part_of_user(events, facts), 0)  # a lone event is train's
+    is_last = (position == length - 1) & (position >= 1)
     samples = {
-        split: _with_negatives(
-            events, position, np.flatnonzero(is_last & (part[events.user] == k)), draw, rng[split]
-        )
+        split: _positives(events, position, np.flatnonzero(is_last & (part == k)))
         for k, split in enumerate(SPLITS)
-        if not (paper_split and split == "valid")
+        if not (facts.paper_split and split == "valid")
     }
-    return events, samples, in_train
+    return Chosen(events, part == 0, samples)
 
 
-def impressions(events, rng, paper_split):
+def impressions(events: Events, facts: Facts) -> Chosen:
     """The labels of the log: the earliest 80 % of the impressions are train, the next 10 % valid,
     the last 10 % test.
 
     With `paper_split` the first 90 % are train and there is no valid. Histories as in `_labelled`.
     """
-    _needs_label(events, "impressions")
-    _needs_clock(events, "impressions")
-    return _by_time(
-        events, np.quantile(events.time, _shares(paper_split), method="lower"), paper_split
-    )
+    return _by_time(events, facts)
 
 
-def by_day(events, rng, paper_split):
+def by_day(events: Events, facts: Facts) -> Chosen:
     """ReChorus 2.0's on MovieLens: the labels of the log, cut at 80 % and 90 % of the days (UTC)
     from the first to the last.
 
@@ -158,190 +155,323 @@ def by_day(events, rng, paper_split):
     far more than 80 %. With `paper_split` the first 90 % are train and there is no valid. Histories
     as in `_labelled`.
     """
-    _needs_label(events, "by_day")
-    _needs_clock(events, "by_day")
-    day = events.time // (24 * 3600)
-    first, last = day.min(), day.max()
-    bounds = [
-        first + math.floor(share * (last - first)) for share in _shares(paper_split)
-    ]  # the last day of train, of valid
-    history, samples, train = _by_time(
-        events, [(bound + 1) * 24 * 3600 - 1 for bound in bounds], paper_split
-    )
-    for split, s in samples.items():
-        if not len(s.user):
-            dates = " to ".join(str(np.datetime64(int(d), "D")) for d in (first, last))
-            raise InputError(
-                f"protocol by_day: no label falls on the days of {split}, of {last - first + 1:,}"
-                f" days from {dates}; are the times right? Protocol impressions cuts by the number"
-                " of labels instead"
-            )
-    return history, samples, train
+    return _by_time(events, facts)
 
 
-def _shares(paper_split):
-    """Where train ends, and where valid."""
-    return (0.9, 0.9) if paper_split else (0.8, 0.9)
-
-
-def by_user(events, rng, paper_split):
+def by_user(events: Events, facts: Facts) -> Chosen:
     """The DIN paper's on MovieLens: the labels of the log, whole users in train (65 %), valid (7 %)
     or test (28 %).
 
     The paper has 100,000 of 138,493 users in train and the rest in test; that is `paper_split`,
     else a tenth of train is valid. Histories as in `_labelled`.
     """
-    _needs_label(events, "by_user")
-    users = rng["train"].permutation(np.unique(events.user))
-    train = 100_000 / 138_493
-    cut = [
-        int(share * len(users))
-        for share in ((train, train) if paper_split else (0.9 * train, train))
-    ]
-    part = np.zeros(events.users, np.int8)
-    part[users[cut[0] : cut[1]]] = 1
-    part[users[cut[1] :]] = 2
-    return _labelled(events, part[events.user], paper_split)
+    return _labelled(events, _part_of_user(events, facts), facts)
 
 
-def _needs_label(events, protocol):
-    if events.label is None:
-        raise InputError(
-            f"protocol {protocol} needs labels (0/1), by default in a column `label`"
-            " (--label-column names another); without any use every_prefix or last_event"
-        )
-
-
-def _needs_clock(events, protocol):
-    if not events.clock:
-        raise InputError(
-            f"protocol {protocol} splits by time, but this log has no clock times, only an order"
-        )
-
-
-def _by_time(events, bounds, paper_split):
-    """`_labelled`, with train up to the time bounds[0], valid up to bounds[1]."""
-    return _labelled(
-        events, (events.time > bounds[0]).astype(np.int8) + (events.time > bounds[1]), paper_split
-    )
-
-
-def _labelled(events, part, paper_split):
-    """Every event is a sample with the log's label, in the split number `part` [E].
-
-    A history holds the clicks strictly before the impression, so that impressions of the same
-    second do not see each other.
-    """
-    _, n = events.position()
-    start = (np.cumsum(n) - n)[events.user]
-    clicks = np.concatenate(
-        [[0], np.cumsum(events.label, dtype=np.int64)]
-    )  # clicks before event i, all users
-    new_moment = np.ones(len(events.user), bool)
-    new_moment[1:] = (events.user[1:] != events.user[:-1]) | (events.time[1:] != events.time[:-1])
-    moment = np.maximum.accumulate(np.where(new_moment, np.arange(len(new_moment)), 0))
-    end = clicks[moment] - clicks[start]
-    samples = {}
-    for k, split in enumerate(SPLITS):
-        i = np.flatnonzero(part == k)
-        if not (paper_split and split == "valid"):
-            samples[split] = Samples(
-                events.user[i],
-                end[i],
-                events.item[i],
-                events.label[i],
-                events.time[i],
-                events.row[i],
-            )
-    return events.positives(), samples, (part == 0)
-
-
-PROTOCOLS = {
+PROTOCOLS: dict[str, Callable[[Events, Facts], Chosen]] = {
     "every_prefix": every_prefix,
     "last_event": last_event,
     "impressions": impressions,
     "by_user": by_user,
     "by_day": by_day,
 }
-LABELLED = (
-    "impressions",
-    "by_user",
-    "by_day",
-)  # these learn from the labels of the log and draw no negatives
-NEW_USERS = ("last_event", "by_user")  # these have other users in train than in valid and test
+
+
+def given(events: Events, samples: Events, timed: bool, facts: Facts) -> Chosen:
+    """Samples as the source gives them.
+
+    A sample's history is the whole sequence of its user or, if samples have times, what came
+    strictly before. Valid is left out if the source has none; with `paper_split` its samples go to
+    train. The histories of the users in train are part of train: most of their items are never a
+    target.
+
+    Args:
+        events: what makes histories.
+        samples: with the number of their split in values["split"].
+        timed: whether their times mean something.
+        facts: of the log.
+    """
+    history = events.positives()
+    first = np.searchsorted(history.user, samples.user, "left")
+    last = np.searchsorted(history.user, samples.user, "right")
+    end = last - first
+    if timed:
+        end = _events_before(history, samples) - first
+    else:
+        samples = replace(samples, time=end)
+    part = samples.values["split"]
+    if facts.paper_split:
+        part = np.where(part == SPLITS.index("valid"), SPLITS.index("train"), part)
+    assert samples.label is not None
+    out = {}
+    for k, split in enumerate(SPLITS):
+        rows = np.flatnonzero(part == k)
+        out[split] = Samples(samples.at(rows), end[rows], samples.label[rows])
+    train = np.isin(history.user, out["train"].events.user)
+    return Chosen(history, train, out)
+
+
+def _events_before(history: Events, samples: Events) -> np.ndarray:
+    """How many events, of all users, come before each sample's user and time; both are sorted."""
+    times = np.concatenate([history.time, samples.time])
+    users = np.concatenate([history.user, samples.user])
+    is_event = np.arange(len(times)) < len(history)
+    order = np.lexsort((is_event, times, users))  # of one moment samples come first
+    before = np.cumsum(is_event[order])
+    place = np.empty(len(order), np.int64)
+    place[order] = before
+    return place[len(history) :]
+
+
+def shares(protocol: str, paper_split: bool) -> tuple[float, float]:
+    """Where train ends, and where valid: of the users, the impressions or the days."""
+    if protocol == "by_user":
+        return (PAPER_TRAIN if paper_split else 0.9 * PAPER_TRAIN, PAPER_TRAIN)
+    return (0.9 if paper_split else 0.8, 0.9)
+
+
+def user_draw(key: np.ndarray, seed: int) -> np.ndarray:
+    """What decides a user's split, uint64 [N]."""
+    return hashing.draw(hashing.stream(seed, "split"), key)
+
+
+def user_cuts(
+    protocol: str, key: np.ndarray, events: np.ndarray, seed: int, paper_split: bool
+) -> tuple[int, int]:
+    """`Facts.user_cuts`, so that the shares hold exactly.
+
+    Args:
+        protocol: last_event or by_user.
+        key: hash of every user, uint64 [U].
+        events: of every user: those with label 1 under last_event, all under by_user.
+    """
+    drawn = np.sort(user_draw(key[events >= (2 if protocol == "last_event" else 1)], seed))
+    never = np.iinfo(np.uint64).max
+    first, second = (int(share * len(drawn)) for share in shares(protocol, paper_split))
+    ends = [int(drawn[k]) if k < len(drawn) else int(never) for k in (first, second)]
+    return ends[0], ends[1]
+
+
+def day_cuts(first: int, last: int, paper_split: bool) -> tuple[int, int]:
+    """`Facts.time_cuts` of by_day, for a log from time `first` to time `last`."""
+    begin = first // DAY
+    days = last // DAY - begin
+    ends = [begin + math.floor(share * days) for share in shares("by_day", paper_split)]
+    return (ends[0] + 1) * DAY - 1, (ends[1] + 1) * DAY - 1
+
+
+def check_fits(protocol: str, labels: bool, clock: bool) -> None:
+    """InputError if the log lacks what the protocol needs: labels, or times that can be
+    compared."""
+    if protocol in LABELLED and not labels:
+        raise InputError(
+            f"protocol {protocol} needs labels (0/1), by default in a column `label`"
+            " (--label-column names another); without any use every_prefix or last_event"
+        )
+    if protocol in ("impressions", "by_day") and not clock:
+        raise InputError(
+            f"protocol {protocol} splits by time, but this log has no clock times, only an order"
+        )
+
+
+def no_such_days(split: str, first: int, last: int) -> str:
+    """What is wrong if by_day leaves a split empty."""
+    dates = " to ".join(str(np.datetime64(time // DAY, "D")) for time in (first, last))
+    return (
+        f"protocol by_day: no label falls on the days of {split}, of"
+        f" {last // DAY - first // DAY + 1:,} days from {dates}; are the times right? Protocol"
+        " impressions cuts by the number of labels instead"
+    )
+
+
+def count_repeats(history: Events) -> int:
+    """Events with the user, item and time of another before them."""
+    order = np.lexsort((history.item, history.time, history.user))
+    columns = (history.user[order], history.time[order], history.item[order])
+    same = [column[1:] == column[:-1] for column in columns]
+    return int(np.logical_and.reduce(same).sum())
+
+
+def count_repeated(chosen: Chosen) -> dict[str, int]:
+    """Positives of every split that stand in their own history."""
+    again = repeated(chosen.history)
+    out = {}
+    for split, s in chosen.samples.items():
+        first = np.searchsorted(chosen.history.user, s.events.user)
+        out[split] = int(again[first + s.end].sum())
+    return out
+
+
+def _part_of_user(events: Events, facts: Facts) -> np.ndarray:
+    """0 train, 1 valid, 2 test: the number of the split of each event's user."""
+    drawn = user_draw(events.key, facts.seed)
+    first, second = (np.uint64(cut) for cut in facts.user_cuts)
+    return (drawn >= first).astype(np.int8) + (drawn >= second)
+
+
+def _by_time(events: Events, facts: Facts) -> Chosen:
+    first, second = facts.time_cuts
+    return _labelled(events, (events.time > first).astype(np.int8) + (events.time > second), facts)
+
+
+def _labelled(events: Events, part: np.ndarray, facts: Facts) -> Chosen:
+    """Every event is a sample with the log's label, in the split number `part` [E].
+
+    A history holds the clicks strictly before the impression, so that impressions of the same
+    second do not see each other.
+    """
+    assert events.label is not None
+    clicks = np.zeros(len(events) + 1, np.int64)  # before event i, of all users
+    np.cumsum(events.label, out=clicks[1:])
+    end = clicks[events.moment()] - clicks[events.start()]
+    samples = {}
+    for k, split in enumerate(SPLITS):
+        if facts.paper_split and split == "valid":
+            continue
+        rows = np.flatnonzero(part == k)
+        samples[split] = Samples(events.at(rows), end[rows], events.label[rows])
+    return Chosen(events.positives(), part[events.label == 1] == 0, samples)
+
+
+def _positives(events: Events, position: np.ndarray, rows: np.ndarray) -> Samples:
+    return Samples(events.at(rows), position[rows], np.ones(len(rows), np.int8))
+
+
+# negatives ----------------------------------------------------------------------------------------
+
+
+def with_negatives(protocol: str, chosen: Chosen, facts: Facts) -> dict[str, Samples]:
+    """The samples of a protocol that draws: each positive is followed by its negative, rows 2k and
+    2k + 1. The items' codes are by falling count in train."""
+    if protocol == "last_event":
+        draw: Draw = PopularItems(facts)
+    else:
+        draw = UntouchedItems(chosen.history, facts)
+    return {split: _paired(s, draw(s, split)) for split, s in chosen.samples.items()}
+
+
+Draw = Callable[[Samples, str], np.ndarray]
+
+
+def _paired(positives: Samples, negatives: np.ndarray) -> Samples:
+    """Each positive and its negative, which repeats all but the item."""
+    twice = np.repeat(np.arange(len(positives)), 2)
+    events = positives.events.at(twice)
+    item = events.item.copy()
+    item[1::2] = negatives
+    label = np.zeros(len(twice), np.int8)
+    label[0::2] = 1
+    return Samples(replace(events, item=item), positives.end[twice], label)
 
 
 class UntouchedItems:
-    """Draws items uniformly from those of the log that a user never touched."""
+    """Draws items uniformly from those that a user never touched: for train of those that train has
+    seen, else of all.
 
-    def __init__(self, events):
-        self.items = np.unique(events.item)
-        self.width = int(self.items.max(initial=0)) + 1
-        self.touched = np.unique(events.user.astype(np.int64) * self.width + events.item)
+    Args:
+        history: all events of the users that samples will come of.
+        facts: with `events_in_train`. With `matched`, a positive that stands in its history gets
+            a negative that does too, if there is another item in it.
+    """
 
-    def among(self, items):
-        """The same, but only out of `items`."""
-        fewer = copy.copy(self)
-        fewer.items = np.unique(items)
-        return fewer
+    def __init__(self, history: Events, facts: Facts) -> None:
+        assert facts.events_in_train is not None
+        self.key = hashing.stream(facts.seed, "negatives")
+        self.all = len(facts.events_in_train)
+        self.known = int(np.count_nonzero(facts.events_in_train))
+        self.base = int(history.user[0]) if len(history) else 0  # number of the first user
+        self.touched = np.unique(self._pair(history.user, history.item))
+        self.history = history
+        self.matched = facts.matched
 
-    def __call__(self, users, positives, rng):
-        drawn = np.empty(len(users), np.int64)
-        todo = np.arange(len(users))
-        for _ in range(200):
+    def _pair(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """One number for a user and an item, int64."""
+        return (user - self.base) * self.all + item
+
+    def __call__(self, positives: Samples, split: str) -> np.ndarray:
+        """Codes of the negatives, int64 [S]."""
+        items = self.known if split == "train" else self.all
+        events = positives.events
+        drawn = np.empty(len(positives), np.int64)
+        todo = np.arange(len(positives))
+        if self.matched:
+            found = self._from_history(positives)
+            drawn = np.maximum(found, 0)
+            todo = np.flatnonzero(found < 0)
+        for attempt in range(TRIES):
             if not len(todo):
                 return drawn
-            drawn[todo] = self.items[rng.integers(0, len(self.items), len(todo))]
-            todo = todo[contains(self.touched, users[todo] * self.width + drawn[todo])]
-        return self._draw_rare(users, drawn, todo, rng)
+            number = hashing.draw(self.key, events.key[todo], positives.end[todo], attempt)
+            drawn[todo] = hashing.below(number, items)
+            again = contains(self.touched, self._pair(events.user[todo], drawn[todo]))
+            todo = todo[again]
+        return self._draw_rare(positives, drawn, todo, items)
 
-    def _draw_rare(self, users, drawn, todo, rng):
+    def _draw_rare(
+        self, positives: Samples, drawn: np.ndarray, todo: np.ndarray, items: int
+    ) -> np.ndarray:
         """Users who touched nearly every item: choose among what is left of the catalogue, user by
         user."""
-        for user in np.unique(users[todo]):
-            lo, hi = np.searchsorted(self.touched, [user * self.width, (user + 1) * self.width])
-            free = np.setdiff1d(self.items, self.touched[lo:hi] - user * self.width)
+        events = positives.events
+        for user in np.unique(events.user[todo]):
+            first = self._pair(user, np.int64(0))
+            lo, hi = np.searchsorted(self.touched, [first, first + self.all])
+            free = np.setdiff1d(np.arange(items), self.touched[lo:hi] - first)
             if not len(free):
                 raise InputError(
-                    f"no negatives can be drawn: a user touched all {len(self.items):,} items; "
+                    f"no negatives can be drawn: a user touched all {items:,} items; "
                     "use protocol impressions with labels, or a log with more items"
                 )
-            mine = todo[users[todo] == user]
-            drawn[mine] = free[rng.integers(0, len(free), len(mine))]
+            mine = todo[events.user[todo] == user]
+            number = hashing.draw(self.key, events.key[mine], positives.end[mine], TRIES)
+            drawn[mine] = free[hashing.below(number, len(free))]
         return drawn
+
+    def _from_history(self, positives: Samples) -> np.ndarray:
+        """For a positive that stands in its history another item of it, else −1, int64 [S]."""
+        out = np.full(len(positives), -1, np.int64)
+        events = positives.events
+        first = np.searchsorted(self.history.user, events.user)  # the user's first event
+        todo = np.flatnonzero(repeated(self.history)[first + positives.end])
+        for attempt in range(TRIES):
+            if not len(todo):
+                break
+            number = hashing.draw(self.key, events.key[todo], positives.end[todo], TRIES + attempt)
+            item = self.history.item[first[todo] + hashing.below(number, positives.end[todo])]
+            fine = item != events.item[todo]
+            out[todo[fine]] = item[fine]
+            todo = todo[~fine]
+        return out
+
+
+def repeated(history: Events) -> np.ndarray:
+    """Whether each event's item stands in its user's sequence before it, bool [E]."""
+    order = np.lexsort((history.item, history.user))  # stable: the oldest of each item comes first
+    user, item = history.user[order], history.item[order]
+    again = np.zeros(len(history), bool)
+    again[order[1:]] = (user[1:] == user[:-1]) & (item[1:] == item[:-1])
+    return again
 
 
 class PopularItems:
     """Draws items in proportion to their events in train, never the positive itself."""
 
-    def __init__(self, items):
-        if not len(items):
+    def __init__(self, facts: Facts) -> None:
+        assert facts.events_in_train is not None
+        self.key = hashing.stream(facts.seed, "negatives")
+        self.events = facts.events_in_train
+        if not self.events.sum():
             raise InputError("the train split is empty: no user of it has an event")
-        self.events = np.bincount(items)
         if np.count_nonzero(self.events) < 2:
             raise InputError("no negatives can be drawn: the train split holds a single item")
         self.end = np.cumsum(self.events)  # item i owns the tickets [end[i] − events[i], end[i])
 
-    def __call__(self, users, positives, rng):
-        known = positives < len(
-            self.events
-        )  # others have no events in train, and no tickets to leave out
-        own = np.where(known, self.events[np.where(known, positives, 0)], 0)
-        first = np.where(known, self.end[np.where(known, positives, 0)] - own, self.end[-1])
-        ticket = rng.integers(0, self.end[-1] - own)
-        return np.searchsorted(
-            self.end, np.where(ticket < first, ticket, ticket + own), side="right"
-        )
-
-
-def _with_negatives(events, position, chosen, draw, rng):
-    """Positives at events `chosen`, each followed by its negative: rows 2k and 2k+1."""
-    negatives = draw(events.user[chosen], events.item[chosen], rng)
-    twice = np.repeat(chosen, 2)
-    item = events.item[twice]
-    item[1::2] = negatives
-    label = np.zeros(len(twice), np.int8)
-    label[0::2] = 1
-    return Samples(
-        events.user[twice], position[twice], item, label, events.time[twice], events.row[twice]
-    )
+    def __call__(self, positives: Samples, split: str) -> np.ndarray:
+        """Codes of the negatives, int64 [S]."""
+        item = positives.events.item
+        own = self.events[item]
+        first = self.end[item] - own
+        number = hashing.draw(self.key, positives.events.key, positives.end)
+        ticket = hashing.below(number, self.end[-1] - own)
+        ticket = np.where(ticket < first, ticket, ticket + own)  # the positive's are left out
+        return np.searchsorted(self.end, ticket, side="right")

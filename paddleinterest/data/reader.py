@@ -3,10 +3,13 @@ processes, resumable.
 
 A batch is a dict of NumPy arrays (B rows, T the longest history among them, at least 1):
 
-    history_<item field>   int64 [B, T]    right padded with 0
-    target_<item field>    int64 [B]
-    user_<user field>      int64 [B]
+    history_<item field>   int64 [B, T]    right padded with 0; [B, T, M] for several values
+    target_<item field>    int64 [B]       [B, M] for several values
+    user_<user field>      int64 [B]       [B, M] for several values
     context_<field>        int64 [B]
+    event_<event field>    int64 [B, T]    0 where padded
+    event_dense            float32 [B, T, N]  standardised, 0 where padded or missing
+    history_vector_<field> float32 [B, T, W]  and target_vector_<field> [B, W]; zeros if missing
     dense                  float32 [B, N]  standardised, missing = 0; absent without dense columns
     history_time           int64 [B, T]    only with times=True
     target_time            int64 [B]       only with times=True
@@ -16,7 +19,6 @@ A batch is a dict of NumPy arrays (B rows, T the longest history among them, at 
     user                   int64 [B]       for gAUC
 """
 
-import os
 from collections.abc import Iterator
 from typing import Optional
 
@@ -27,7 +29,7 @@ from paddleinterest.data.order import Order
 from paddleinterest.data.schema import Schema
 from paddleinterest.data.sequences import Sequences
 from paddleinterest.data.split import Split
-from paddleinterest.data.tables import ItemTable, UserTable
+from paddleinterest.data.tables import ItemTable, UserTable, standardise
 
 Batch = dict[str, np.ndarray]
 
@@ -35,8 +37,8 @@ Batch = dict[str, np.ndarray]
 class Reader:
     """Batches of one split.
 
-    The columns of the samples are read into memory, all of them where the split is one file (of at
-    most `builder.PART_ROWS` rows) or is read in file order. With `shuffle` a split of several files
+    The columns of the samples are read into memory, all of them if the split is one file (of the
+    users of at most about `builder.PART_EVENTS` events) or is read in file order. With `shuffle` a split of several files
     is read part by part: each file is shuffled within itself, the files come in a new order every
     epoch, a file's last batch may be short, and only one file's columns are in memory. Rows are
     numbered through all files; `user`, `item` … hold those from row `start` on.
@@ -94,9 +96,8 @@ class Reader:
         self.process_index = process_index
         self.process_count = process_count
         self.times = times
-        self.schema.verify(
-            directory, "items.parquet", "users.parquet", "sequences.arrow", f"{split}/"
-        )
+        shared = ("items.parquet", "users.parquet", "vectors/", "sequences")
+        self.schema.verify(directory, *shared, f"{split}/")
         self.items: ItemTable
         self.users: UserTable
         self.sequences: Sequences
@@ -107,13 +108,10 @@ class Reader:
         else:
             self.items = ItemTable(directory, self.schema)
             self.users = UserTable(directory, self.schema)
-            path = os.path.join(directory, "sequences.arrow")
-            self.sequences = Sequences(path, self.items.rows)
+            self.sequences = Sequences(directory, self.schema, self.items.rows)
         self.negatives = None
         if negatives:
-            self.negatives = HistoryNegatives(
-                self.sequences.offsets, self.sequences.item, self.items.count, negatives
-            )
+            self.negatives = HistoryNegatives(self.sequences, self.items.count, negatives)
         self.samples = Split(
             directory,
             self.schema,
@@ -121,7 +119,7 @@ class Reader:
             shuffle,
             self.users.rows,
             self.items.rows,
-            self.sequences.lengths,
+            self.sequences,
         )
         self._order = Order(batch_size, shuffle, bucket_batches, seed, history_cap)
         self.rows = self.samples.rows
@@ -181,8 +179,14 @@ class Reader:
             for name, index in table.fields.items():
                 found = np.bincount(index, weights=table.count, minlength=sizes[name])
                 counts[name] = found.astype(np.int64)
+            for name, lists in table.lists.items():
+                weight = np.repeat(table.count, np.diff(lists.offsets))
+                found = np.bincount(lists.values, weights=weight, minlength=sizes[name])
+                counts[name] = found.astype(np.int64)
         for f in self.schema.categories("context"):
             counts[f.name] = self.samples.context_counts(f)
+        for f in self.schema.event_fields:
+            counts[f.name] = self.sequences.counts(f)
         return counts
 
     def sizes(self, epoch: int) -> np.ndarray:
@@ -211,18 +215,15 @@ class Reader:
             longest: most recent events kept; default all, whatever the reader's cap.
         """
         end = int(self.end[row - self.start])
-        first = int(self.sequences.offsets[self.sequence[row - self.start]])
-        begin = first + (0 if longest is None else max(0, end - longest))
-        events = slice(begin, first + end)
-        return self.sequences.item[events], self.sequences.time[events]
+        events = slice(0 if longest is None else max(0, end - longest), end)
+        sequence = self.sequences.one(int(self.sequence[row - self.start]))
+        return sequence["item"][events], sequence["time"][events]
 
     def next_item(self, row: int) -> int | None:
         """The item's row of the event after a sample's history; None at the end of the sequence."""
-        sequence = self.sequence[row - self.start]
-        at = int(self.sequences.offsets[sequence] + self.end[row - self.start])
-        if at == int(self.sequences.offsets[sequence + 1]):
-            return None
-        return int(self.sequences.item[at])
+        items = self.sequences.one(int(self.sequence[row - self.start]))["item"]
+        end = int(self.end[row - self.start])
+        return int(items[end]) if end < len(items) else None
 
     def batch(
         self,
@@ -245,42 +246,68 @@ class Reader:
         if rng is not None and self.negatives is not None:
             negative = self.negatives(self.sequence[rows], real, rng)[part]  # [B, T]
         rows = rows[part]
-        at = self._events(rows, length[part], real[part])  # [B, T]
-        out = self._items(rows, at, real[part], negative)
+        real = real[part]
+        begin = self.end[rows] - length[part]  # position of each history's first event, [B]
+        history = self._window("item", rows, begin, real)  # [B, T]
+        out = self._items(history, self.item[rows], negative)
+        out.update(self._events(rows, begin, real))
         out.update(self._moment(rows))
         if self.times:
-            out["history_time"] = _take(self.sequences.time, at, real[part]).astype(np.int64)
+            out["history_time"] = self._window("time", rows, begin, real).astype(np.int64)
             out["target_time"] = self.time[rows]
         out["label"] = self.label[rows].astype(np.float32)
         out["user"] = self.user[rows].astype(np.int64)
         return out
 
-    def _events(self, rows: np.ndarray, length: np.ndarray, real: np.ndarray) -> np.ndarray:
-        """Number of the event at every position of the histories, [B, T]; 0 where padded."""
-        first = self.sequences.offsets[self.sequence[rows]] + self.end[rows] - length  # [B]
-        return np.where(real, first[:, None] + np.arange(real.shape[1]), 0)
+    def _window(
+        self, column: str, rows: np.ndarray, begin: np.ndarray, real: np.ndarray
+    ) -> np.ndarray:
+        """A column of the histories, [B, T]; 0 where padded."""
+        return self.sequences.window(column, self.sequence[rows], begin, real)
 
-    def _items(
-        self, rows: np.ndarray, at: np.ndarray, real: np.ndarray, negative: np.ndarray | None
-    ) -> Batch:
-        """Category fields of the items: history, target and negatives."""
-        history = _take(self.sequences.item, at, real)  # [B, T]
-        target = self.item[rows]  # [B]
+    def _items(self, history: np.ndarray, target: np.ndarray, negative: np.ndarray | None) -> Batch:
+        """Fields of the items: history, target and negatives.
+
+        Args:
+            history: items' rows [B, T], 0 where padded.
+            target: items' rows [B].
+            negative: items' rows [B, T], or None.
+        """
+        wanted = {"history": history, "target": target}
+        if negative is not None:
+            wanted["negative"] = negative
         out = {}
-        for f in self.schema.item_fields:
-            column = self.items.fields[f.name]
-            out[f"history_{f.name}"] = column[history]
-            out[f"target_{f.name}"] = column[target]
-            if negative is not None:
-                out[f"negative_{f.name}"] = column[negative]
+        for what, rows in wanted.items():
+            for name, column in self.items.fields.items():
+                out[f"{what}_{name}"] = column[rows]
+            for name, lists in self.items.lists.items():
+                out[f"{what}_{name}"] = lists.padded(rows)
+            for name, vectors in self.items.vectors.items():
+                out[f"{what}_vector_{name}"] = vectors[rows]
+        return out
+
+    def _events(self, rows: np.ndarray, begin: np.ndarray, real: np.ndarray) -> Batch:
+        """Event fields of the histories."""
+        out = {}
+        for f in self.schema.event_fields:
+            index = self._window(f.name, rows, begin, real)
+            out[f"event_{f.name}"] = index.astype(np.int64)
+        columns = []
+        for f in self.schema.event_dense:
+            column = standardise(self._window(f.name, rows, begin, real), f)
+            columns.append(np.where(real, column, np.float32(0)))
+        if columns:
+            out["event_dense"] = np.stack(columns, 2)
         return out
 
     def _moment(self, rows: np.ndarray) -> Batch:
         """Fields of the user and of the moment, and the dense matrix."""
         out = {}
         user = self.user[rows]
-        for f in self.schema.categories("user"):
-            out[f"user_{f.name}"] = self.users.fields[f.name][user]
+        for name, column in self.users.fields.items():
+            out[f"user_{name}"] = column[user]
+        for name, lists in self.users.lists.items():
+            out[f"user_{name}"] = lists.padded(user)
         for f in self.schema.categories("context"):
             out[f"context_{f.name}"] = self.context[f.name][rows].astype(np.int64)
         if self.schema.dense_fields:
@@ -293,10 +320,3 @@ class Reader:
                 [self.items.dense[self.item[rows]], self.users.dense[user], *context], 1
             )
         return out
-
-
-def _take(values: np.ndarray, at: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """values[at], 0 where not real."""
-    if not len(values):
-        return np.zeros(real.shape, values.dtype)
-    return np.where(real, values[at], 0)

@@ -1,25 +1,30 @@
-"""What preparation, reader, nets and serving agree on: the log, the fields, the files of a prepared
+"""What preparation, reader, nets and serving agree on: the fields and the files of a prepared
 dataset.
 
-A prepared dataset is a directory (README.md, "The prepared dataset"):
+A prepared dataset is a directory (README.md, "The prepared dataset"), version 2:
 
-    schema.yaml                      this module's Schema
-    items.parquet  users.parquet     row i = index i: raw id, count in train, index (or value) of
-    each attribute
-    vocab/<field>.parquet            index, raw value, count in train, for every attribute and
-    context column
-    sequences.arrow                  one row a sequence: item (list<int32>, oldest first), time
-    (list<int64>)
-    train/ valid/ test/              part-*.parquet: sequence, end, user, item, label, time, context
-    columns
+    schema.yaml            this module's `Schema`
+    items.parquet          row i = item i: raw id, count in train, then for every attribute its
+    users.parquet          index, list of indices or number; `index` of items with hashed ids
+    vectors/<field>.npy    float32 [rows of the table, width]
+    vocab/<field>.parquet  index, raw value, count in train of every category that is not hashed
+    sequences/             part-*.arrow: one row a user: item (list<int32>, oldest first), time
+                           (list<int64>), one list column an event field (int32 or float32)
+    train/ valid/ test/    part-*.parquet: sequence, end, user, item, label, time, context columns
+
+Part k of the sequences and of every split are of the same users. Sequences are numbered through all
+parts; sequence s is the user's in row s + 2. Version 1 has one file sequences.arrow, and neither
+event fields nor lists nor vectors.
 """
 
 import dataclasses
+import glob
 import hashlib
 import json
 import math
 import os
 from dataclasses import dataclass, field
+from typing import Any
 
 import yaml
 
@@ -29,7 +34,8 @@ from paddleinterest.core.errors import InputError, nearest_path
 
 PADDING, UNKNOWN, FIRST_ID = 0, 1, 2  # index 0 pads, 1 is out of vocabulary, real ids start at 2
 SPLITS = ("train", "valid", "test")
-VERSION = 1
+VERSION = 2
+VERSIONS = (1, 2)  # those that are read
 RESERVED = (
     "user",
     "item",
@@ -50,10 +56,13 @@ LATEST_SECOND = 10**11  # the year 5138: larger ones are milliseconds that were 
 LATEST = 2**62  # times, in either direction: the difference of two fits int64
 
 
-def of_one_user(name):
+OF_ONE_USER = ("history_", "user_", "context_", "event_")
+
+
+def of_one_user(name: str) -> bool:
     """Whether a column of a batch, such as history_item, is the user's or the moment's, the same
     for all candidates of a request."""
-    return name.startswith(("history_", "user_", "context_")) or name == "target_time"
+    return name.startswith(OF_ONE_USER) or name == "target_time"
 
 
 @dataclass
@@ -62,11 +71,16 @@ class Field:
 
     Attributes:
         name: the column's name; ``item`` is the item id itself.
-        of: ``item``, ``user`` or ``context``.
-        kind: ``category`` (an index into an embedding table) or ``dense`` (a standardised number).
-        size: rows of the embedding table, padding and out-of-vocabulary included; 0 for dense.
-        mean, std: what a dense column was standardised with, in its raw unit; 0 and 1 for
+        of: ``item``, ``user``, ``context`` (the moment of a sample) or ``event`` (each event of a
+            history).
+        kind: ``category`` (an index into an embedding table), ``dense`` (a standardised number) or
+            ``vector`` (numbers that are given, such as a text's embedding).
+        size: rows of the embedding table, padding and out-of-vocabulary included; 0 for others than
             categories.
+        mean, std: what a dense column was standardised with, in its raw unit; 0 and 1 for others.
+        multiple: a category of several values, perhaps none.
+        hashed: a category whose index is a hash of the raw value, so that it has no vocabulary.
+        width: numbers of a vector; 0 for others.
     """
 
     name: str
@@ -75,9 +89,20 @@ class Field:
     size: int = 0
     mean: float = 0.0
     std: float = 1.0
+    multiple: bool = False
+    hashed: bool = False
+    width: int = 0
 
-    def check(self):
-        """Raise ValueError where a value is none that preparation could have written."""
+    def facts(self) -> dict[str, Any]:
+        """What schema.yaml says of it: what version 1 lacks only where it is set."""
+        facts = dataclasses.asdict(self)
+        for name in ("multiple", "hashed", "width"):
+            if not facts[name]:
+                del facts[name]
+        return facts
+
+    def check(self) -> None:
+        """Raise ValueError if a value is not one that preparation could have written."""
         _expect(
             isinstance(self.name, str)
             and self.name.isprintable()
@@ -86,17 +111,36 @@ class Field:
             and not self.name.startswith("."),
             f"a field is called {self.name!r}",
         )
-        _expect(self.of in ("item", "user", "context"), f"field {self.name} is of {self.of!r}")
-        _expect(self.kind in ("category", "dense"), f"field {self.name} is of kind {self.kind!r}")
+        name = self.name
+        _expect(self.of in ("item", "user", "context", "event"), f"field {name} is of {self.of!r}")
+        _expect(
+            self.kind in ("category", "dense", "vector"), f"field {name} is of kind {self.kind!r}"
+        )
+        category = self.kind == "category"
         _expect(
             type(self.size) is int
-            and (FIRST_ID <= self.size < 2**31 if self.kind == "category" else self.size == 0),
-            f"field {self.name} has size {self.size!r}",
+            and (FIRST_ID <= self.size < 2**31 if category else self.size == 0),
+            f"field {name} has size {self.size!r}",
         )
         _expect(
             _is_number(self.mean) and _is_number(self.std) and self.std > 0,
-            f"field {self.name} has mean {self.mean!r} and std {self.std!r}",
+            f"field {name} has mean {self.mean!r} and std {self.std!r}",
         )
+        _expect(
+            type(self.multiple) is bool
+            and (not self.multiple or category and self.of in ("item", "user") and name != "item"),
+            f"field {name} is multiple: {self.multiple!r}",
+        )
+        _expect(
+            type(self.hashed) is bool and (category or not self.hashed),
+            f"field {name} is hashed: {self.hashed!r}",
+        )
+        vector = self.kind == "vector" and self.of == "item"
+        _expect(
+            type(self.width) is int and (0 < self.width < 2**20 if vector else self.width == 0),
+            f"field {name} has width {self.width!r}",
+        )
+        _expect(self.kind != "vector" or vector, f"field {name} is a vector of {self.of!r}")
 
 
 @dataclass
@@ -127,42 +171,80 @@ class Schema:
     protocol: str
     seed: int
     time: str
-    fields: list
-    rows: dict
-    counts: dict = field(default_factory=dict)
-    recipe: dict = field(default_factory=dict)
-    best: dict = field(default_factory=dict)
+    fields: list[Field]
+    rows: dict[str, int]
+    counts: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    best: dict[str, dict[str, float]] = field(default_factory=dict)
     note: str = ""
-    files: dict = field(default_factory=dict)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
     version: int = VERSION
     sealed = False  # no field: whether the file read ended in its own checksum
 
-    def categories(self, of):
-        """Category fields of items, users or context, in file order."""
-        return [f for f in self.fields if f.of == of and f.kind == "category"]
+    def categories(self, of: str) -> list[Field]:
+        """Categories of one value of items, users, context or events, in file order."""
+        return [f for f in self._of(of, "category") if not f.multiple]
+
+    def multiple(self, of: str) -> list[Field]:
+        """Categories of several values of items or users, in file order."""
+        return [f for f in self._of(of, "category") if f.multiple]
 
     @property
-    def item_fields(self):
+    def item_fields(self) -> list[Field]:
+        """The item itself and its other categories of one value."""
         return self.categories("item")
 
     @property
-    def dense_fields(self):
-        """Dense fields in the order of the columns of the batch's ``dense`` matrix."""
-        return [f for f in self.fields if f.kind == "dense"]
+    def vector_fields(self) -> list[Field]:
+        """Vectors of items."""
+        return self._of("item", "vector")
 
-    def fingerprint(self):
-        """A short hash of the dataset's content: rows, fields with their sizes, every file's hash."""
-        facts = [self.rows, [dataclasses.asdict(f) for f in self.fields], self.files]
+    @property
+    def event_fields(self) -> list[Field]:
+        """Categories of events."""
+        return self.categories("event")
+
+    @property
+    def event_dense(self) -> list[Field]:
+        """Dense fields of events, in the order of the columns of the batch's ``event_dense``."""
+        return self._of("event", "dense")
+
+    @property
+    def dense_fields(self) -> list[Field]:
+        """Dense fields of items, users and context in the order of the columns of the batch's
+        ``dense`` matrix."""
+        return [f for f in self.fields if f.kind == "dense" and f.of != "event"]
+
+    def _of(self, of: str, kind: str) -> list[Field]:
+        return [f for f in self.fields if f.of == of and f.kind == kind]
+
+    def sequence_files(self, directory: str) -> list[str]:
+        """Paths of the files of sequences, in order."""
+        if self.version == 1:
+            return [os.path.join(directory, "sequences.arrow")]
+        return sorted(glob.glob(os.path.join(glob.escape(directory), "sequences", "part-*.arrow")))
+
+    def fingerprint(self) -> str:
+        """A short hash of the content: rows, fields with their sizes, every file's hash."""
+        facts = [self.rows, [f.facts() for f in self.fields], self.files]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
-    def save(self, directory):
+    def command(self, directory: str) -> str:
+        """The command that prepares the dataset anew, as far as the schema knows it."""
+        return (
+            f"tools/prepare.py --source {self.source} --protocol {self.protocol} --out {directory}"
+            " --overwrite"
+        )
+
+    def save(self, directory: str) -> None:
         """Write ``directory/schema.yaml``; its last line is the checksum of those above."""
-        text = yaml_text.dump(dataclasses.asdict(self)).encode()
+        facts = {**dataclasses.asdict(self), "fields": [f.facts() for f in self.fields]}
+        text = yaml_text.dump(facts).encode()
         with open(os.path.join(directory, "schema.yaml"), "wb") as f:
             f.write(text + b"sha256: " + hashlib.sha256(text).hexdigest().encode() + b"\n")
 
     @classmethod
-    def load(cls, directory):
+    def load(cls, directory: str) -> "Schema":
         """Read and check ``directory/schema.yaml`` and the sizes of the files it lists; `verify`
         checks their contents.
 
@@ -186,10 +268,11 @@ class Schema:
             raise InputError(
                 f"{path} is not a schema that this version reads: {' '.join(str(e).split())}"
             ) from None
-        if schema.version != VERSION:
+        if schema.version not in VERSIONS:
             raise InputError(
-                f"{path} has version {schema.version}, this code reads {VERSION}; prepare the data"
-                " again"
+                f"{path} has version {schema.version}, this code reads"
+                f" {' and '.join(map(str, VERSIONS))}; prepare the data again:"
+                f" {schema.command(directory)}"
             )
         if digest is not None and digest != _digest_above(path):
             raise InputError(
@@ -201,14 +284,14 @@ class Schema:
             check_size(os.path.join(directory, name), facts["bytes"])
         return schema
 
-    def verify(self, directory, *starts):
+    def verify(self, directory: str, *starts: str) -> None:
         """Raise InputError where a listed file (or only those whose names start so) is not the one
         that was written."""
         for name, facts in self.files.items():
             if not starts or name.startswith(starts):
                 check_sha256(os.path.join(directory, name), facts["sha256"])
 
-    def _check(self):
+    def _check(self) -> None:
         """Raise ValueError where a value is none that `save` could have written."""
         _expect(
             all(isinstance(t, str) for t in (self.name, self.source, self.protocol, self.note)),
@@ -255,16 +338,16 @@ class Schema:
             )
 
 
-def _expect(fine, message):
+def _expect(fine: Any, message: str) -> None:
     if not fine:
         raise ValueError(message)
 
 
-def _is_number(value):
+def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
-def _digest_above(path):
+def _digest_above(path: str) -> str:
     """The sha256 of all of a file but its last line, in hex."""
     with open(path, "rb") as f:
         text = f.read()

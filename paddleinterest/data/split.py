@@ -17,6 +17,7 @@ from paddleinterest.data.columns import (
     read_parquet,
 )
 from paddleinterest.data.schema import Field, Schema
+from paddleinterest.data.sequences import Sequences
 from paddleinterest.data.tables import standardise
 
 COLUMNS = ("sequence", "end", "user", "item", "label", "time")
@@ -40,7 +41,7 @@ class Split:
         name: train, valid or test.
         in_parts: every file is a part of its own; else all files are one part.
         users, items: rows of the tables, which every sample must name one of.
-        lengths: events of every sequence, int64 [S].
+        sequences: the dataset's.
 
     Attributes:
         parts: every `Part`, in file order.
@@ -58,14 +59,14 @@ class Split:
         in_parts: bool,
         users: int,
         items: int,
-        lengths: np.ndarray,
+        sequences: Sequences,
     ) -> None:
         self.directory = directory
         self.schema = schema
         self.name = name
         self.users = users
         self.items = items
-        self.lengths = lengths
+        self.sequences = sequences
         files, rows = self._find_files()
         self.rows = sum(rows)
         if not self.rows:
@@ -137,7 +138,7 @@ class Split:
             numbers(read(c), c, self.name) for c in COLUMNS
         )
         sizes = {
-            "sequence": len(self.lengths),
+            "sequence": len(self.sequences),
             "user": self.users,
             "item": self.items,
             "label": 2,
@@ -145,7 +146,7 @@ class Split:
         for column, size in sizes.items():
             check_range(getattr(self, column), size, f"{self.name}, column {column}", first)
         check_times(self.time, f"{self.name}, column time")
-        if (self.end < 0).any() or (self.end > self.lengths[self.sequence]).any():
+        if (self.end < 0).any() or (self.end > self.sequences.lengths(self.sequence)).any():
             raise InputError(
                 f"{self.name}: a history ends beyond its sequence; prepare the dataset again"
             )

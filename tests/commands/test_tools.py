@@ -421,7 +421,7 @@ def test_a_missing_settings_file(place, tools, untouched, tool):
     [
         ("items.parquet", ["items.parquet", "bytes where schema.yaml says"]),
         ("test/part-00000.parquet", ["part-00000.parquet"]),
-        ("sequences.arrow", ["sequences.arrow"]),
+        ("sequences/part-00000.arrow", ["part-00000.arrow"]),
     ],
 )
 def test_a_truncated_dataset(place, tools, tool, file, words):

@@ -26,6 +26,11 @@ from paddleinterest.data.tables import ItemTable
 PROTOCOLS = ("every_prefix", "last_event", "impressions")
 
 
+def in_file_order(log):
+    """The log with a column that orders events of one user and time as the rows are."""
+    return dataclasses.replace(log, events=log.events.assign(row=range(len(log.events))), tie="row")
+
+
 def make(log, out, protocol="every_prefix", **options):
     return build(log, str(out), protocol=protocol, name="test", **options)
 
@@ -44,7 +49,9 @@ def table(directory, name):
 
 
 def sequences(directory):
-    return pa.ipc.open_file(str(directory / "sequences.arrow")).read_all().to_pylist()
+    return (
+        pa.ipc.open_file(str(directory / "sequences" / "part-00000.arrow")).read_all().to_pylist()
+    )
 
 
 def samples(directory, split):
@@ -118,8 +125,9 @@ def check_entity(made, of, frame, ids, occurrences, dense, min_count):
     assert [r[of] for r in rows[:2]] == [None, None]
     assert sorted(str(r[of]) for r in rows[2:]) == sorted(ids)
     assert [r["count"] for r in rows] == [0, 0, *(counts[str(r[of])] for r in rows[2:])]
-    assert all(a["count"] >= b["count"] for a, b in zip(rows[2:], rows[3:]))
     if of == "item":
+        keys = [(-r["count"], r["item"]) for r in rows[2:]]
+        assert keys == sorted(keys)
         assert fields.pop("item").size == 2 + sum(n >= min_count for n in counts.values())
     raw = {str(r[of]): r for r in frame.to_dict("records")}
     assert list(fields) == list(frame.columns[1:])
@@ -177,7 +185,7 @@ def test_user_id_is_refused_where_the_name_is_taken(tmp_path):
 @pytest.mark.parametrize("min_count", [1, 3])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_every_file_is_what_counting_by_hand_gives(tmp_path, protocol, min_count):
-    log, made = random_log(1, users=60), tmp_path / "d"
+    log, made = in_file_order(random_log(1, users=60)), tmp_path / "d"
     schema = make(log, made, protocol, min_count=min_count)
     items, users = train_occurrences(log, protocol, made)
     item_ids = {str(i) for i in [*log.events["item"], *log.items["item"]]}
@@ -433,14 +441,22 @@ def test_given_samples_are_kept_and_histories_of_train_are_train(tmp_path):
         for split in SPLITS
         for s in samples(tmp_path / "d", split)
     ]
-    assert got == [
+    assert sorted(got, key=str) == [
+        ("test", "new", [], "a", 1),
+        ("test", "x", ["e"], "h", 0),
         ("train", "t1", ["a", "b"], "f", 1),
         ("train", "t1", ["a", "b"], "g", 0),
         ("train", "t2", ["c"], "f", 0),
         ("valid", "v", ["d"], "g", 1),
-        ("test", "new", [], "a", 1),
-        ("test", "x", ["e"], "h", 0),
     ]
+
+
+def test_the_history_of_a_given_sample_with_a_time_ends_before_it(tmp_path):
+    log = given_log()
+    log.samples["time"] = [1, 2, 0, 0, 9, 1]
+    make(log, tmp_path / "d", "given")
+    got = [(s["time"], s["end"]) for split in SPLITS for s in samples(tmp_path / "d", split)]
+    assert sorted(got) == [(0, 0), (0, 0), (1, 1), (1, 1), (2, 2), (9, 0)]
 
 
 def test_given_without_valid(tmp_path):
@@ -494,21 +510,117 @@ def test_the_best_possible_auc_is_told_only_where_every_row_has_its_own_truth(tm
     assert "probability" not in samples(tmp_path / "e", "test")[0]
 
 
-def test_many_samples_are_cut_into_parts(tmp_path, monkeypatch):
-    make(random_log(7, labels=False), tmp_path / "whole")
-    monkeypatch.setattr(builder, "PART_ROWS", 50)
-    schema = make(random_log(7, labels=False), tmp_path / "cut")
-    parts = sorted((tmp_path / "cut" / "train").iterdir())
-    assert len(parts) == math.ceil(schema.rows["train"] / 50) > 2
-    rows = [r for p in parts for r in pq.read_table(p).to_pylist()]
-    assert str(rows) == str(samples(tmp_path / "whole", "train"))  # as text: NaN is not NaN
+@pytest.fixture
+def cut(monkeypatch):
+    """Parts of a few events."""
+    monkeypatch.setattr(builder, "PART_EVENTS", 80)
+
+
+def rows_of_parts(directory, split):
+    return [
+        pq.read_table(path, partitioning=None).to_pylist()
+        for path in sorted((directory / split).iterdir())
+    ]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_parts_are_of_whole_users_and_together_what_one_part_is(tmp_path, cut, protocol):
+    log = random_log(7, users=90)
+    schema = make(log, tmp_path / "cut", protocol)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(builder, "PART_EVENTS", 10**9)
+        make(log, tmp_path / "whole", protocol)
+    users = {}
+    for split in SPLITS:
+        parts = rows_of_parts(tmp_path / "cut", split)
+        whole = [row for part in parts for row in part]
+        assert str(whole) == str(samples(tmp_path / "whole", split))  # as text: NaN is not NaN
+        assert len(whole) == schema.rows[split]
+        for part in parts if split == "train" else []:
+            mine = {row["user"] for row in part}
+            assert not mine & set(users)
+            users |= dict.fromkeys(mine)
+            assert len(part) < len(whole) / 2
+    pieces = sorted((tmp_path / "cut" / "sequences").iterdir())
+    assert len(pieces) == -(-len(log.events) // 80) > 3
+    tables = [pa.ipc.open_file(str(path)).read_all() for path in pieces]
+    assert pa.concat_tables(tables).to_pylist() == sequences(tmp_path / "whole")
+    for name in ("items.parquet", "users.parquet", "vocab/device.parquet", "vocab/brand.parquet"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    for name, field in (("wait", schema.fields[-1]), ("price", schema.dense_fields[0])):
+        assert field.name == name  # sums of other parts, to the last digits
+        other = next(f for f in Schema.load(str(tmp_path / "whole")).fields if f.name == name)
+        assert (field.mean, field.std) == pytest.approx((other.mean, other.std), rel=1e-12)
+
+
+# whatever the order of the log --------------------------------------------------------------------
+
+
+def shuffled(log, seed):
+    """The same log with the rows of every table in another order."""
+    frames = {
+        name: frame.sample(frac=1, random_state=seed).reset_index(drop=True)
+        for name in ("events", "items", "users", "samples")
+        if (frame := getattr(log, name)) is not None
+    }
+    return dataclasses.replace(log, **frames)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_order_of_the_log_changes_no_byte(tmp_path, cut, protocol):
+    log = random_log(8, users=70)
+    log.events["time"] //= 5
+    log.events = pd.concat([log.events, log.events.head(9)])  # some events stand there twice
+    assert log.events.duplicated(["user", "time"]).sum() > 30
+    make(log, tmp_path / "one", protocol)
+    for seed in (1, 2):
+        make(shuffled(log, seed), tmp_path / str(seed), protocol)
+        assert files(tmp_path / "one") == files(tmp_path / str(seed))
+
+
+def test_the_order_of_given_samples_changes_no_byte(tmp_path):
+    make(given_log(), tmp_path / "one", "given")
+    make(shuffled(given_log(), 1), tmp_path / "two", "given")
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+def test_equal_times_are_in_no_order_of_the_ids(tmp_path):
+    """Baskets of ten items at one time: the last of each is as often a small id as a large one."""
+    events = pd.DataFrame(
+        [(f"u{u}", item, b) for u in range(300) for b in range(2) for item in range(10)],
+        columns=["user", "item", "time"],
+    )
+    make(Log(events, pd.DataFrame({"item": range(10)})), tmp_path / "d", "last_event")
+    ids = [row["item"] for row in table(tmp_path / "d", "items.parquet")]
+    last = Counter(ids[s["item"][-1]] for s in sequences(tmp_path / "d"))
+    assert sorted(last) == list(range(10)) and max(last.values()) < 60 and min(last.values()) > 10
+
+
+def test_a_column_may_order_equal_times(tmp_path):
+    events = pd.DataFrame(
+        [(f"u{u}", item, 7, k) for u in range(20) for k, item in enumerate("dbca")]
+        + [(f"v{u}", "xyxyyx"[u], 7, 0) for u in range(6)],
+        columns=["user", "item", "time", "place"],
+    )
+    log = Log(events, pd.DataFrame({"item": [*"abcdxy"]}), tie="place")
+    make(shuffled(log, 3), tmp_path / "d")
+    ids = [row["item"] for row in table(tmp_path / "d", "items.parquet")]
+    assert {"".join(ids[i] for i in s["item"]) for s in sequences(tmp_path / "d")} == {
+        "dbca",
+        "x",
+        "y",
+    }
+    with pytest.raises(InputError, match="events have no column turn"):
+        make(dataclasses.replace(log, tie="turn"), tmp_path / "e")
 
 
 # whole or not at all ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-@pytest.mark.parametrize("where", ["_write_tables", "_write_sequences", "_write_samples", "hashes"])
+@pytest.mark.parametrize(
+    "where", ["_write_vocabularies", "_write_sequences", "_write_samples", "hashes"]
+)
 def test_a_failure_leaves_nothing_and_an_old_dataset_as_it_was(tmp_path, monkeypatch, where, error):
     make(random_log(8), tmp_path / "old")
     before = files(tmp_path)
@@ -550,6 +662,7 @@ def test_a_failure_while_the_old_is_exchanged_for_the_new_keeps_the_old(
             raise error("between the two")
         rename(a, b)
 
+    monkeypatch.setattr(atomic, "_exchange", lambda *names: False)  # a system without that
     monkeypatch.setattr(atomic.os, "rename", fails_the_second_time)
     with pytest.raises(error):
         make(random_log(9), tmp_path / "d", overwrite=True)
@@ -707,6 +820,19 @@ def test_events_that_repeat_another_are_told_where_a_history_would_hold_its_targ
     assert (
         f"{clicks // 2:,} of {clicks:,} events repeat another" in capsys.readouterr().err
     ) == told
+
+
+def test_by_day_says_which_days_the_log_has(tmp_path):
+    events = pd.DataFrame(
+        [(f"u{u}", "ab"[u % 2], 1_700_000_000 + 24 * 3600 * (u % 3), 1) for u in range(30)],
+        columns=["user", "item", "time", "label"],
+    )
+    with pytest.raises(
+        InputError,
+        match="no label falls on the days of valid, of 3 days from 2023-11-14 to 2023-11-16",
+    ) as e:
+        make(small_log(events=events), tmp_path / "d", "by_day")
+    assert "impressions" in str(e.value)
 
 
 def test_empty_splits_are_named(tmp_path):

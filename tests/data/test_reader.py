@@ -40,7 +40,9 @@ class Plain:
 
     def __init__(self, directory, split):
         self.schema = yaml.safe_load(open(f"{directory}/schema.yaml"))
-        self.sequences = pa.ipc.open_file(f"{directory}/sequences.arrow").read_all().to_pylist()
+        self.sequences = (
+            pa.ipc.open_file(f"{directory}/sequences/part-00000.arrow").read_all().to_pylist()
+        )
         self.samples = pq.read_table(
             f"{directory}/{split}/part-00000.parquet", partitioning=None
         ).to_pylist()
@@ -373,7 +375,7 @@ TRAIN = "train/part-00000.parquet"
 )
 def test_an_index_outside_its_table_is_refused(copy, name, column, rows_of, bad):
     if rows_of == "sequences":
-        limit = pa.ipc.open_file(str(copy / "sequences.arrow")).read_all().num_rows
+        limit = pa.ipc.open_file(str(copy / "sequences/part-00000.arrow")).read_all().num_rows
     else:
         limit = pq.read_metadata(copy / rows_of).num_rows if rows_of else size(copy, column)
     change(copy, name, column, limit - 1)
@@ -388,7 +390,7 @@ def test_labels_and_ends_are_checked(copy):
     change(copy, TRAIN, "label", 2)
     refused(copy, "column label, row 3: index 2")
     pq.write_table(good, copy / TRAIN)
-    sequences = pa.ipc.open_file(str(copy / "sequences.arrow")).read_all().to_pylist()
+    sequences = pa.ipc.open_file(str(copy / "sequences/part-00000.arrow")).read_all().to_pylist()
     long = len(sequences[good["sequence"][3].as_py()]["item"])
     change(copy, TRAIN, "end", long)
     Reader(str(copy), "train", 7)
@@ -403,15 +405,15 @@ def write_sequences(directory, item, time):
         {n: pa.array(v, kind[n]) for n, v in (("item", item), ("time", time)) if v is not None}
     )
     with (
-        pa.OSFile(str(directory / "sequences.arrow"), "wb") as f,
+        pa.OSFile(str(directory / "sequences/part-00000.arrow"), "wb") as f,
         pa.ipc.new_file(f, table.schema) as w,
     ):
         w.write_table(table)
-    resize(directory, "sequences.arrow")
+    resize(directory, "sequences/part-00000.arrow")
 
 
 def test_sequences_are_checked(copy):
-    whole = pa.ipc.open_file(str(copy / "sequences.arrow")).read_all().to_pydict()
+    whole = pa.ipc.open_file(str(copy / "sequences/part-00000.arrow")).read_all().to_pydict()
     limit = pq.read_metadata(copy / "items.parquet").num_rows
     longest = max(range(len(whole["item"])), key=lambda k: len(whole["item"][k]))
     for bad in (limit, -1):
@@ -449,7 +451,8 @@ def test_missing_columns_and_values_are_named(copy, name, column):
 
 
 @pytest.mark.parametrize(
-    "name", ["items.parquet", "users.parquet", "sequences.arrow", TRAIN, "vocab/city.parquet"]
+    "name",
+    ["items.parquet", "users.parquet", "sequences/part-00000.arrow", TRAIN, "vocab/city.parquet"],
 )
 def test_a_file_that_is_missing_or_cut_short_is_named(copy, name):
     data = (copy / name).read_bytes()
@@ -477,9 +480,11 @@ def test_a_broken_parquet_file_of_the_right_size_is_named(copy, name, broken):
 
 @pytest.mark.parametrize("broken", ["half", "zeros", "empty"])
 def test_a_broken_arrow_file_of_the_right_size_is_named(copy, broken):
-    (copy / "sequences.arrow").write_bytes(BROKEN[broken]((copy / "sequences.arrow").read_bytes()))
-    resize(copy, "sequences.arrow")
-    refused(copy, "sequences.arrow is not a readable Arrow file")
+    (copy / "sequences/part-00000.arrow").write_bytes(
+        BROKEN[broken]((copy / "sequences/part-00000.arrow").read_bytes())
+    )
+    resize(copy, "sequences/part-00000.arrow")
+    refused(copy, "sequences/part-00000.arrow is not a readable Arrow file")
 
 
 def test_what_is_no_dataset_is_refused(copy, tmp_path):
@@ -487,7 +492,7 @@ def test_what_is_no_dataset_is_refused(copy, tmp_path):
     refused(copy, "has no dev split; it has train, valid, test", "dev")
     text = (copy / "schema.yaml").read_text()
     for other, words in (
-        (text.replace("version: 1", "version: 9"), "has version 9, this code reads 1"),
+        (text.replace("version: 2", "version: 9"), "has version 9, this code reads 1 and 2"),
         (text.replace("protocol:", "protokoll:"), "is not a schema"),
         ("[1, 2", "is not a schema"),
         ("", "is not a schema"),

@@ -11,15 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import small_log
 from runs import lines, ran, same, settings_for
 from test_reader import change, resize
 
+from paddleinterest.core.checksum import hashes
 from paddleinterest.core.errors import InputError
-from paddleinterest.data import builder
 from paddleinterest.data import split as reading
-from paddleinterest.data.builder import build
 from paddleinterest.data.reader import Reader
+from paddleinterest.data.schema import Schema
 from paddleinterest.training import bad_numbers, loading, run
 from paddleinterest.training.predict import score_checkpoint, write_predictions
 from paddleinterest.training.trainer import train
@@ -28,23 +27,19 @@ PART = 130  # rows: 480 rows of train are four parts, the last of 90
 SHUFFLED = dict(shuffle=True, bucket_batches=4, seed=5)
 
 
-def prepared(directory, part_rows):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(builder, "PART_ROWS", part_rows)
-        build(
-            small_log(users=30, impressions=20),
-            str(directory),
-            protocol="impressions",
-            name="tiny",
-            seed=3,
-        )
-    return str(directory)
-
-
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory):
-    """A dataset whose train split lies in four files, to read only."""
-    return prepared(tmp_path_factory.mktemp("parts") / "d", PART)
+def parts(tmp_path_factory, tiny):
+    """`tiny` with its train split cut into four files anywhere, to read only."""
+    directory = tmp_path_factory.mktemp("parts") / "d"
+    shutil.copytree(tiny, directory)
+    whole = pq.read_table(directory / "train" / "part-00000.parquet", partitioning=None)
+    for k in range(4):
+        path = directory / "train" / f"part-{k:05d}.parquet"
+        pq.write_table(whole.slice(k * PART, PART), path)
+    schema = Schema.load(tiny)
+    schema.files = {k: v for k, v in hashes(str(directory)) if k != "schema.yaml"}
+    schema.save(str(directory))
+    return str(directory)
 
 
 @pytest.fixture(scope="module")
@@ -229,9 +224,7 @@ def test_negatives_hang_on_seed_epoch_and_number_of_the_batch(parts):
     for rows, batch in zip(Reader(parts, "train", 16, **SHUFFLED).order(0), reader.epoch(0)):
         for row, items in zip(rows, batch["negative_item"]):
             sequence = reader.sequence[row - reader.start]
-            own = reader.sequences.item[
-                reader.sequences.offsets[sequence] : reader.sequences.offsets[sequence + 1]
-            ]
+            own = reader.sequences.one(sequence)["item"]
             assert not set(items[items > 0].tolist()) & set(own.tolist())
         drawn.append(tuple(batch["negative_item"][batch["negative_item"] > 0][:8].tolist()))
     long = [d for d in drawn if len(d) == 8]  # some batches are of empty histories

@@ -453,7 +453,7 @@ def dataset(place, rng):
                     "schema.yaml",
                     "items.parquet",
                     "users.parquet",
-                    "sequences.arrow",
+                    "sequences/part-00000.arrow",
                     "train/part-00000.parquet",
                 ]
             )

@@ -34,6 +34,7 @@ from models.dien.net import (
 )
 from models.dien.recurrence import Recurrence, sigmoid
 from paddleinterest.core.errors import InputError
+from paddleinterest.data.lists import Lists
 from paddleinterest.data.negatives import HistoryNegatives
 from paddleinterest.data.reader import Reader
 from paddleinterest.data.schema import Schema
@@ -631,8 +632,8 @@ def test_negatives_are_untouched_items_with_their_own_attributes(data, kind):
                 == np.where(item > 0, reader.items.fields[f.name][item], 0)
             ).all()
         for row, drawn in zip(rows, item):
-            lo, hi = reader.sequences.offsets[reader.sequence[row] : reader.sequence[row] + 2]
-            assert not set(drawn[drawn > 0]) & set(reader.sequences.item[lo:hi].tolist())
+            own = reader.sequences.one(reader.sequence[row])["item"]
+            assert not set(drawn[drawn > 0]) & set(own.tolist())
     assert np.abs(batch["negative_category"][real] - batch["history_category"][real]).any()
 
 
@@ -655,10 +656,21 @@ def test_negatives_hang_on_seed_epoch_and_batch_alone(data):
     assert (whole[0][:, :width] != whole[1][:, :width])[both].mean() > 0.8
 
 
+class Stored:
+    """Sequences in memory."""
+
+    def __init__(self, *sequences):
+        offsets = np.cumsum([0, *map(len, sequences)])
+        self.lists = Lists(offsets, np.concatenate(sequences))
+
+    def items(self, sequence):
+        return self.lists.take(sequence)
+
+
 def test_negatives_are_uniform_or_by_popularity():
     count = np.array([0, 0, 1, 2, 3, 4, 0, 90])  # items 2 to 5 and 7 in train; the user touched 7
     for kind, expected in (("uniform", [1, 1, 1, 1]), ("popularity", [1, 2, 3, 4])):
-        draw = HistoryNegatives(np.array([0, 1]), np.array([7]), count, kind)
+        draw = HistoryNegatives(Stored([7]), count, kind)
         item = draw(np.zeros(400, np.int64), np.ones((400, 50), bool), np.random.default_rng(0))
         share = np.bincount(item[item > 0], minlength=8)[2:6] / (item > 0).sum()
         close(share, np.array(expected) / np.sum(expected), 0.015)
@@ -666,9 +678,7 @@ def test_negatives_are_uniform_or_by_popularity():
 
 
 def test_a_user_who_touched_everything_has_no_negatives():
-    draw = HistoryNegatives(
-        np.array([0, 3, 4]), np.array([2, 3, 4, 2]), np.array([0, 0, 1, 1, 1]), "uniform"
-    )
+    draw = HistoryNegatives(Stored([2, 3, 4], [2]), np.array([0, 0, 1, 1, 1]), "uniform")
     item = draw(np.array([0, 1]), np.ones((2, 30), bool), np.random.default_rng(0))
     assert not item[0].any() and set(item[1]) == {3, 4}
 

@@ -30,6 +30,7 @@ def log():
     log.events["temperature"] = np.where(
         rng.random(len(log.events)) < 0.1, np.nan, rng.normal(15, 8, len(log.events))
     )
+    log.users.loc[15, "age"] = None  # the first user of test with a long history
     log.context.append("temperature")
     log.dense += ["income", "temperature"]
     return log
@@ -610,4 +611,4 @@ def write_unlisted(data, path, table):
     with open(schema_path) as f:
         text = f.read()
     with open(schema_path, "w") as f:
-        f.write(text.replace(text[text.index("files:") :], "files: {}\nversion: 1\n"))
+        f.write(text.replace(text[text.index("files:") :], "files: {}\nversion: 2\n"))

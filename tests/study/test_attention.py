@@ -118,7 +118,9 @@ def test_of_a_user_in_the_log(place):
         .iloc[-1]
     )
     sequence = (
-        feather.read_table(folder / "clicks" / "sequences.arrow").to_pandas().iloc[sample.sequence]
+        feather.read_table(folder / "clicks" / "sequences/part-00000.arrow")
+        .to_pandas()
+        .iloc[sample.sequence]
     )
     of_one = table[table.candidate == "i1"]
     assert list(of_one.item) == [raw[k] for k in sequence["item"][: sample.end]] and len(of_one) > 3
