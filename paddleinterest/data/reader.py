@@ -108,7 +108,9 @@ class Reader:
         else:
             self.items = ItemTable(directory, self.schema)
             self.users = UserTable(directory, self.schema)
-            self.sequences = Sequences(directory, self.schema, self.items.rows)
+            files = self.schema.sequence_files(directory)
+            fields = [f for f in self.schema.fields if f.of == "event"]
+            self.sequences = Sequences(files, self.items.rows, fields)
         self.negatives = None
         if negatives:
             self.negatives = HistoryNegatives(self.sequences, self.items.count, negatives)

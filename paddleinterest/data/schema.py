@@ -222,7 +222,10 @@ class Schema:
         """Paths of the files of sequences, in order."""
         if self.version == 1:
             return [os.path.join(directory, "sequences.arrow")]
-        return sorted(glob.glob(os.path.join(glob.escape(directory), "sequences", "part-*.arrow")))
+        found = glob.glob(os.path.join(glob.escape(directory), "sequences", "part-*.arrow"))
+        if not found:
+            raise InputError(f"{directory} has no sequences; {self.command(directory)}")
+        return sorted(found)
 
     def fingerprint(self) -> str:
         """A short hash of the content: rows, fields with their sizes, every file's hash."""

@@ -2,6 +2,7 @@
 
 import collections
 import os
+from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow as pa
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.columns import check_range, check_times, one_column
 from paddleinterest.data.lists import Lists
-from paddleinterest.data.schema import Field, Schema
+from paddleinterest.data.schema import Field
 
 OPEN = 8  # pieces that stay mapped, unless a batch needs more
 
@@ -55,23 +56,21 @@ class Sequences:
     part k of the samples, so that an epoch reads one part after the other.
 
     Args:
-        directory: a prepared dataset.
-        schema: its schema.
+        files: Arrow files of sequences, in order.
         items: rows of the items table, which every item must be one of.
+        fields: event fields that the files hold beside item and time.
     """
 
-    def __init__(self, directory: str, schema: Schema, items: int) -> None:
-        self._fields = [f for f in schema.fields if f.of == "event"]
+    def __init__(self, files: list[str], items: int, fields: Iterable[Field] = ()) -> None:
+        self._fields = list(fields)
         self._items = items
         self._where: list[tuple[str, int]] = []  # file and record batch of every piece
         self._open: collections.OrderedDict[int, Piece] = collections.OrderedDict()
         sizes: list[int] = []
-        for path in schema.sequence_files(directory):
+        for path in files:
             for number in range(_open(path).num_record_batches):
                 self._where.append((path, number))
                 sizes.append(len(self._checked(len(sizes), path)))
-        if not sizes:
-            raise InputError(f"{directory} has no sequences; prepare the dataset again")
         self.base = np.cumsum([0, *sizes])  # number of each piece's first sequence
 
     def __len__(self) -> int:
@@ -109,16 +108,36 @@ class Sequences:
                 out[rows] = np.where(real[rows], values[at], 0)
         return np.zeros(real.shape, np.int64) if out is None else out
 
+    def events(
+        self, name: str, sequence: np.ndarray, first: np.ndarray, length: np.ndarray
+    ) -> np.ndarray:
+        """A column of some events of some sequences, one sequence after the other.
+
+        Args:
+            name: item, time or an event field.
+            sequence: int [R].
+            first: position of the first event wanted in its sequence, int64 [R].
+            length: events wanted, int64 [R].
+        """
+        ends = np.cumsum(length)
+        out: np.ndarray | None = None
+        for piece, rows, local in self._pieces(sequence):
+            values = piece.columns[name]
+            if out is None:
+                out = np.empty(int(length.sum()), values.dtype)
+            start = piece.offsets[local].astype(np.int64) + first[rows]
+            some = length[rows]
+            step = np.arange(int(some.sum())) - np.repeat(np.cumsum(some) - some, some)
+            to = np.repeat(ends[rows] - some, some) + step
+            out[to] = values[np.repeat(start, some) + step]
+        return np.zeros(0, np.int64) if out is None else out
+
     def items(self, sequence: np.ndarray) -> Lists:
         """All items of some sequences."""
         length = self.lengths(sequence)
         offsets = np.zeros(len(sequence) + 1, np.int64)
         np.cumsum(length, out=offsets[1:])
-        found = np.empty(offsets[-1], np.int32)
-        for piece, rows, local in self._pieces(sequence):
-            taken = Lists(piece.offsets.astype(np.int64), piece.columns["item"]).take(local)
-            found[_places(offsets, rows, length)] = taken.values
-        return Lists(offsets, found)
+        return Lists(offsets, self.events("item", sequence, np.zeros_like(length), length))
 
     def one(self, sequence: int) -> dict[str, np.ndarray]:
         """All columns of one sequence."""
@@ -169,13 +188,6 @@ class Sequences:
             if f.kind == "category":
                 check_range(piece.columns[f.name], f.size, f"{path}, column {f.name}")
         return piece
-
-
-def _places(offsets: np.ndarray, rows: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """Numbers of the values of some lists: rows of offsets."""
-    some = length[rows]
-    begin = np.cumsum(some) - some
-    return np.arange(some.sum()) + np.repeat(offsets[rows] - begin, some)
 
 
 def _open_fails(path: str, error: Exception) -> InputError:

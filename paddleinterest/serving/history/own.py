@@ -32,8 +32,8 @@ class OwnHistories:
         self._items = items
         self._users = users
         path = os.path.join(bundle, FILE)
-        self._sequences = Sequences(path, FIRST_ID + len(items))
-        rows = len(self._sequences.lengths)
+        self._sequences = Sequences([path], FIRST_ID + len(items))
+        rows = len(self._sequences)
         if rows != len(users):
             raise InputError(f"{path} has {rows:,} rows, must have one per user, {len(users):,}")
 
@@ -42,13 +42,13 @@ class OwnHistories:
         row = int(self._users.rows([user])[0])
         if row < 0:
             return []
-        first, end = self._sequences.offsets[row : row + 2].tolist()
-        times = self._sequences.time[first:end]
+        columns = self._sequences.one(row)
+        end = len(columns["time"])
         if until is not None:
-            end = first + int(np.searchsorted(times, until, side="right"))
-        first = max(first, end - n)
-        items = self._sequences.item[first:end].tolist()
-        times = self._sequences.time[first:end].tolist()
+            end = int(np.searchsorted(columns["time"], until, side="right"))
+        first = max(0, end - n)
+        items = columns["item"][first:end].tolist()
+        times = columns["time"][first:end].tolist()
         return [
             Event(self._items[item - FIRST_ID], time)
             for item, time in zip(items, times, strict=True)
@@ -57,7 +57,8 @@ class OwnHistories:
 
     def with_events(self, n: int) -> list[str]:
         """Some users who have events, at most `n`, in the order of users.parquet."""
-        rows = np.flatnonzero(self._sequences.lengths)[:n]
+        lengths = self._sequences.lengths(np.arange(len(self._sequences)))
+        rows = np.flatnonzero(lengths)[:n]
         return [self._users[row] for row in rows.tolist()]
 
 
@@ -73,17 +74,22 @@ def write(made: str, data: str, cap: int) -> None:
 
     schema = Schema.load(data)
     items = ItemTable(data, schema)
-    sequences = Sequences(os.path.join(data, "sequences.arrow"), items.rows)
+    sequences = Sequences(schema.sequence_files(data), items.rows)
     users = pq.ParquetFile(os.path.join(data, "users.parquet")).metadata.num_rows - FIRST_ID
     sequence = _sequence_of_user(data, users, list(schema.rows))
-    length = np.where(sequence < 0, 0, np.minimum(sequences.lengths[sequence], cap))
+    has_one = sequence >= 0
+    sequence = np.maximum(sequence, 0)
+    all_events = np.where(has_one, sequences.lengths(sequence), 0)
+    length = np.minimum(all_events, cap)
     offsets = np.concatenate([[0], np.cumsum(length)])
-    end = np.where(sequence < 0, 0, sequences.offsets[sequence + 1])
-    at = np.arange(offsets[-1]) + np.repeat(end - length - offsets[:-1], length)
+    columns = {
+        name: sequences.events(name, sequence, all_events - length, length)
+        for name in ("item", "time")
+    }
     table = pa.table(
         {
-            "item": pa.LargeListArray.from_arrays(offsets, pa.array(sequences.item[at])),
-            "time": pa.LargeListArray.from_arrays(offsets, pa.array(sequences.time[at])),
+            name: pa.LargeListArray.from_arrays(offsets, pa.array(values))
+            for name, values in columns.items()
         }
     )
     path = os.path.join(made, FILE)
