@@ -149,12 +149,13 @@ class Bundle:
             StoreError: the store of histories does not work.
         """
         request, source = self.with_history(request)
-        encoded, score, _ = self._scored(request)
-        return self._answer(request, source, encoded, score)
+        encoded, score, _ = self.scored(request)
+        return self.answer_of(request, source, encoded, score)
 
-    def _answer(
+    def answer_of(
         self, request: Request, source: str, encoded: Encoded, score: np.ndarray
     ) -> dict[str, Any]:
+        """The answer of `rank`, from what `with_history` and `scored` gave."""
         scores = score.tolist()
         known = encoded.known.tolist()
         best_first = np.argsort(-score, kind="stable").tolist()
@@ -222,11 +223,11 @@ class Bundle:
     def attention(self, request: Any) -> tuple[np.ndarray, np.ndarray]:
         """Scores [N] and attention weights [N, T] of a request's candidates over its history, in
         their own order."""
-        _, score, weight = self._scored(request)
+        _, score, weight = self.scored(request)
         return score, weight
 
-    def _scored(self, request: Any) -> tuple[Encoded, np.ndarray, np.ndarray]:
-        """A request's arrays, scores [N] and attention [N, T]."""
+    def scored(self, request: Any) -> tuple[Encoded, np.ndarray, np.ndarray]:
+        """A request's arrays, scores [N] and attention [N, T], in the order of its candidates."""
         encoded = self.encoder.encode(request)
         parts = [self.programs["rank"](arrays) for arrays in _cut(encoded)]
         score = np.concatenate([score.reshape(-1) for score, _ in parts])

@@ -75,6 +75,12 @@ class Ids:
                 return row
         return -1
 
+    def starting_with(self, start: str, n: int) -> list[str]:
+        """Ids that start with a text, at most `n`, in row order."""
+        if not start.isprintable():
+            return []
+        return self._ids.filter(pc.starts_with(self._ids, start)).slice(0, n).to_pylist()
+
     def __len__(self) -> int:
         return len(self._ids)
 

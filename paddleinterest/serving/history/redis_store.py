@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.serving.history.events import KEEP, Event, StoreError
@@ -20,11 +21,12 @@ class RedisStore:
 
     Args:
         url: ``redis://host:port/db``.
+        check: ask the server whether it is there.
     """
 
     name = "redis"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, check: bool = True) -> None:
         try:
             import redis
         except ImportError:
@@ -36,7 +38,8 @@ class RedisStore:
             self._server = redis.Redis.from_url(
                 url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT
             )
-            self._server.ping()
+            if check:
+                self._server.ping()
         except (redis.RedisError, ValueError) as e:
             raise InputError(f"--history {url} cannot be reached: {e}") from None
 
@@ -75,6 +78,6 @@ class RedisStore:
         self._server.close()
 
 
-def _event(member: bytes) -> Event:
+def _event(member: Any) -> Event:
     item, time = json.loads(member[20:])
     return Event(item, time)

@@ -114,11 +114,16 @@ def check_form(text: str) -> str:
     return text
 
 
-def open_store(text: str) -> Store | None:
-    """The store that --history names; None if it names none."""
+def open_store(text: str, check: bool = True) -> Store | None:
+    """The store that --history names; None if it names none.
+
+    Args:
+        text: the value of --history.
+        check: ask the Redis server whether it is there.
+    """
     check_form(text)
     if text.startswith("sqlite:"):
         return SqliteStore(text.removeprefix("sqlite:"))
     if text.startswith("redis"):
-        return RedisStore(text)
+        return RedisStore(text, check)
     return None

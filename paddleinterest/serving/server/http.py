@@ -1,0 +1,265 @@
+"""The paths of the server, and what each answers."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from paddleinterest.core import json_text
+from paddleinterest.core.errors import InputError
+from paddleinterest.serving.server import openapi, pages
+from paddleinterest.serving.server.limits import Limits
+from paddleinterest.serving.server.pool import ClientGone, Pool, Unavailable
+from paddleinterest.serving.server.telemetry import CONTENT_TYPE, Telemetry
+
+JSON = "application/json"
+MOST_HELD = 256 << 20  # bytes of all bodies that are read or wait
+SHOWN = 20  # users or items that a look-up lists, if it does not say how many
+PUBLIC = (
+    "version",
+    "model",
+    "dataset",
+    "item_attributes",
+    "user_attributes",
+    "context",
+    "history_cap",
+    "needs_times",
+    "time",
+    "items",
+    "users",
+    "history",
+)
+
+
+class TooLong(Exception):
+    """A body of more bytes than are taken."""
+
+
+@dataclass
+class Service:
+    """What the paths share.
+
+    Attributes:
+        pool: does the jobs.
+        limits: of bodies.
+        telemetry: counts.
+        reload: opens the bundle anew.
+        may_reload: POST /-/reload is served, since a token guards it.
+        held: bytes of all bodies that are read or wait.
+    """
+
+    pool: Pool
+    limits: Limits
+    telemetry: Telemetry
+    reload: Callable[[], Any]
+    may_reload: bool = False
+    held: int = 0
+
+
+def application(service: Service) -> FastAPI:
+    """The FastAPI application of a service."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_exception_handler(HTTPException, _other_path)
+    _add_ranking(app, service)
+    _add_look_ups(app, service)
+    _add_operation(app, service)
+    _add_pages(app, service)
+    return app
+
+
+def paths(app: FastAPI) -> set[str]:
+    """The paths that the application answers."""
+    return {route.path for route in app.routes if hasattr(route, "path")}
+
+
+def _add_ranking(app: FastAPI, service: Service) -> None:
+    @app.post("/rank")
+    async def rank(request: Request) -> Response:
+        head = {"kind": "rank", "explain": request.query_params.get("explain") == "1"}
+        return await _job(service, request, head)
+
+    @app.post("/events")
+    async def events(request: Request) -> Response:
+        return await _job(service, request, {"kind": "events"})
+
+
+def _add_look_ups(app: FastAPI, service: Service) -> None:
+    @app.get("/users")
+    async def users(request: Request) -> Response:
+        return await _look_up(service, request, "users")
+
+    @app.get("/items")
+    async def items(request: Request) -> Response:
+        return await _look_up(service, request, "items")
+
+    @app.get("/history")
+    async def history(request: Request) -> Response:
+        user = request.query_params.get("user")
+        if user is None:
+            return _refusal(service, 400, "?user= is missing", "malformed")
+        return await _job(service, request, {"kind": "history", "user": user})
+
+
+def _add_operation(app: FastAPI, service: Service) -> None:
+    @app.get("/")
+    async def about() -> Response:
+        return _reply({key: service.pool.facts.get(key) for key in PUBLIC})
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return _reply({"alive": True})
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        why = service.pool.stuck()
+        if why:
+            return _reply({"ready": False, "error": why}, 503)
+        return _reply({"ready": True, "version": service.pool.facts.get("version")})
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(service.telemetry.text(), media_type=CONTENT_TYPE)
+
+    @app.post("/-/reload")
+    async def reload() -> Response:
+        if not service.may_reload:
+            words = "reload over HTTP needs a server with --token; send SIGHUP instead"
+            return _refusal(service, 403, words, "reload without token")
+        try:
+            facts = await service.reload()
+        except InputError as e:
+            return _refusal(service, 409, f"{e}; the old bundle goes on serving", "reload")
+        return _reply({"version": facts["version"]})
+
+
+def _add_pages(app: FastAPI, service: Service) -> None:
+    @app.get("/openapi.json")
+    async def document() -> Response:
+        return _reply(openapi.document(service.pool.facts, service.limits))
+
+    for path, name in (("/ui", "ui.html"), ("/docs", "docs.html")):
+        app.add_api_route(path, _page(name), methods=["GET"])
+
+    @app.get("/pages/{name}")
+    async def file(name: str) -> Response:
+        if name not in pages.names():
+            raise HTTPException(404, "Not Found")
+        return _page_response(name)
+
+
+def _page(name: str) -> Callable[[], Any]:
+    async def page() -> Response:
+        return _page_response(name)
+
+    return page
+
+
+def _page_response(name: str) -> Response:
+    content, kind = pages.read(name)
+    return Response(content, media_type=kind)
+
+
+async def _other_path(request: Request, e: Exception) -> Response:
+    status = getattr(e, "status_code", 404)
+    words = getattr(e, "detail", "Not Found")
+    return _reply({"error": f"{words}: GET /docs lists the paths"}, status)
+
+
+async def _look_up(service: Service, request: Request, kind: str) -> Response:
+    """Users or items whose id starts with ?q=."""
+    query = request.query_params.get("q", "")
+    given = request.query_params.get("limit", str(SHOWN))
+    if not given.isascii() or not given.isdigit() or len(given) > 4:
+        return _refusal(service, 400, "?limit= must be a small number", "malformed")
+    head = {"kind": kind, "query": query, "limit": int(given)}
+    return await _job(service, request, head)
+
+
+async def _job(service: Service, request: Request, head: dict[str, Any]) -> Response:
+    """Have a scorer answer."""
+    held = 0
+    try:
+        body = await _within(service.limits.patience, _body(service, request))
+        held = len(body)
+        client = request.client.host if request.client else ""
+        reply, content = await service.pool.submit(head, body, client, _gone(request))
+    except TooLong:
+        words = f"the request is longer than {service.limits.max_bytes:,} bytes (--max-bytes)"
+        return _refusal(service, 413, words, "too long", close=True)
+    except asyncio.TimeoutError:
+        words = f"the request was not complete after {service.limits.patience:g} seconds"
+        return _refusal(service, 408, words, "slow body", close=True)
+    except Unavailable as e:
+        response = _refusal(service, 503, str(e), e.reason)
+        response.headers["retry-after"] = str(e.retry_after)
+        return response
+    except (ClientDisconnect, ClientGone):
+        return _refusal(service, 499, "the client has gone", "client gone")  # nobody reads this
+    finally:
+        service.held -= held
+    request.state.facts = reply
+    service.telemetry.scored(reply)
+    if "refused" in reply:
+        service.telemetry.refusal(reply["refused"])
+    response = Response(content, reply["status"], media_type=JSON)
+    if reply["status"] == 503:
+        response.headers["retry-after"] = "1"
+    return response
+
+
+async def _within(seconds: float, work: Any) -> Any:
+    """`work`, or asyncio.TimeoutError."""
+    if hasattr(asyncio, "timeout"):  # from Python 3.11; quicker, as it makes no task
+        async with asyncio.timeout(seconds):
+            return await work
+    return await asyncio.wait_for(work, seconds)
+
+
+async def _body(service: Service, request: Request) -> bytes:
+    """The request's body. The bytes are counted as held until the caller lets go of them."""
+    longest = service.limits.max_bytes
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > longest:
+        raise TooLong
+    body = bytearray()
+    try:
+        async for piece in request.stream():
+            if service.held + len(piece) > MOST_HELD:
+                raise Unavailable("memory", "too many long requests at once; try again")
+            body += piece
+            service.held += len(piece)
+            if len(body) > longest:
+                raise TooLong
+    except BaseException:
+        service.held -= len(body)
+        raise
+    return bytes(body)
+
+
+def _gone(request: Request) -> Callable[[], Any]:
+    """A function that returns when the client has gone; the body was read to its end."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    return gone
+
+
+def _reply(content: Any, status: int = 200) -> Response:
+    return Response(json_text.dumps(content), status, media_type=JSON)
+
+
+def _refusal(
+    service: Service, status: int, words: str, reason: str, close: bool = False
+) -> Response:
+    """One line that says what is wrong. close: the rest of the request is not read."""
+    service.telemetry.refusal(reason)
+    response = _reply({"error": words}, status)
+    if close:
+        response.headers["connection"] = "close"
+    return response
