@@ -188,7 +188,7 @@ class Loader:
 def _open(options: Options) -> "Bundle":
     """The bundle, after the environment is set up for Paddle."""
     threads = options.threads or max(1, environment.cores() // options.workers)
-    environment.set_up({"runner": {"threads": threads, "cpu_tuning": options.cpu_tuning}})
+    environment.set_up(threads, options.cpu_tuning)
     from paddleinterest.serving.bundle import Bundle
     from paddleinterest.serving.history.source import open_store
 
