@@ -1,17 +1,19 @@
-"""Search for better settings of a model: trainings one after another, chosen by Optuna (TPE),
-judged on valid alone.
+r"""Search for better settings of a model: trainings chosen by Optuna (TPE), judged on valid alone.
 
-    python tools/tune.py -m models/din/config.yaml -o runner.dataset=datasets/beauty.yaml --trials 20
+    python tools/tune.py -m models/din/config.yaml -o runner.dataset=datasets/beauty.yaml \
+        --trials 20 --jobs 2
     python tools/trainer.py -m output/tune/din/beauty/best.yaml -o runner.name=beauty-tuned
 
-Trial 0 has the settings that -m and -o give. What may differ in the others stands in
+Trial 0 has the settings that -m and -o give. What may differ in the others is in
 configs/tune/<model>.yaml, or --space; what -o sets stays as it is. The objective is runner.monitor
-of a run's best epoch; test is not read. The same command goes on with a search that was
-interrupted, up to --trials in all, and comes to what it would have come to otherwise.
+of a run's best epoch; test is not read. Poor trials are stopped early by successive halving: of
+--keep-one-of trials that reach --prune-from epochs one goes on, of so many that reach
+--keep-one-of times as many epochs again one, and so on. The same command resumes a search that was
+interrupted, up to --trials in all; with --jobs 1 it comes to what it would have come to otherwise.
 
     output/tune/<model>/<dataset>[-runner.name]/
-      best.yaml     for -m: the best trial's settings, where they are not the defaults
-      trials.csv    a line a trial; Optuna's own record is journal.log
+      best.yaml     for -m: the best trial's settings that are not the defaults
+      trials.csv    a line per trial; Optuna's own record is journal.log
       search.yaml   what is searched; another search is refused here
       <model>/trial-0000 …    their runs, without checkpoints but for the best
 """
@@ -33,16 +35,18 @@ OURS = (
     "runner.overwrite",
     "runner.infer_load_path",
 )  # set by the search itself
+LEAST = {"trials": 1, "seed": 0, "jobs": 1, "prune_from": 0, "keep_one_of": 2}
 
 
-def work(args):
+def work(args: argparse.Namespace) -> dict:
     config = settings.load(args.config_yaml, args.override)
     for text in args.override:
         if text.partition("=")[0].strip() in OURS:
             raise InputError(f"-o {text}: a search sets this itself; leave it out")
-    for name, least in (("trials", 1), ("seed", 0)):
+    for name, least in LEAST.items():
         if getattr(args, name) < least:
-            raise InputError(f"--{name} is {getattr(args, name)}, must be at least {least}")
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag} is {getattr(args, name)}, must be at least {least}")
     dimensions = space.read(args.space or _shipped(config.model), args.config_yaml, args.override)
     data = run.dataset(config)
     if "valid" not in Schema.load(data).rows:
@@ -50,24 +54,34 @@ def work(args):
             f"{data} has no valid split, and a search is judged on nothing else; prepare it without"
             " --paper-split"
         )
-    from paddleinterest.study.search import Search
+    from paddleinterest.study.search import Plan, Search  # imports Optuna
 
-    r = config.runner
-    name = run.dataset_name(config) + (f"-{r.name}" if r.name else "")
-    out = args.out or os.path.join(r.model_save_path, "tune", config.model, name)
-    with Search(out, args.config_yaml, args.override, dimensions, data, args.seed) as search:
-        search.run(args.trials, shlex.join(["python", "tools/tune.py", *args.typed]))
-        return search.result()
+    own_name = f"-{config.runner.name}" if config.runner.name else ""
+    folder = os.path.join(config.runner.model_save_path, "tune", config.model)
+    plan = Plan(
+        config_yaml=args.config_yaml,
+        overrides=list(args.override),
+        space=dimensions,
+        data=data,
+        out=args.out or os.path.join(folder, run.dataset_name(config) + own_name),
+        seed=args.seed,
+        trials=args.trials,
+        jobs=args.jobs,
+        prune_from=args.prune_from,
+        keep_one_of=args.keep_one_of,
+        command=shlex.join(["python", "tools/tune.py", *args.typed]),
+    )
+    return Search(plan).run()
 
 
-def _shipped(model):
+def _shipped(model: str) -> str:
     path = os.path.join(space.FOLDER, f"{model}.yaml")
     if not os.path.isfile(path):
         raise InputError(f"{model} has no space in configs/tune; name one with --space FILE")
     return path
 
 
-def main():
+def main() -> None:
     p = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -80,9 +94,30 @@ def main():
         help="trainings in all, those of earlier calls too; default 20",
     )
     p.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="trainings at a time; they share the cores unless -o sets runner.threads; default 1",
+    )
+    p.add_argument(
         "--space",
         metavar="FILE",
         help="YAML file of what to search; default configs/tune/<model>.yaml",
+    )
+    p.add_argument(
+        "--prune-from",
+        type=int,
+        default=2,
+        metavar="EPOCHS",
+        help="stop poor trials for the first time after so many epochs; 0 = never; default 2",
+    )
+    p.add_argument(
+        "--keep-one-of",
+        type=int,
+        default=3,
+        metavar="N",
+        help="of so many trials one goes beyond each rung; default 3",
     )
     p.add_argument(
         "--seed",

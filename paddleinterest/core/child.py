@@ -7,39 +7,66 @@ import os
 import signal
 import subprocess
 import sys
+from typing import Any, TextIO
 
 from paddleinterest.core import settings
 
+PATIENCE = 60  # seconds that a tool has to clean up when it is stopped
 
-def run(tool, arguments, stderr=None):
-    """Run a tool with command-line arguments. Returns (exit status, its result; None where it
-    failed).
+
+class Tool:
+    """A tool that runs in a process of its own.
 
     It ends when this process does, however that ends: nobody is left to write into its run's
     directory.
 
     Args:
         tool: its path in the repository, such as tools/trainer.py.
-        stderr: an open file for what it says; None = it goes on to this process's standard error.
+        arguments: its command line.
+        stderr: an open file for what it says; None = this process's standard error.
     """
-    command = [sys.executable, *_program(tool), *arguments]
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        encoding="utf-8",
-        preexec_fn=_end_with_parent,
-    ) as process:
+
+    def __init__(self, tool: str, arguments: list[str], stderr: TextIO | None = None) -> None:
+        command = [sys.executable, *_program(tool), *arguments]
+        self._process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            encoding="utf-8",
+            preexec_fn=_end_with_parent,
+        )
+
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def result(self) -> tuple[int, dict[str, Any] | None]:
+        """Wait for its end. Returns its exit status and its result; None if it failed."""
         try:
-            out, _ = process.communicate()
+            out, _ = self._process.communicate()
         except BaseException:  # Ctrl-C or SIGTERM
-            process.terminate()
-            process.wait()
+            self.stop()
             raise
-    return process.returncode, None if process.returncode else json.loads(out.splitlines()[-1])
+        status = self._process.returncode
+        return status, None if status else json.loads(out.splitlines()[-1])
+
+    def stop(self) -> None:
+        """End it, and wait until it has ended."""
+        self._process.terminate()
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._process.communicate()
 
 
-def _program(tool):
+def run(
+    tool: str, arguments: list[str], stderr: TextIO | None = None
+) -> tuple[int, dict[str, Any] | None]:
+    """Run a `Tool` to its end. Returns its exit status and its result; None if it failed."""
+    return Tool(tool, arguments, stderr).result()
+
+
+def _program(tool: str) -> list[str]:
     """What Python runs for a tool: its file, or the installed package's verb if there is no
     checkout."""
     path = os.path.join(settings.ROOT, tool)
@@ -49,7 +76,7 @@ def _program(tool):
     return ["-m", "paddleinterest", verb]
 
 
-def _end_with_parent():
+def _end_with_parent() -> None:
     """In the new process: be killed when its parent has gone, which SIGKILL gives no time to
     arrange (Linux)."""
     set_parent_death_signal = 1  # its number in prctl.h

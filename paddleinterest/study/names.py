@@ -13,7 +13,7 @@ def name_runs(runs: list[Run]) -> None:
     for model in {one.model for one in runs}:
         own = [(one, settings_of(one.config)) for one in runs if one.model == model]
         first = own[0][1]
-        default = default_settings(model)
+        default = default_settings(own[0][0].config)
         varied = [key for key in first if any(found[key] != first[key] for _, found in own)]
         for one, found in own:
             differing = [said(k, found[k]) for k in varied if found[k] != default[k]]
@@ -28,15 +28,15 @@ def settings_of(config: settings.Settings) -> dict[str, object]:
     return settings.flatten(settings.as_dict(config, without=beside))
 
 
-def default_settings(model: str) -> dict[str, object]:
-    """`settings_of` the model's own config.yaml."""
-    return settings_of(settings.load(os.path.join(settings.ROOT, "models", model, "config.yaml")))
+def default_settings(config: settings.Settings) -> dict[str, object]:
+    """`settings_of` the model if nobody changes any of them."""
+    return settings_of(settings.load(os.path.join(config.folder, "config.yaml")))
 
 
 def own_settings(runs: list[Run]) -> list[str]:
     """The settings of a model's runs that are not its defaults, in words; of all of them, should
     they differ under one label."""
-    default = default_settings(runs[0].model)
+    default = default_settings(runs[0].config)
     found: dict[str, None] = {}
     for one in runs:
         for key, value in settings_of(one.config).items():

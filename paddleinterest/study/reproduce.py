@@ -61,7 +61,7 @@ class Cells:
             arguments[at] = os.path.join(settings.ROOT, arguments[at])
             arguments.append("runner.overwrite=true")
         status, result = child.run(tool, arguments)
-        if status:
+        if result is None:
             say(f"failed with exit status {status}; it is tried again next time")
             return None
         result = {**result, "command": cell.command, "versions": versions()}

@@ -1,391 +1,400 @@
-"""A search on disk: its trials in Optuna's journal, each of them one training, and what is written
-about them.
+"""A search for better settings: trials drawn by Optuna, trained in parallel, the poor ones stopped
+early.
 
-A trial depends on the search's seed, the trial's number and the results before it alone, so that a
-search that was interrupted goes on to the trials that it would have come to. A number counts
-finished trials; Optuna's own also counts those that were interrupted.
+A trial depends on the search's seed, its number and the results before it alone. So one trial at a
+time, an interrupted search comes to the trials that it would have come to otherwise. Several at a
+time, the order in which they end counts too.
 """
 
-import contextlib
-import csv
-import fcntl
 import os
 import shlex
-import shutil
 import time
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import optuna
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from paddleinterest.core import child, settings, yaml_text
-from paddleinterest.core.atomic import whole_file
+from paddleinterest.core import environment, settings, yaml_text
 from paddleinterest.core.checksum import checksum
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.data.schema import Schema
 from paddleinterest.study import space
+from paddleinterest.study.search_folder import Direction, SearchFolder, Tried
+from paddleinterest.study.space import Flat, Space
+from paddleinterest.study.trial import Outcome, Training
+
+POLL = 0.2  # seconds between looks at the trainings
+STARTUP = 5  # trials that Optuna draws at random before it learns from results
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to search, and how.
+
+    Attributes:
+        config_yaml: -m of trial 0.
+        overrides: -o of trial 0; what they set is not searched.
+        space: what may differ in the others.
+        data: the prepared dataset.
+        out: the folder.
+        seed: of what is drawn, not of the trainings.
+        trials: in all, those of earlier calls too.
+        jobs: trainings at a time.
+        prune_from: epochs after which poor trials are stopped for the first time; 0 = never.
+        keep_one_of: of so many trials that reach a rung, one goes beyond it. The rungs are
+            `prune_from` epochs, `keep_one_of` times as many, and so on.
+        command: what best.yaml says that it was made with.
+    """
+
+    config_yaml: str
+    overrides: list[str]
+    space: Space
+    data: str
+    out: str
+    seed: int
+    trials: int
+    jobs: int = 1
+    prune_from: int = 2
+    keep_one_of: int = 3
+    command: str = ""
+
+
+@dataclass
+class _Active:
+    """A trial that has begun; `best` is its best figure so far."""
+
+    trial: optuna.Trial
+    number: int
+    drawn: Flat
+    training: Training | None = None  # None: its settings were tried before
+    started: float = field(default_factory=time.time)
+    best: float | None = None
+    best_epoch: int | None = None
 
 
 class Search:
-    """One search in the folder `out`. Use it as a context: meanwhile no other process may search
-    there.
+    """One search. `run` is to be called once."""
 
-    Args:
-        out: the folder, new or of this very search.  config_yaml, overrides: what trial 0 trains
-            with.
-        dimensions: the space (`space.read`).  data: the prepared dataset.  seed: of what is drawn.
-
-    Raises:
-        InputError: the folder holds something else, or a search is at work there.
-    """
-
-    def __init__(self, out, config_yaml, overrides, dimensions, data, seed):
-        self.out, self.config_yaml, self.overrides, self.space, self.seed = (
-            out,
-            config_yaml,
-            list(overrides),
-            dimensions,
-            seed,
-        )
-        self.config = settings.load(config_yaml, overrides)
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.config = settings.load(plan.config_yaml, plan.overrides)
         self.base = settings.flatten(self.config)
         self.monitor = self.config.runner.monitor
-        self.sign = -1 if self.monitor == "logloss" else 1
-        self.dataset = Schema.load(data).name
-        self.facts = {
-            "data": checksum(os.path.join(data, "schema.yaml")),  # it lists every file's hash
-            "seed": seed,
-            "space": dimensions,
-            "settings": settings.as_dict(
-                self.config, without=settings.keys_that(self.config, "place")
-            ),
+        self.lower_is_better = self.monitor == "logloss"
+        self.dataset = Schema.load(plan.data).name
+        self.folder = SearchFolder(plan.out, self._facts())
+        self.study: optuna.Study
+
+    def _facts(self) -> dict[str, Any]:
+        """What must be the same for a search to be resumed."""
+        plan = self.plan
+        place = settings.keys_that(self.config, "place")
+        return {
+            "data": checksum(os.path.join(plan.data, "schema.yaml")),  # it lists every file's hash
+            "seed": plan.seed,
+            "prune_from": plan.prune_from,
+            "keep_one_of": plan.keep_one_of,
+            "space": space.as_yaml(plan.space),
+            "settings": settings.as_dict(self.config, without=place),
         }
 
-    def __enter__(self):
-        self._check_folder()
-        os.makedirs(self.out, exist_ok=True)
-        with contextlib.ExitStack() as held:
-            held.enter_context(_alone(self.out))
-            facts = os.path.join(self.out, "search.yaml")
-            if not os.path.isfile(facts):
-                with whole_file(facts) as made:
-                    settings.save(self.facts, made)
-            self.study = _study(os.path.abspath(os.path.join(self.out, "journal.log")), self.sign)
-            self.held = held.pop_all()
-        return self
+    def run(self) -> dict[str, Any]:
+        """Train until all trials have ended. Returns what the tool prints.
 
-    def __exit__(self, *_):
-        self.held.close()
+        Raises:
+            InputError: a search is at work in the folder, or no trial succeeded.
+        """
+        direction: Direction = "minimize" if self.lower_is_better else "maximize"
+        with self.folder.opened(direction) as self.study:
+            self.study.pruner = self._pruner()
+            self._take_up()
+            done = len(self.tried())
+            if done:
+                trials = max(done, self.plan.trials)
+                say(f"resuming {self.plan.out}: {done} of {trials} trials are finished")
+            self._train_all()
+            self._write()
+            if self.best() is None:
+                raise InputError(f"no trial succeeded; the first one said: {self.tried()[0].note}")
+            say(self._table())
+            return self._result()
 
-    def run(self, trials, command):
-        """Train until `trials` are finished; `command` is what best.yaml says it was made with."""
-        for left in self.study.get_trials(states=(TrialState.RUNNING,)):
-            self.study.tell(left.number, state=TrialState.FAIL)  # interrupted
-        done = len(self.finished())
-        if done:
-            say(f"going on with {self.out}: {done} of {max(done, trials)} trials are finished")
-        for number in range(done, trials):
-            self._trial(number, trials)
-            self._write(command)
-        if done >= trials:
-            self._write(command)
-        if self.best() is None:
-            raise InputError(
-                f"no trial succeeded; the first one said: {self.finished()[0].user_attrs['error']}"
-            )
-        say(self._table())
+    def _pruner(self) -> optuna.pruners.BasePruner:
+        if not self.plan.prune_from:
+            return optuna.pruners.NopPruner()
+        return optuna.pruners.SuccessiveHalvingPruner(
+            min_resource=self.plan.prune_from, reduction_factor=self.plan.keep_one_of
+        )
 
-    def finished(self):
-        """Optuna's trials in the order of their numbers; those that were interrupted are not among
+    def tried(self) -> list[Tried]:
+        """The trials that have ended, by their numbers; those that were interrupted are not among
         them."""
-        return [
-            t
-            for t in self.study.get_trials(deepcopy=False)
-            if t.state == TrialState.COMPLETE or "error" in t.user_attrs
+        ended = (TrialState.COMPLETE, TrialState.PRUNED)
+        found = [
+            Tried.of(trial)
+            for trial in self.study.get_trials(deepcopy=False)
+            if trial.state in ended or "error" in trial.user_attrs
         ]
+        return sorted(found, key=lambda one: one.number)
 
-    def best(self):
-        """The best trial, the first of equals, or None."""
+    def best(self) -> Tried | None:
+        """The best trial, the first of equals."""
         return next(iter(self._ranked()), None)
 
-    def result(self):
+    def _ranked(self) -> list[Tried]:
+        """The trials that count, the best first."""
+        sign = 1 if self.lower_is_better else -1
+        counting = [one for one in self.tried() if one.counts and one.value is not None]
+        return sorted(counting, key=lambda one: sign * (one.value or 0.0))
+
+    # trainings
+
+    def _take_up(self) -> None:
+        """Enqueue again what was interrupted, and the start in a new search."""
+        for left in self.study.get_trials(states=(TrialState.RUNNING,)):
+            self.study.tell(left.number, state=TrialState.FAIL)
+            if "settings" in left.user_attrs:
+                self._enqueue(left.user_attrs["number"], left.user_attrs["settings"])
+        if 0 not in {*self._waiting(), *(one.number for one in self.tried())}:
+            self._enqueue(0, {})
+
+    def _enqueue(self, number: int, drawn: Flat) -> None:
+        parameters = space.start(self.plan.space, {**self.base, **drawn})
+        self.study.enqueue_trial(parameters, user_attrs={"number": number})
+
+    def _waiting(self) -> list[int]:
+        """Numbers of the enqueued trials, in order."""
+        trials = self.study.get_trials(states=(TrialState.WAITING,))
+        return [trial.user_attrs["number"] for trial in trials]
+
+    def _train_all(self) -> None:
+        active: list[_Active] = []
+        try:
+            while self._left(active) or active:
+                while len(active) < self.plan.jobs and self._left(active):
+                    active.append(self._begin(active))
+                active = [one for one in active if not self._advance(one)]
+                if len(active) == self.plan.jobs or not self._left(active):
+                    time.sleep(POLL)
+        except BaseException:  # Ctrl-C or SIGTERM: the next call takes them up
+            for one in active:
+                if one.training:
+                    one.training.stop()
+            raise
+
+    def _left(self, active: list[_Active]) -> int:
+        """Trials that have not begun."""
+        return self.plan.trials - len(self.tried()) - len(active)
+
+    def _begin(self, active: list[_Active]) -> _Active:
+        """Draw the settings of the next trial, and begin to train with them."""
+        waiting = self._waiting()
+        taken = {one.number for one in active} | {one.number for one in self.tried()}
+        free = next(number for number in range(self.plan.trials) if number not in taken)
+        number = waiting[0] if waiting else free
+        seed = np.random.SeedSequence([self.plan.seed, number]).generate_state(1)[0]
+        self.study.sampler = optuna.samplers.TPESampler(
+            n_startup_trials=STARTUP, seed=int(seed), constant_liar=True
+        )
+        trial = self.study.ask()
+        drawn = space.draw(self.plan.space, trial, self.base)
+        trial.set_user_attr("number", number)
+        trial.set_user_attr("settings", drawn)
+        begun = _Active(trial, number, drawn)
+        if self._twin(drawn) is None:
+            begun.training = self._training(number, drawn)
+        return begun
+
+    def _twin(self, drawn: Flat) -> Tried | None:
+        """An earlier trial with these settings that was trained to its end."""
+        return next((one for one in self.tried() if one.counts and one.drawn == drawn), None)
+
+    def _training(self, number: int, drawn: Flat) -> Training:
+        overrides = self._overrides(drawn)
+        if self.plan.jobs > 1 and not self.base["runner.threads"]:
+            share = max(1, environment.cores() // self.plan.jobs)
+            overrides = [*overrides, f"runner.threads={share}"]
+        name = self.folder.run_name(number)
+        plan = self.plan
+        return Training(plan.config_yaml, overrides, plan.out, name, self.monitor)
+
+    def _advance(self, one: _Active) -> bool:
+        """Look at a trial. Returns whether it has ended, or has been stopped."""
+        if one.training is None:
+            twin = self._twin(one.drawn)
+            assert twin is not None
+            outcome = Outcome(twin.value, twin.best_epoch)
+            self._end(one, outcome, note=f"as trial {twin.number}")
+            return True
+        running = one.training.is_running()
+        for epoch, value in one.training.new_epochs():
+            if one.best is None or self._is_better(value, one.best):
+                one.best = value
+                one.best_epoch = epoch
+            one.trial.report(one.best, epoch)
+            if self._is_poor(one, epoch):
+                one.training.stop()
+                outcome = Outcome(one.best, one.best_epoch)
+                self._end(one, outcome, note=f"stopped after epoch {epoch}", pruned=True)
+                return True
+        if running:
+            return False
+        self._end(one, one.training.outcome())
+        return True
+
+    def _is_poor(self, one: _Active, epoch: int) -> bool:
+        """Whether successive halving stops the trial after this epoch.
+
+        The first trials have too few to be compared with, and trial 0 is what all others are
+        compared with: their figures count, but they go on. Nothing is saved after the last epoch.
+        """
+        halted = one.trial.should_prune()
+        last = one.drawn.get("runner.epochs", self.base["runner.epochs"])
+        return halted and one.number >= self.plan.keep_one_of and epoch < last
+
+    def _is_better(self, value: float, other: float) -> bool:
+        return value < other if self.lower_is_better else value > other
+
+    def _end(self, one: _Active, outcome: Outcome, note: str = "", pruned: bool = False) -> None:
+        """Record how a trial went, and say so."""
+        seconds = time.time() - one.started if one.training else 0.0
+        one.trial.set_user_attr("seconds", round(seconds, 1))
+        one.trial.set_user_attr("best_epoch", outcome.best_epoch)
+        one.trial.set_user_attr("note", note)
+        if outcome.error:
+            one.trial.set_user_attr("error", outcome.error)
+        if outcome.value is None:
+            self.study.tell(one.trial, state=TrialState.FAIL)
+        elif pruned:
+            self.study.tell(one.trial, state=TrialState.PRUNED)
+        else:
+            self.study.tell(one.trial, outcome.value)
+        self._write()
+        self._say(one, outcome, note, seconds)
+
+    def _say(self, one: _Active, outcome: Outcome, note: str, seconds: float) -> None:
+        """A line on a trial that has ended."""
+        figure = f"failed: {outcome.error}"
+        if outcome.value is not None:
+            figure = f"{self.monitor} {outcome.value:.4f}"
+        best = self.best()
+        words = [
+            f"trial {one.number} ({len(self.tried())} of {self.plan.trials}): {figure}",
+            self._differing(one.drawn) + (f" ({note})" if note else ""),
+            f"{seconds:.0f} s",
+            f"best {best.value:.4f} (trial {best.number})" if best else "",
+            self._forecast(),
+        ]
+        say("  ".join(word for word in words if word))
+
+    def _forecast(self) -> str:
+        """What is left, and how long it will take if it goes on as before."""
+        tried = self.tried()
+        left = self.plan.trials - len(tried)
+        trained = [one.seconds for one in tried if one.seconds]
+        if left <= 0 or not trained:
+            return ""
+        rounds = -(-left // self.plan.jobs)
+        return f"{left} left, about {duration(rounds * sum(trained) / len(trained))}"
+
+    # what is written
+
+    def _overrides(self, drawn: Flat) -> list[str]:
+        """-o of a trial; what is as it was at the start is left out."""
+        changed = {key: value for key, value in drawn.items() if value != self.base[key]}
+        own = [f"{key}={space.text(value)}" for key, value in changed.items()]
+        return [*self.plan.overrides, *own]
+
+    def _differing(self, drawn: Flat) -> str:
+        """A trial's settings for a person."""
+        words = [
+            f"{key.removeprefix('hyper_parameters.')}={space.text(value)}"
+            for key, value in drawn.items()
+            if value != self.base[key]
+        ]
+        return " ".join(words) or "the settings that it starts from"
+
+    def _write(self) -> None:
+        """trials.csv, best.yaml, and no checkpoints but the best trial's: after every trial, so
+        that Ctrl-C loses nothing."""
+        tried = self.tried()
+        best = self.best()
+        others = [one.number for one in tried if not best or one.number != best.number]
+        self.folder.drop_checkpoints(self.config.model, others)
+        self.folder.write_trials(tried, self.monitor, list(self.plan.space))
+        if best:
+            self.folder.write_best(self._best_yaml(best))
+
+    def _best_yaml(self, best: Tried) -> str:
+        config = settings.load(self.plan.config_yaml, self._overrides(best.drawn))
+        beside = {
+            *settings.keys_that(config, "place"),
+            *settings.keys_that(config, "machine"),
+        } - {"runner.dataset"}
+        own = settings.as_dict(config, without=beside)
+        kept = settings.difference(own, settings.as_dict(self._default(), without=beside))
+        tried = self.tried()
+        start = tried[0].value
+        started = "failed" if start is None else f"{start:.6f}"
+        return (
+            f"# Trial {best.number} of {len(tried)} on {self.dataset}: {self.monitor} on valid"
+            f" {best.value:.6f}; where the search started, {started}.\n# {self.plan.command}\n"
+            + yaml_text.dump({"model": config.model, **kept})
+        )
+
+    def _default(self) -> settings.Settings:
+        return settings.load(os.path.join(self.config.folder, "config.yaml"))
+
+    def _train_command(self) -> str:
+        """What trains with the best trial's settings: best.yaml, and what it leaves out of the
+        place and of the machine."""
+        default = settings.flatten(self._default())
+        machine = settings.keys_that(self.config, "machine")
+        left_out = [
+            f"{key}={space.text(self.base[key])}"
+            for key in ("runner.data_dir", "runner.model_save_path", *machine)
+            if self.base[key] != default[key]
+        ]
+        name = f"runner.name={os.path.basename(os.path.normpath(self.plan.out))}-tuned"
+        best = self.folder.path("best.yaml")
+        return shlex.join(["python", "tools/trainer.py", "-m", best, "-o", *left_out, name])
+
+    def _table(self) -> str:
+        """The ten best."""
+        lines = [f"{'trial':>5s}  {self.monitor:>7s}  settings"]
+        for one in self._ranked()[:10]:
+            lines.append(f"{one.number:5d}  {one.value:7.4f}  {self._differing(one.drawn)}")
+        return "\n".join(lines)
+
+    def _result(self) -> dict[str, Any]:
         """The tool's JSON."""
-        finished, best = self.finished(), self.best()
+        tried = self.tried()
+        best = self.best()
+        assert best is not None
         return {
             "model": self.config.model,
             "dataset": self.dataset,
             "monitor": self.monitor,
             "best": best.value,
-            "default": finished[0].value,
-            "best_trial": best.user_attrs["number"],
-            "trials": len(finished),
-            "failed": sum(t.value is None for t in finished),
-            "best_yaml": self._path("best.yaml"),
-            "trials_csv": self._path("trials.csv"),
+            "default": tried[0].value,
+            "best_trial": best.number,
+            "trials": len(tried),
+            "stopped": sum(not one.counts and one.value is not None for one in tried),
+            "failed": sum(one.value is None for one in tried),
+            "best_yaml": self.folder.path("best.yaml"),
+            "trials_csv": self.folder.path("trials.csv"),
             "command": self._train_command(),
         }
 
-    def _trial(self, number, trials):
-        """Draw settings, train with them, and record how it went."""
-        if number == 0 and not self.study.get_trials(states=(TrialState.WAITING,)):
-            self.study.enqueue_trial(space.start(self.space, self.base))
-        seed = np.random.SeedSequence([self.seed, number]).generate_state(1)[0]
-        self.study.sampler = optuna.samplers.TPESampler(n_startup_trials=5, seed=int(seed))
-        trial = self.study.ask()
-        drawn = space.draw(self.space, trial, self.base)
-        started = time.time()
-        same = next(
-            (
-                t
-                for t in self.finished()
-                if t.value is not None and t.user_attrs["settings"] == drawn
-            ),
-            None,
-        )
-        if same:
-            known = same.user_attrs
-            value, facts = (
-                same.value,
-                {"best_epoch": known["best_epoch"], "note": f"as trial {known['number']}"},
-            )
-        else:
-            value, facts = self._train(number, drawn)
-        seconds = round(time.time() - started, 1)
-        for name, fact in {
-            "number": number,
-            "settings": drawn,
-            "seconds": seconds,
-            **facts,
-        }.items():
-            trial.set_user_attr(name, fact)
-        self.study.tell(trial, value, state=TrialState.FAIL if value is None else None)
-        best = self.best()
-        say(
-            f"trial {number} ({number + 1} of {trials}): "
-            + (f"failed: {facts['error']}" if value is None else f"{self.monitor} {value:.4f}")
-            + f"  {self._differing(drawn)}"
-            + (f" ({facts['note']})" if same else "")
-            + f"  {seconds:.0f} s"
-            + (f"  best {best.value:.4f} (trial {best.user_attrs['number']})" if best else "")
-        )
 
-    def _train(self, number, drawn):
-        """One training. Returns (the monitored figure, {best_epoch}), or (None, {error}); then its
-        stderr is kept."""
-        directory = self._directory(number)
-        overrides = [
-            *self._overrides(drawn),
-            f"runner.model_save_path={self.out}",
-            f"runner.name={os.path.basename(directory)}",
-            "runner.test=false",
-        ]
-        begun = _same_run(directory, settings.load(self.config_yaml, overrides))
-        overrides += [
-            f"runner.resume={space.text(begun)}",
-            f"runner.overwrite={space.text(not begun)}",
-        ]
-        os.makedirs(os.path.dirname(directory), exist_ok=True)
-        with open(f"{directory}.err", "w", encoding="utf-8") as f:
-            status, result = child.run(
-                "tools/trainer.py", ["-m", self.config_yaml, "-o", *overrides], f
-            )
-        if status:
-            return None, {
-                "error": status > 0 and last_words(f"{directory}.err") or f"exit status {status}"
-            }
-        os.remove(f"{directory}.err")
-        value = result["valid"][self.monitor]
-        if value is None:
-            return None, {"error": f"{self.monitor} is undefined on valid"}
-        return value, {"best_epoch": result["best_epoch"]}
-
-    def _place_and_machine(self):
-        return [
-            *settings.keys_that(self.config, "place"),
-            *settings.keys_that(self.config, "machine"),
-        ]
-
-    def _overrides(self, drawn):
-        """-o of a trial; what is as it was at the start is left out."""
-        return [
-            *self.overrides,
-            *(f"{k}={space.text(v)}" for k, v in drawn.items() if v != self.base[k]),
-        ]
-
-    def _differing(self, drawn):
-        """A trial's settings for a person."""
-        differing = [
-            f"{k.removeprefix('hyper_parameters.')}={space.text(v)}"
-            for k, v in drawn.items()
-            if v != self.base[k]
-        ]
-        return " ".join(differing) or "the settings that it starts from"
-
-    def _ranked(self):
-        return sorted(
-            (t for t in self.finished() if t.value is not None), key=lambda t: -self.sign * t.value
-        )
-
-    def _directory(self, number):
-        return os.path.join(self.out, self.config.model, f"trial-{number:04d}")
-
-    def _path(self, name):
-        return os.path.join(self.out, name)
-
-    def _write(self, command):
-        """trials.csv, best.yaml, and no checkpoints but the best trial's; after every trial, so
-        that Ctrl-C loses nothing."""
-        best = self.best()
-        for t in self.finished():
-            if not best or t.number != best.number:
-                shutil.rmtree(
-                    os.path.join(self._directory(t.user_attrs["number"]), "checkpoints"),
-                    ignore_errors=True,
-                )
-        with (
-            whole_file(self._path("trials.csv")) as made,
-            open(made, "w", encoding="utf-8", newline="") as f,
-        ):
-            writer = csv.writer(f)
-            writer.writerow(["trial", self.monitor, "best_epoch", "seconds", *self.space, "note"])
-            for t in self.finished():
-                a = t.user_attrs
-                writer.writerow(
-                    [
-                        a["number"],
-                        t.value,
-                        a.get("best_epoch"),
-                        a["seconds"],
-                        *(space.text(a["settings"][k]) for k in self.space),
-                        a.get("error") or a.get("note"),
-                    ]
-                )
-        if best:
-            with (
-                whole_file(self._path("best.yaml")) as made,
-                open(made, "w", encoding="utf-8") as f,
-            ):
-                f.write(self._best_yaml(command))
-
-    def _best_yaml(self, command):
-        config = settings.load(
-            self.config_yaml, self._overrides(self.best().user_attrs["settings"])
-        )
-        beside = set(self._place_and_machine()) - {"runner.dataset"}
-        kept = settings.difference(
-            *(settings.as_dict(c, without=beside) for c in (config, _default(config)))
-        )
-        start, best = self.finished()[0], self.best()
-        started = "failed" if start.value is None else f"{start.value:.6f}"
-        return (
-            f"# Trial {best.user_attrs['number']} of {len(self.finished())} on {self.dataset}:"
-            f" {self.monitor} on valid {best.value:.6f}; where the search started, {started}.\n#"
-            f" {command}\n" + yaml_text.dump({"model": config.model, **kept})
-        )
-
-    def _train_command(self):
-        """What trains with the best trial's settings: best.yaml, and what it leaves out of the
-        place and of the machine."""
-        default = settings.flatten(_default(self.config))
-        machine = settings.keys_that(self.config, "machine")
-        left_out = [
-            f"{k}={space.text(self.base[k])}"
-            for k in ("runner.data_dir", "runner.model_save_path", *machine)
-            if self.base[k] != default[k]
-        ]
-        name = f"runner.name={os.path.basename(os.path.normpath(self.out))}-tuned"
-        return shlex.join(
-            ["python", "tools/trainer.py", "-m", self._path("best.yaml"), "-o", *left_out, name]
-        )
-
-    def _table(self):
-        """The ten best."""
-        lines = [f"{'trial':>5s}  {self.monitor:>7s}  settings"]
-        return "\n".join(
-            lines
-            + [
-                f"{t.user_attrs['number']:5d}  {t.value:7.4f} "
-                f" {self._differing(t.user_attrs['settings'])}"
-                for t in self._ranked()[:10]
-            ]
-        )
-
-    def _check_folder(self):
-        """Refuse a folder with something else in it, before anything is written."""
-        facts = os.path.join(self.out, "search.yaml")
-        if not os.path.isfile(facts):
-            if os.path.isdir(self.out) and os.listdir(self.out):
-                raise InputError(f"{self.out} exists and holds no search; choose another --out")
-            return
-        found, wanted = (settings.flatten(f) for f in (settings.read_yaml(facts), self.facts))
-        for key in [*wanted, *found]:
-            if found.get(key) != wanted.get(key):
-                what = (
-                    "another dataset"
-                    if key == "data"
-                    else f"{key} {found.get(key)}, not {wanted.get(key)}"
-                )
-                raise InputError(
-                    f"{self.out} holds a search with {what}; choose another --out or runner.name, "
-                    "or remove the folder"
-                )
-
-
-def _default(config):
-    """The settings of the model where nobody changes any."""
-    return settings.load(os.path.join(config.folder, "config.yaml"))
-
-
-def _same_run(directory, config):
-    """Whether an interrupted training with these very settings lies there."""
-    path = os.path.join(directory, "config.yaml")
-    how = ("runner.resume", "runner.overwrite")
-    try:
-        found = settings.as_dict(settings.load(path, folder=config.folder), without=how)
-        return found == settings.as_dict(config, without=how)
-    except InputError:
-        return False
-
-
-def _study(path, sign):
-    """Optuna's study in a journal, without the line that a kill or a full disk may have cut
-    short."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if os.path.exists(path):
-        with open(path, "rb+") as f:
-            f.truncate(f.read().rfind(b"\n") + 1)
-    with contextlib.suppress(FileNotFoundError):
-        os.remove(
-            f"{path}.lock"
-        )  # of a process that was killed: `_alone` says that there is no other
-    storage = optuna.storages.JournalStorage(JournalFileBackend(path))
-    return optuna.create_study(
-        storage=storage,
-        study_name="search",
-        load_if_exists=True,
-        direction="maximize" if sign > 0 else "minimize",
-    )
-
-
-def last_words(path):
-    """What a failed trainer said: its line of error, or the last line of all."""
-    with open(path, encoding="utf-8", errors="replace") as f:
-        lines = [line.rpartition("\r")[2].strip() for line in f.read().splitlines()]
-    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return next(iter(errors or [line for line in reversed(lines) if line]), "")
-
-
-@contextlib.contextmanager
-def _alone(folder):
-    """Hold the folder; the system lets go of it when the process ends, however it ends."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"a search is at work in {folder}; let it finish, or end it") from None
-        yield
-    finally:
-        os.close(handle)
+def duration(seconds: float) -> str:
+    """A time for a person: 40 s, 12 min, 3 h 20 min."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,21 +1,22 @@
 """A search space of tools/tune.py: a YAML file, checked in full before anything is trained, and
 what Optuna draws from it.
 
-    hyper_parameters.embedding_size: [16, 32, 64]                                         # one of
-    these
-    hyper_parameters.optimizer.learning_rate: {low: 0.0003, high: 0.003, log: true}       # a
-    number; `step` where it has one
-
-A space as the functions here pass it is {key: [values …] or {low, high, log, step}}, the values of
-the setting's own type.
+    hyper_parameters.embedding_size: [16, 32, 64]                 # one of these
+    hyper_parameters.dropout: {low: 0.0, high: 0.5, step: 0.1}    # a number
+    hyper_parameters.optimizer.learning_rate: {low: 0.0003, high: 0.003, log: true}
 """
 
 import json
 import math
 import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from paddleinterest.core import settings
 from paddleinterest.core.errors import InputError
+
+if TYPE_CHECKING:
+    import optuna
 
 FOLDER = os.path.join(settings.ROOT, "configs", "tune")
 RUNNER = (
@@ -26,37 +27,85 @@ RUNNER = (
     "runner.bucket_batches",
 )
 
+Flat: TypeAlias = dict[str, Any]  # {key: value} of settings
 
-def read(path, config_yaml, overrides):
-    """The space in the file `path` for the settings of -m `config_yaml` and -o `overrides`; what -o
-    sets is not searched.
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some values."""
+
+    values: list[Any]
+
+    def holds(self, value: Any) -> bool:
+        return value in self.values
+
+    def start(self, value: Any) -> Any:
+        """A value as Optuna stores it: choices are texts, because it stores no lists."""
+        return text(value)
+
+    def draw(self, key: str, trial: "optuna.Trial", base: Any) -> Any:
+        texts = [text(value) for value in self.values]
+        return self.values[texts.index(trial.suggest_categorical(key, texts))]
+
+    def as_yaml(self) -> Any:
+        return self.values
+
+
+@dataclass(frozen=True)
+class Range:
+    """A number from `low` to `high`; on a logarithmic scale, or in steps."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+
+    def holds(self, value: Any) -> bool:
+        steps = (value - self.low) / self.step if self.step else 0
+        whole = math.isclose(steps, round(steps), abs_tol=1e-6)
+        return self.low <= value <= self.high and whole
+
+    def start(self, value: Any) -> Any:
+        return value
+
+    def draw(self, key: str, trial: "optuna.Trial", base: Any) -> Any:
+        if isinstance(self.low, int):
+            return trial.suggest_int(
+                key, self.low, int(self.high), step=int(self.step or 1), log=self.log
+            )
+        value = trial.suggest_float(key, self.low, self.high, step=self.step, log=self.log)
+        if value == base:
+            return value
+        tidy = float(f"{value:.3g}")  # the files are easier to read, and nothing is lost
+        return min(max(tidy, self.low), self.high)
+
+    def as_yaml(self) -> Any:
+        return {"low": self.low, "high": self.high, "log": self.log, "step": self.step}
+
+
+Space: TypeAlias = dict[str, Choice | Range]
+
+
+def read(path: str, config_yaml: str, overrides: list[str]) -> Space:
+    """The space in a file for some settings.
+
+    Args:
+        path: the YAML file.
+        config_yaml: -m, the settings that the search starts from.
+        overrides: -o; what it sets is not searched.
 
     Raises:
         InputError: an unknown key, a value or an end of a range that the setting does not take, or
             a space that does not hold the settings that the search starts from.
     """
     base = settings.flatten(settings.load(config_yaml, overrides))
-    fixed = {text.partition("=")[0].strip() for text in overrides}
+    fixed = {override.partition("=")[0].strip() for override in overrides}
     space = {}
-    for key, dimension in settings.read_yaml(path).items():
-
-        def typed(value):
-            return _typed(path, config_yaml, key, value)
-
-        if key not in base:
-            typed(0)  # says which key is nearest
-        if not key.startswith("hyper_parameters.") and key not in RUNNER:
-            raise InputError(
-                f"{path}: {key} cannot be searched; hyper_parameters.… can, and {', '.join(RUNNER)}"
-            )
-        dimension = (
-            _choice(path, key, dimension, typed)
-            if isinstance(dimension, list)
-            else _range(path, key, dimension, typed)
-        )
+    for key, content in settings.read_yaml(path).items():
+        dimension = _Reader(path, config_yaml, key).dimension(content, key in base)
         if key in fixed:
             continue
-        if not _holds(dimension, base[key]):
+        if not dimension.holds(base[key]):
             raise InputError(
                 f"{path}: {key} is {base[key]!r} where the search starts, and the space does not"
                 f" hold that; add it, or fix the setting with -o {key}=VALUE"
@@ -69,88 +118,87 @@ def read(path, config_yaml, overrides):
     return space
 
 
-def text(value):
+def text(value: Any) -> str:
     """A value as `-o` takes it."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def start(space, base):
-    """What to enqueue in Optuna so that its trial is the settings `base` (flat)."""
-    return {
-        key: text(base[key]) if isinstance(dimension, list) else base[key]
-        for key, dimension in space.items()
-    }
+def start(space: Space, base: Flat) -> Flat:
+    """What to enqueue in Optuna so that its trial has the settings `base`."""
+    return {key: dimension.start(base[key]) for key, dimension in space.items()}
 
 
-def draw(space, trial, base):
-    """One value a key, {key: value}, by an Optuna trial. Choices are texts there: it stores no
-    lists."""
-    drawn = {}
-    for key, dimension in space.items():
-        if isinstance(dimension, list):
-            texts = [text(v) for v in dimension]
-            drawn[key] = dimension[texts.index(trial.suggest_categorical(key, texts))]
-        elif isinstance(dimension["low"], int):
-            drawn[key] = trial.suggest_int(key, **{**dimension, "step": dimension["step"] or 1})
-        else:
-            value = trial.suggest_float(key, **dimension)
-            rounded = min(
-                max(float(f"{value:.3g}"), dimension["low"]), dimension["high"]
-            )  # a tidy file, nothing lost
-            drawn[key] = value if value == base[key] else rounded
-    return drawn
+def draw(space: Space, trial: "optuna.Trial", base: Flat) -> Flat:
+    """One value per key, by an Optuna trial."""
+    return {key: dimension.draw(key, trial, base[key]) for key, dimension in space.items()}
 
 
-def _typed(path, config_yaml, key, value):
-    """The value as the setting would have it, or InputError."""
-    given = f"{key}={text(value)}"
-    try:
-        return settings.flatten(settings.load(config_yaml, [given]))[key]
-    except InputError as e:
-        raise InputError(f"{path}: {str(e).removeprefix(f'-o {given}: ')}") from None
+def as_yaml(space: Space) -> Flat:
+    """For a file that says what is searched."""
+    return {key: dimension.as_yaml() for key, dimension in space.items()}
 
 
-def _choice(path, key, dimension, typed):
-    values = [typed(v) for v in dimension]
-    if not values or any(v in values[:k] for k, v in enumerate(values)):
-        raise InputError(f"{path}: {key} must list at least one value, and each once")
-    return values
+@dataclass(frozen=True)
+class _Reader:
+    """Reads one key of the file `path`, for the settings of -m `config_yaml`."""
 
+    path: str
+    config_yaml: str
+    key: str
 
-def _range(path, key, dimension, typed):
-    if not isinstance(dimension, dict) or not {"low", "high"} <= dimension.keys() <= {
-        "low",
-        "high",
-        "log",
-        "step",
-    }:
-        raise InputError(
-            f"{path}: {key} must be a list of values, or {{low, high}} with log: true or a step,"
-            f" not {dimension!r}"
-        )
-    low, high, log = typed(dimension["low"]), typed(dimension["high"]), dimension.get("log", False)
-    step = typed(dimension["step"]) if "step" in dimension else None
-    if isinstance(low, bool) or not isinstance(low, (int, float)):
-        raise InputError(f"{path}: {key} is no number; list its values")
-    if not isinstance(log, bool):
-        raise InputError(f"{path}: log of {key} is {log!r}, must be true or false")
-    if low >= high:
-        raise InputError(f"{path}: low of {key} is {low}, must be below high, {high}")
-    if log and (step is not None or low <= 0):
-        raise InputError(f"{path}: {key}: log: true needs low above 0, and no step")
-    dimension = {"low": low, "high": high, "log": log, "step": step}
-    if step is not None and (step <= 0 or not _holds(dimension, high)):
-        raise InputError(
-            f"{path}: step of {key} is {step}, must lead from low, {low}, to high, {high}"
-        )
-    return dimension
+    def dimension(self, content: Any, is_known: bool) -> Choice | Range:
+        key = self.key
+        if not is_known:
+            self._typed(0)  # says which key is nearest
+        if not str(key).startswith("hyper_parameters.") and key not in RUNNER:
+            raise InputError(
+                f"{self.path}: {key} cannot be searched; hyper_parameters.… can, and"
+                f" {', '.join(RUNNER)}"
+            )
+        return self._choice(content) if isinstance(content, list) else self._range(content)
 
+    def _typed(self, value: Any) -> Any:
+        """The value as the setting would have it, or InputError."""
+        given = f"{self.key}={text(value)}"
+        try:
+            return settings.flatten(settings.load(self.config_yaml, [given]))[self.key]
+        except InputError as e:
+            raise InputError(f"{self.path}: {str(e).removeprefix(f'-o {given}: ')}") from None
 
-def _holds(dimension, value):
-    """Whether a trial could draw the value."""
-    if isinstance(dimension, list):
-        return value in dimension
-    steps = (value - dimension["low"]) / dimension["step"] if dimension["step"] else 0
-    return dimension["low"] <= value <= dimension["high"] and math.isclose(
-        steps, round(steps), abs_tol=1e-6
-    )
+    def _choice(self, content: list) -> Choice:
+        values = [self._typed(value) for value in content]
+        if not values or any(value in values[:k] for k, value in enumerate(values)):
+            raise InputError(f"{self.path}: {self.key} must list at least one value, and each once")
+        return Choice(values)
+
+    def _range(self, content: Any) -> Range:
+        known = {"low", "high", "log", "step"}
+        if not isinstance(content, dict) or not {"low", "high"} <= content.keys() <= known:
+            raise InputError(
+                f"{self.path}: {self.key} must be a list of values, or {{low, high}} with log: true"
+                f" or a step, not {content!r}"
+            )
+        low = self._typed(content["low"])
+        high = self._typed(content["high"])
+        step = self._typed(content["step"]) if "step" in content else None
+        found = Range(low, high, content.get("log", False), step)
+        self._check(found)
+        return found
+
+    def _check(self, found: Range) -> None:
+        where = f"{self.path}: "
+        if isinstance(found.low, bool) or not isinstance(found.low, (int, float)):
+            raise InputError(f"{where}{self.key} is not a number; list its values")
+        if not isinstance(found.log, bool):
+            raise InputError(f"{where}log of {self.key} is {found.log!r}, must be true or false")
+        if found.low >= found.high:
+            raise InputError(
+                f"{where}low of {self.key} is {found.low}, must be below high, {found.high}"
+            )
+        if found.log and (found.step is not None or found.low <= 0):
+            raise InputError(f"{where}{self.key}: log: true needs low above 0, and no step")
+        if found.step is not None and (found.step <= 0 or not found.holds(found.high)):
+            raise InputError(
+                f"{where}step of {self.key} is {found.step}, must lead from low, {found.low}, to"
+                f" high, {found.high}"
+            )

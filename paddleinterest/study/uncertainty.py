@@ -160,7 +160,7 @@ class _OfUsers:
 
 
 def _ranks_in_groups(group: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Rank from 1 within the group of rows sorted by group and score, [N]; ties share their mean."""
+    """Rank from 1 in its group of each row, sorted by group and score; ties share their mean."""
     place = np.arange(len(group))
     new_group = np.append(True, group[1:] != group[:-1])
     new_score = new_group | np.append(True, score[1:] != score[:-1])

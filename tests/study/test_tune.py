@@ -8,8 +8,10 @@ at the end.
 import argparse
 import csv
 import glob
+import json
 import math
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -23,9 +25,10 @@ import yaml
 from helpers import ROOT, ToolServer, run_tool, settings_of, small_dataset, tree
 
 from paddleinterest.commands import tune
-from paddleinterest.core import child, settings
+from paddleinterest.core import child, environment, settings
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.schema import Schema
+from paddleinterest.study import search as search_module
 from paddleinterest.study import space
 
 pytestmark = pytest.mark.slow
@@ -111,7 +114,7 @@ def test_the_types_are_the_settings(tmp_path):
         "hyper_parameters.dropout: [0, 1e-1]\nhyper_parameters.sparse: [false, true]\n"
         "runner.epochs: {low: 1, high: 10}\n",
     )
-    found = space.read(path, BASE, [])
+    found = space.as_yaml(space.read(path, BASE, []))
     assert found == {
         RATE: {"low": 0.0003, "high": 0.003, "log": True, "step": None},
         TOWER: [[8], [200, 80]],
@@ -152,7 +155,8 @@ def test_the_spaces_that_we_ship(name):
     path = os.path.join(ROOT, "models", name, "config.yaml")
     base = settings.flatten(settings.load(path))
     dimensions = space.read(os.path.join(space.FOLDER, f"{name}.yaml"), path, [])
-    assert {1.0, 0.5} <= set(dimensions["hyper_parameters.plateau.factor"]) and RATE in dimensions
+    factor = dimensions["hyper_parameters.plateau.factor"]
+    assert {1.0, 0.5} <= set(factor.values) and RATE in dimensions
     first, *others = draws(dimensions, base, 12)
     assert first == {k: base[k] for k in dimensions}
     for drawn in others:
@@ -167,9 +171,9 @@ def test_the_spaces_that_we_ship(name):
         assert len({str(v) for v in seen}) > 1, key
         assert all(
             (
-                v in dimension
-                if isinstance(dimension, list)
-                else dimension["low"] <= v <= dimension["high"]
+                v in dimension.values
+                if isinstance(dimension, space.Choice)
+                else dimension.low <= v <= dimension.high
             )
             for v in seen
         )
@@ -183,8 +187,18 @@ def clicks(tmp_path_factory):
     return small_dataset(tmp_path_factory.mktemp("clicks"), "clicks", users=20, impressions=12)
 
 
+class Ended:
+    """A tool that has ended at once."""
+
+    def __init__(self, *result):
+        self.result = lambda: result
+
+    def is_running(self):
+        return False
+
+
 class Trainer:
-    """Stands in for `child.run`: the figure is best at learning rate 0.002, 64 wide. `does`:
+    """Stands in for `child.Tool`: the figure is best at learning rate 0.002, 64 wide. `does`:
     {trial: what happens instead}."""
 
     def __init__(self, does=None):
@@ -201,16 +215,15 @@ class Trainer:
         self.given.append(config)
         os.makedirs(os.path.join(out, "checkpoints"), exist_ok=True)
         for name in ("metrics.jsonl", "checkpoints/best.npz"):
-            with open(os.path.join(out, name), "w") as f:
-                f.write("x")
+            open(os.path.join(out, name), "a").close()
         settings.save(config, os.path.join(out, "config.yaml"))
         if number in self.does:
             outcome = self.does.pop(number)
             if isinstance(outcome, str):
                 stderr.write(outcome)
-                return 1, None
+                return Ended(1, None)
             raise outcome
-        return 0, {"valid": self.figures(config), "best_epoch": 3}
+        return Ended(0, {"valid": self.figures(config), "best_epoch": 3})
 
     @staticmethod
     def figures(config):
@@ -230,8 +243,10 @@ def search(tmp_path, monkeypatch, clicks):
     monkeypatch.chdir(tmp_path)
     path = written(tmp_path / "space.yaml", SPACE)
 
-    def go(trials, trainer, *overrides, space=path, out="s", seed=1, data=clicks):
-        monkeypatch.setattr(child, "run", trainer)
+    monkeypatch.setattr(search_module, "POLL", 0.0)
+
+    def go(trials, trainer, *overrides, space=path, out="s", seed=1, data=clicks, **flags):
+        monkeypatch.setattr(child, "Tool", trainer)
         return tune.work(
             argparse.Namespace(
                 config_yaml=BASE,
@@ -241,6 +256,7 @@ def search(tmp_path, monkeypatch, clicks):
                 seed=seed,
                 out=out,
                 typed=["-m", BASE],
+                **{"jobs": 1, "prune_from": 2, "keep_one_of": 3, **flags},
             )
         )
 
@@ -473,6 +489,169 @@ def test_a_dataset_without_valid_is_refused(search, tmp_path, clicks):
         search(1, Trainer(), data=str(tmp_path / "two"))
 
 
+# several at a time, and the poor ones stopped
+
+
+SIX = "runner.epochs=6"  # as many as `Gradual` has
+
+
+class Gradual(Trainer):
+    """Trainings that end an epoch each time they are looked at; `running` and `most` count those
+    at a time, `epochs` those of each trial, of `length`(number). The figure rises by 0.001 an
+    epoch."""
+
+    def __init__(self, length=lambda number: 6, does=None):
+        super().__init__(does)
+        self.length = length
+        self.running, self.most = 0, 0
+        self.epochs, self.stopped, self.threads = {}, [], []
+
+    def __call__(self, tool, arguments, stderr):
+        ended = super().__call__(tool, arguments, stderr)
+        status, result = ended.result()
+        config = self.given[-1]
+        number = self.runs[-1]
+        self.threads.append(config.runner.threads)
+        folder = os.path.join(config.runner.model_save_path, "base", config.runner.name)
+        begun = config.runner.resume and self.epochs.get(number, 0)
+        if not begun:
+            open(os.path.join(folder, "metrics.jsonl"), "w").close()
+            self.epochs[number] = 0
+        self.running += 1
+        self.most = max(self.most, self.running)
+        return Growing(self, number, os.path.join(folder, "metrics.jsonl"), status, result)
+
+
+class Growing:
+    def __init__(self, trainer, number, path, status, result):
+        self.trainer, self.number, self.path = trainer, number, path
+        self.status, self.value = status, result and result["valid"]["auc"]
+
+    def is_running(self):
+        epochs = self.trainer.epochs
+        if epochs[self.number] == self.trainer.length(self.number):
+            return False
+        epochs[self.number] += 1
+        value = self.value + 0.001 * epochs[self.number]
+        line = {"epoch": epochs[self.number], "valid": {"auc": value, "gauc": None, "logloss": 1}}
+        with open(self.path, "a") as f:
+            f.write(json.dumps(line) + "\n")
+        return True
+
+    def result(self):
+        self.trainer.running -= 1
+        gained = 0.001 * self.trainer.epochs[self.number]
+        valid = {"auc": self.value + gained, "gauc": None, "logloss": 1}
+        return 0, {"valid": valid, "best_epoch": self.trainer.length(self.number)}
+
+    def stop(self):
+        self.trainer.running -= 1
+        self.trainer.stopped.append(self.number)
+
+
+def test_poor_trials_are_stopped(search, capfd):
+    """By hand: after 2 epochs a trial goes on if it is among the best third of those that came so
+    far; the first three always do."""
+    trainer = Gradual()
+    result = search(15, trainer, SIX)
+    figures = [trainer.figures(c)["auc"] for c in trainer.given]
+    assert trainer.stopped and result["stopped"] == len(trainer.stopped) >= 5
+    for number, figure in enumerate(figures):
+        so_far = sorted(figures[: number + 1], reverse=True)
+        best_third = so_far[: max(1, len(so_far) // 3)]
+        stopped = number >= 3 and figure not in best_third
+        assert (number in trainer.stopped) == stopped, number
+        assert trainer.epochs[number] == (2 if stopped else 6)
+    assert (
+        result["best"] == max(f for k, f in enumerate(figures) if k not in trainer.stopped) + 0.006
+    )
+    for row in rows():
+        number = int(row["trial"])
+        stopped = number in trainer.stopped
+        assert row["note"] == ("stopped after epoch 2" if stopped else "")
+        assert float(row["auc"]) == pytest.approx(figures[number] + (0.002 if stopped else 0.006))
+        assert row["best_epoch"] == ("2" if stopped else "6")
+    assert not glob.glob("s/base/*.err")
+    err = capfd.readouterr().err
+    assert err.count("(stopped after epoch 2)") == len(trainer.stopped)
+    # interrupted at any place, it comes to the same
+    for at in (3, 9):
+        part = Gradual(does={at: KeyboardInterrupt()})
+        with pytest.raises(KeyboardInterrupt):
+            search(15, part, SIX, out=f"part-{at}")
+        search(15, Gradual(), SIX, out=f"part-{at}")
+        assert rows(f"part-{at}") == rows()
+    whole = Gradual()
+    assert search(15, whole, SIX, out="whole", prune_from=0)["stopped"] == 0 and not whole.stopped
+
+
+def test_trials_in_parallel(search, capfd):
+    trainer = Gradual()
+    result = search(10, trainer, jobs=4, prune_from=0)
+    assert trainer.most == 4 and sorted(trainer.runs) == list(range(10)) and result["trials"] == 10
+    assert [r["trial"] for r in rows()] == [str(k) for k in range(10)]
+    assert set(trainer.threads) == {max(1, environment.cores() // 4)}
+    settings_of_trials = {str(sorted((k, r[k]) for k in SPACE)) for r in rows()}
+    assert len(settings_of_trials) > 7
+    # each line says what is left, and how long that takes
+    left = [int(n) for n in re.findall(r"(\d+) left, about \d+ s", capfd.readouterr().err)]
+    assert left == list(range(9, 0, -1))
+    own = Gradual()
+    search(3, own, "runner.threads=2", jobs=2, out="own")
+    assert set(own.threads) == {2}
+
+
+@pytest.mark.parametrize("at", [2, 6])
+def test_a_parallel_search_that_was_interrupted(search, at):
+    """Every training that was running is stopped, and resumed with its own settings; none is lost
+    or made twice."""
+    first = Gradual(length=lambda number: 3 + number % 4, does={at: KeyboardInterrupt()})
+    with pytest.raises(KeyboardInterrupt):
+        search(10, first, jobs=3, prune_from=0)
+    assert first.running == 0 and first.stopped
+    begun = {k: c for k, c in zip(first.runs, first.given, strict=True)}
+    second = Gradual()
+    second.epochs = first.epochs
+    assert search(10, second, jobs=3, prune_from=0)["trials"] == 10
+    assert set(first.stopped) | {at} <= set(second.runs)
+    for number, config in zip(second.runs, second.given, strict=True):
+        if number in first.stopped:
+            assert config.hyper_parameters == begun[number].hyper_parameters
+            assert config.runner.resume and not config.runner.overwrite
+    assert sorted({*first.runs, *second.runs}) == list(range(10))
+    assert [r["trial"] for r in rows()] == [str(k) for k in range(10)]
+
+
+def test_how_long_it_will_take():
+    assert [search_module.duration(s) for s in (0.4, 89, 90, 3599, 3600, 12_345)] == [
+        "0 s",
+        "89 s",
+        "2 min",
+        "1 h 0 min",
+        "1 h 0 min",
+        "3 h 26 min",
+    ]
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        ({"jobs": 0}, "--jobs is 0, must be at least 1"),
+        ({"prune_from": -1}, "--prune-from is -1, must be at least 0"),
+        ({"keep_one_of": 1}, "--keep-one-of is 1, must be at least 2"),
+    ],
+)
+def test_wrong_numbers(search, flags, words):
+    with pytest.raises(InputError, match=words):
+        search(1, Trainer(), **flags)
+
+
+def test_other_pruning_is_another_search(search):
+    search(1, Trainer())
+    with pytest.raises(InputError, match="prune_from 2, not 3"):
+        search(2, Trainer(), prune_from=3)
+
+
 # for real
 
 
@@ -508,7 +687,7 @@ def test_a_training_ends_with_the_search(tmp_path, how):
 def test_what_a_failed_training_says(tmp_path, clicks):
     """`child.run` of the trainer itself: heads that do not divide the width are the net's to
     refuse."""
-    from paddleinterest.study.search import last_words
+    from paddleinterest.study.trial import last_words
 
     with open(tmp_path / "err", "w") as f:
         assert child.run(
@@ -563,7 +742,7 @@ def test_for_real_killed_and_gone_on_with_without_reading_test(tmp_path):
     result = run_tool("tune", *arguments, "--trials", "3", cwd=tmp_path)
     assert (
         result.status == 0
-        and "going on" in result.err
+        and "resuming" in result.err
         and "1 of 3 trials are finished" in result.err
     ), result.err
     found, best = rows(str(folder)), result.json
