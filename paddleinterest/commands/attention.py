@@ -1,8 +1,8 @@
 r"""Draw which past items weigh how much for which candidate: one row per candidate, one column per
 past event.
 
-    python tools/attention.py --bundle output/din/complete_journey/export --user 1000 \
-        --show product_category
+    python tools/attention.py --bundle output/din/complete_journey/export --user 1890 \
+        --events 12 --show product_category
     python tools/attention.py --bundle output/din/complete_journey/export --request request.json
 
 With --user the history is that of the user's last sample in the prepared dataset's test split. The
@@ -15,6 +15,7 @@ import argparse
 import os
 
 from paddleinterest.core import cli, environment
+from paddleinterest.core.errors import InputError
 
 
 def work(args: argparse.Namespace) -> dict:
@@ -23,13 +24,15 @@ def work(args: argparse.Namespace) -> dict:
     from paddleinterest.serving.request import read_requests
     from paddleinterest.study import attention
 
+    if args.events is not None and args.events < 1:
+        raise InputError(f"--events {args.events}: must be 1 or more")
     bundle = Bundle(args.bundle, args.threads or 1)
     if args.request:
         requests = read_requests(args.request)
         request = requests[0] if isinstance(requests, list) and requests else requests
     else:
         data = args.data or bundle.signature["origin"]["data_dir"]
-        request = attention.request_of_user(bundle, data, args.user, args.candidates)
+        request = attention.request_of_user(bundle, data, args.user, args.candidates, args.events)
     beside = os.path.join(os.path.dirname(os.path.normpath(args.bundle)), "attention")
     return attention.write(bundle, request, args.show, (args.out or beside).removesuffix(".png"))
 
@@ -50,7 +53,13 @@ def main() -> None:
     p.add_argument(
         "--show",
         metavar="COLUMN",
-        help="write this attribute of the items beside their ids, such as product_category",
+        help="write this attribute of the items in place of their ids, such as product_category",
+    )
+    p.add_argument(
+        "--events",
+        type=int,
+        metavar="N",
+        help="with --user: only the newest N events of the history; default all",
     )
     p.add_argument(
         "--data",

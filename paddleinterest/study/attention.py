@@ -3,6 +3,7 @@ picture."""
 
 import datetime
 import os
+from collections import Counter
 from typing import Any
 
 import matplotlib
@@ -22,10 +23,15 @@ from paddleinterest.study import fonts  # noqa: E402
 
 Request = dict[str, Any]
 OTHERS = 5  # candidates of the catalogue beside the one that came next
+FEW = 15  # events whose names have room for larger letters
 
 
 def request_of_user(
-    bundle: Bundle, data: str, user: str, candidates: list[str] | None = None
+    bundle: Bundle,
+    data: str,
+    user: str,
+    candidates: list[str] | None = None,
+    events: int | None = None,
 ) -> Request:
     """The request that the log's last event of a user would have been.
 
@@ -35,6 +41,7 @@ def request_of_user(
         user: raw id.
         candidates: raw ids; default the event that came next, if there is one, and items of the
             catalogue.
+        events: how many of the newest events the history has; None: all.
 
     Raises:
         InputError: the dataset does not know the user, or has no event of the user in test.
@@ -49,12 +56,13 @@ def request_of_user(
         others = ids.slice(FIRST_ID, OTHERS).to_pylist()
         candidates = own + [item for item in others if item not in own]
     items, times = reader.history(row)
-    events = zip(items.tolist(), times.tolist(), strict=True)
+    pairs = zip(items.tolist(), times.tolist(), strict=True)
+    history = [{"item": ids[item].as_py(), "time": time} for item, time in pairs]
     return {
         "user": user,
         "time": int(reader.time[row]),
         "candidates": candidates,
-        "history": [{"item": ids[item].as_py(), "time": time} for item, time in events],
+        "history": history[-events:] if events else history,
     }
 
 
@@ -131,7 +139,7 @@ def write(bundle: Bundle, request: Request, show: str | None, out: str) -> dict:
     Args:
         bundle: an opened bundle.
         request: with history and candidates.
-        show: an item attribute to write beside the ids.
+        show: an item attribute to write in place of the ids.
         out: path without ending.
 
     Returns:
@@ -164,26 +172,30 @@ def draw(table: pd.DataFrame, title: str, path: str, time: str, said: dict[str, 
         title: of the picture.
         path: of the PNG file.
         time: "seconds" if the times are dates.
-        said: what to write beside an item, {raw id: text}.
+        said: what to write in place of an id, {raw id: text}.
     """
     scores = table.groupby("candidate", sort=False).score.first().sort_values(ascending=False)
     grid = table.pivot_table(index="candidate", columns="position", values="weight")
     grid = grid.loc[scores.index]
     events = table.drop_duplicates("position").sort_values("position")
     items = list(events["item"])
-    names = {item: f"{item} {said.get(item, '')}".strip() for item in [*grid.index, *items]}
+    names = _names(list(grid.index), said)
+    past = [said.get(item, "") or item for item in items]
     below = [
-        f"{names[item]}\n{_when(moment, time)}"
-        for item, moment in zip(items, events["time"], strict=True)
+        f"{name}\n{_when(moment, time)}" for name, moment in zip(past, events["time"], strict=True)
     ]
     left = [f"{names[candidate]}   p = {score:.3f}" for candidate, score in scores.items()]
     # a $ in an id or a name is a $
-    with fonts.covering([title, *names.values()]), plt.rc_context({"text.parse_math": False}):
-        size = (max(6, 1.5 + 0.42 * grid.shape[1]), 1.9 + 0.45 * len(grid))
+    with (
+        fonts.covering([title, *names.values(), *past]),
+        plt.rc_context({"text.parse_math": False}),
+    ):
+        few = grid.shape[1] <= FEW
+        size = (max(6, 3 + (0.55 if few else 0.42) * grid.shape[1]), 1.9 + 0.45 * len(grid))
         figure, axes = plt.subplots(figsize=size, layout="constrained")
         image = axes.imshow(grid.to_numpy(), aspect="auto", **_scale(grid.to_numpy()))
         axes.set_yticks(range(len(left)), left)
-        axes.set_xticks(range(len(below)), below, rotation=90, fontsize=7)
+        axes.set_xticks(range(len(below)), below, rotation=90, fontsize=9 if few else 7)
         dots = _dots(list(grid.index), items)
         for x, y in dots:
             axes.plot(x, y, "o", color="white", markeredgecolor="black", markersize=4)
@@ -194,6 +206,13 @@ def draw(table: pd.DataFrame, title: str, path: str, time: str, said: dict[str, 
         figure.colorbar(image, ax=axes, label="attention weight")
         figure.savefig(path, format="png", dpi=120)
         plt.close(figure)
+
+
+def _names(candidates: list[str], said: dict[str, str]) -> dict[str, str]:
+    """How the candidates are called: by what is said of them, with the id if that is said of two."""
+    names = {item: said.get(item, "") or item for item in candidates}
+    owners = Counter(names.values())
+    return {i: name if owners[name] == 1 else f"{name} ({i})" for i, name in names.items()}
 
 
 def _scale(weight: np.ndarray) -> dict[str, Any]:

@@ -127,6 +127,13 @@ def test_of_a_user_in_the_log(place):
     assert (
         list(of_one.time) == list(sequence["time"][: sample.end]) and max(of_one.time) < sample.time
     )
+    few = ["--user", "u3", "--events", "2", "--out", "few"]
+    done = tools.run("attention", "--bundle", bundle_of("din"), *few, cwd=folder)
+    assert done.status == 0, done.err
+    newest = pd.read_parquet(folder / "few.parquet")
+    newest = newest[newest.candidate == newest.candidate[0]]
+    assert list(newest.time) == list(of_one.time)[-2:]
+    assert list(newest.item) == list(of_one.item)[-2:]
     done = tools.run(
         "attention", "--bundle", bundle_of("din"), "--user", "u3", "--out", "more", cwd=folder
     )
@@ -150,6 +157,7 @@ def test_of_a_user_in_the_log(place):
             "history[1] has no time: this model reads how long ago each event was",
         ),
         (["--request", "missing.json"], "missing.json"),
+        (["--user", "u3", "--events", "0"], "--events 0: must be 1 or more"),
     ],
 )
 def test_wrong_input(place, flags, words):
@@ -169,7 +177,7 @@ def test_wrong_input(place, flags, words):
     assert sorted(os.listdir(folder)) == before
 
 
-def test_show_writes_an_attribute_beside_the_id(place, monkeypatch):
+def test_show_writes_an_attribute_in_place_of_the_id(place, monkeypatch):
     folder, tools = place
     bundle = Bundle(str(folder / bundle_of("din")))
     raw = pd.read_parquet(folder / "clicks" / "items.parquet")
@@ -200,8 +208,13 @@ def test_show_writes_an_attribute_beside_the_id(place, monkeypatch):
     )
     attention.draw(table, "a title", str(folder / "shown.png"), "seconds", want)
     assert sorted(label.split("p =")[0].strip() for label in drawn) == sorted(
-        [f"{known} {want[known]}", "unheard of", f"{known} {want[known]}", "new $\\frac$"]
+        [want[known], "unheard of", want[known], "new $\\frac$"]
     )
+    assert attention._names(["i1", "i2", "i3"], {"i1": "milk", "i2": "milk"}) == {
+        "i1": "milk (i1)",
+        "i2": "milk (i2)",
+        "i3": "i3",
+    }
     done = tools.run(
         "attention",
         "--bundle",
