@@ -670,7 +670,8 @@ def test_schemas_that_no_preparation_writes_are_refused(place, tmp_path, change)
 def test_parquet_runs_nothing(place, tmp_path, monkeypatch):
     """Metadata is not unpickled: a pandas index, an Arrow extension type and a Python extension
     type that carry a pickle."""
-    from paddleinterest.data.sources.table_file import read
+    from paddleinterest.data.sources.files import RawFile
+    from paddleinterest.data.sources.table_file import Form, Table
 
     pickle = b"cos\nsystem\n(S'touch canary'\ntR."
     monkeypatch.chdir(tmp_path)
@@ -709,7 +710,8 @@ def test_parquet_runs_nothing(place, tmp_path, monkeypatch):
     pq.write_table(spoilt, data / "items.parquet")
     targets.outcome(lambda: Reader(str(data), "train", 7))
     targets.outcome(lambda: RequestEncoder(str(data), Schema.load(str(data)), 5))
-    targets.outcome(lambda: read(str(data / "items.parquet"), ["category", "brand"], ""))
+    items = RawFile(str(data / "items.parquet"), "parquet")
+    targets.outcome(lambda: Table(items, Form()).read(["category", "brand"]))
     assert not (tmp_path / "canary").exists()
     import pickle as module
 

@@ -563,7 +563,7 @@ def test_taobao_ad_missing_files(ads):
     (ads / "ad_feature.csv").write_bytes(
         b"adgroup_id,cate_id,campaign_id,customer,brand,price\n1,\xe9,3,4,5,6\n"
     )
-    refuses(["ad_feature.csv, line 2", "UTF8"], "taobao_ad", "--raw", ads)
+    refuses(["ad_feature.csv, line 2", "not UTF-8"], "taobao_ad", "--raw", ads)
 
 
 # taobao_user_behavior -----------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 import zipfile
@@ -663,7 +664,7 @@ def event_log(place, rng):
                 for batch in Reader(out, split, 64, CAP, times=True).epoch():
                     check_batch(schema, batch)
             if plain and ending != ".parquet":
-                _check_log(out, schema, paths, "impressions" in flags)
+                _check_log(out, schema, paths, "order" not in flags)
             return "accepted"
 
         result = outcome(work)
@@ -748,23 +749,50 @@ def _write_rows(path, rows):
         csv.writer(f, delimiter="\t" if ".tsv" in path else ",").writerows(rows)
 
 
-def _check_log(out, schema, paths, impressions):
-    """Events and ids as Python's csv module reads them."""
+BLANKS = "".join(chr(c) for c in range(0x3001) if chr(c).isspace()) + "\ufeff\u200b"
+
+
+def _check_log(out, schema, paths, clock):
+    """Events and ids as Python's csv module reads them, blanks off their ends, without header lines
+    in the middle, and of an impression with both labels the click alone."""
     seen = {}
     for name, path in paths.items():
         opener = gzip.open if path.endswith(".gz") else open
         with opener(path, "rt", encoding="utf-8-sig", newline="") as f:
             rows = [r for r in csv.reader(f, delimiter="\t" if ".tsv" in path else ",") if r]
-        seen[name] = [dict(zip(rows[0], r)) for r in rows[1:]]
+        header = [cell.strip() for cell in rows[0]]
+        wanted = ("user", "item", "time", "label", "hour") if name == "events" else header
+        seen[name] = []
+        for r in rows[1:]:
+            row = {key: cell.strip(BLANKS) for key, cell in zip(header, r, strict=True)}
+            if any(row[key] != key for key in header if key in wanted):
+                seen[name].append(row)
     events = seen["events"]
+    if clock and {"time", "label"} <= events[0].keys():
+        clicked = {_impression(row) for row in events if _clicked(row)}
+        events = [row for row in events if _clicked(row) or _impression(row) not in clicked]
     assert schema.counts["events"] == len(events), (schema.counts, len(events))
-    ids = {r["item"] for r in events} | {r["item"] for r in seen["items"]}
+    ids = {i for rows in (events, seen["items"]) for i in _ids(rows)}
     found = {
         str(i) for i in pq.read_table(os.path.join(out, "items.parquet"))["item"].to_pylist()[2:]
     }
-    if all(i.endswith(".0") for i in ids):
-        ids = {i[:-2] for i in ids}
     assert found == ids, found ^ ids
+
+
+def _impression(row):
+    return row["user"], row["item"], row["time"]
+
+
+def _clicked(row):
+    return row["label"].lower() in ("1", "1.0", "true")
+
+
+def _ids(rows):
+    """The items of a file: 7.0 is 7 if all are whole numbers."""
+    ids = {row["item"] for row in rows}
+    if all(re.fullmatch(r"(0|-?[1-9]\d{0,17})(\.0+)?", i) for i in ids):
+        return {i.partition(".")[0] for i in ids}
+    return ids
 
 
 # config

@@ -1,35 +1,23 @@
-"""Your own event log: CSV or Parquet files of events, optionally with files of item and user
-attributes.
+"""Your own event log: files of events, optionally with files of item and user attributes.
 
-Files may end in .csv, .tsv (both also with .gz) or .parquet. CSV files have a header line, are
-UTF-8, and an empty cell means missing; "NA" and "null" are ordinary texts. Whole numbers become
-integers where nothing is lost by it: a column that holds "007" stays text.
+CSV and other delimited text, JSON lines and Parquet are read, also gzipped, in a zip file, or as a
+folder of parts. Text is UTF-8 if --encoding does not say otherwise; an empty cell means missing.
+Whole numbers become integers if nothing is lost by it: a column that holds "007" stays text.
 """
 
-from dataclasses import dataclass
-
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet
+from dataclasses import dataclass, replace
 
 from paddleinterest.core.errors import InputError
-from paddleinterest.core.log import say
 from paddleinterest.data.log import Log
 from paddleinterest.data.options import option
-from paddleinterest.data.schema import RESERVED
-from paddleinterest.data.sources.columns import (
-    category_values,
-    concatenate,
-    id_values,
-    label_values,
-    number_values,
-    to_pandas,
-)
-from paddleinterest.data.sources.table_file import besides, column_names, read, require
-from paddleinterest.data.sources.times import SECOND, UNITS, time_values
+from paddleinterest.data.sources import events as event_files
+from paddleinterest.data.sources.attributes import Side, join, read_side, take_out
+from paddleinterest.data.sources.events import Columns
+from paddleinterest.data.sources.files import FORMS, parts
+from paddleinterest.data.sources.names import check_name, require
+from paddleinterest.data.sources.repeats import settle
+from paddleinterest.data.sources.table_file import Form, Table, check_form
+from paddleinterest.data.sources.times import DIGITS, UNITS, Clock, check_clock
 
 
 @dataclass
@@ -38,80 +26,132 @@ class Options:
 
     events: list[str] = option(
         [],
-        (
-            "files of events, read one after the other: .csv, .csv.gz, .tsv, .tsv.gz or "
-            ".parquet; required"
-        ),
+        "files of events, read one after the other, folders of parts, or zip files (x.zip/member"
+        " names what is in one); required",
         metavar="FILE",
     )
     items: str = option(
-        "",
-        "file with one row an item: its id, then its attributes (default: none)",
-        metavar="FILE",
+        "", "file with one row an item: its id, then its attributes (default: none)", metavar="FILE"
     )
     users: str = option(
-        "",
-        "file with one row a user: its id, then its attributes (default: none)",
-        metavar="FILE",
+        "", "file with one row a user: its id, then its attributes (default: none)", metavar="FILE"
     )
     user_column: str = option(
-        "user",
-        "the user's id, in events and users (default: user)",
-        metavar="COL",
+        "user", "the user's id, in events and users (default: user)", metavar="COL"
     )
     item_column: str = option(
-        "item",
-        "the item's id, in events and items (default: item)",
-        metavar="COL",
+        "item", "the item's id, in events and items (default: item)", metavar="COL"
     )
     time_column: str = option(
         "time",
-        (
-            "the event's time: whole numbers, timestamps or ISO 8601 texts, taken as UTC "
-            "where they name no zone; without a column of the default name the order of the "
-            "rows is the time (default: time)"
-        ),
+        "the event's time: a number, a date or a text such as 2017-01-31 23:59:59; without a column"
+        " of the default name the order of the rows is the time (default: time)",
         metavar="COL",
     )
     time_unit: str = option(
-        "s",
-        (
-            "unit of a time column of whole numbers: s, ms or us since any moment; order "
-            "where they only order (default: s)"
-        ),
-        choices=[*UNITS, "order"],
+        "",
+        "unit of times that are numbers: s, ms, us or ns since 1970, or the form of a date written"
+        " as digits; order if they only order (default: told from the numbers)",
+        choices=[*UNITS, "order", *DIGITS],
+    )
+    time_zone: str = option(
+        "",
+        "zone of times that name none, such as Asia/Shanghai (default: UTC)",
+        metavar="ZONE",
+    )
+    time_format: str = option(
+        "",
+        "form of times that are texts, in the letters of strptime, such as '%%d/%%m/%%Y %%H:%%M'"
+        " (default: told from the texts)",
+        metavar="FORM",
     )
     label_column: str = option(
         "label",
-        (
-            "1 or true where the impression was clicked, else 0 or false; without a column of"
-            " the default name every event is a positive one (default: label)"
-        ),
+        "1 or true if the impression was clicked, else 0 or false; without a column of the default"
+        " name every event is a positive one (default: label)",
         metavar="COL",
+    )
+    positive: list[str] = option(
+        [],
+        "values of the label column that count as 1, such as buy; all others are 0 (default: none)",
+        metavar="VALUE",
+    )
+    positive_from: float | None = option(
+        None,
+        "labels are numbers, such as ratings: from this one on they count as 1 (default: none)",
+        metavar="N",
     )
     context: list[str] = option(
         [],
-        (
-            "columns of events that describe the moment, such as the device; all others are "
-            "ignored (default: none)"
-        ),
+        "columns of events that describe the moment, such as the device, as COL or COL=NAME; all"
+        " others are ignored (default: none)",
+        metavar="COL",
+    )
+    item_columns: list[str] = option(
+        [],
+        "attributes of items, as COL or COL=NAME: columns of --items, or of the events, where an"
+        " item's value is its earliest (default: all columns of --items)",
+        metavar="COL",
+    )
+    user_columns: list[str] = option(
+        [],
+        "attributes of users, as COL or COL=NAME: columns of --users, or of the events, where a"
+        " user's value is his earliest (default: all columns of --users)",
         metavar="COL",
     )
     dense: list[str] = option(
         [],
-        (
-            "attributes of items, users or events that are numbers, not categories; empty "
-            "means missing (default: none)"
-        ),
+        "attributes of items, users or events that are numbers, not categories; empty means missing"
+        " (default: none)",
         metavar="COL",
+    )
+    columns: list[str] = option(
+        [],
+        "the names of all columns of the events, if their files have no header line"
+        " (default: the header line's)",
+        metavar="NAME",
+    )
+    items_header: list[str] = option(
+        [],
+        "the same for --items (default: the header line's)",
+        metavar="NAME",
+    )
+    users_header: list[str] = option(
+        [],
+        "the same for --users (default: the header line's)",
+        metavar="NAME",
+    )
+    format: str = option(
+        "",
+        "form of the files of events, if their names do not say it (default: by the ending)",
+        choices=sorted(set(FORMS.values())),
     )
     separator: str = option(
         "",
-        (
-            "what separates the columns of CSV files, \\t for a tab (default: tab in .tsv "
-            "files, else a comma)"
-        ),
+        "what separates the columns of text files, such as '|' or ::, \\t for a tab (default: a"
+        " comma in .csv, a tab in .tsv, else told from the first lines)",
         metavar="CHAR",
+    )
+    quote: str = option(
+        "double",
+        "whether double quotes enclose cells of text files, or are ordinary characters"
+        " (default: double)",
+        choices=["double", "none"],
+    )
+    encoding: str = option(
+        "", "encoding of text files, such as gbk or latin-1 (default: UTF-8)", metavar="NAME"
+    )
+    null: list[str] = option(
+        [],
+        "texts that mean a missing value, such as NA '\\N'; '' says that only empty cells do"
+        " (default: only empty cells, and an id that looks missing is refused)",
+        metavar="TEXT",
+    )
+    drop_missing: bool = option(
+        False, "leave out events without user, item, time or label (default: they are refused)"
+    )
+    drop_repeats: bool = option(
+        False, "keep one of the events with the same user, item and time (default: all stay)"
     )
 
 
@@ -123,219 +163,111 @@ def load(options: Options, seed: int = 0) -> Log:
 
     Raises:
         InputError: a file is missing, empty, cut short or lacks a column; ids are missing or, in
-            items and users, double; a time, label or dense value is no such thing; names collide.
-            It names file and row.
+            items and users, double; a time, label or dense value is wrong; names collide. It names
+            file and row.
     """
     if not options.events:
         raise InputError("event_log needs --events FILE: the log to read")
-    separator = options.separator.replace("\\t", "\t")
-    if len(separator) > 1:
-        raise InputError(
-            f"--separator is {options.separator!r}; it should be one character, or \\t for a tab"
-        )
-    items, item_dense = attributes(options.items, options.item_column, options.dense, separator)
-    users, user_dense = attributes(options.users, options.user_column, options.dense, separator)
-    names = {
-        name for table in (items, users) if table is not None for name in table.column_names[1:]
-    }
-    context = list(
-        dict.fromkeys([*options.context, *(name for name in options.dense if name not in names)])
-    )
-    for name in context:
-        if name in options.dense:
-            require(
-                name, sorted(names | set(column_names(options.events[0], separator))), "the log"
-            )
-    check_context(options, items, users, context)
+    null = tuple(options.null) if options.null else None
+    form = check_form(Form(options.separator, options.quote == "double", options.encoding, null))
+    clock = Clock(options.time_unit, options.time_zone, options.time_format)
+    check_clock(clock)
+    items = _side("item", options, form)
+    users = _side("user", options, form)
+    form = check_form(replace(form, header=tuple(options.columns)))
+    first = Table(parts(options.events[0], options.format)[0], form)
+    context = _context(options, items, users, first)
+    _check_names(options, items, users, context)
 
-    parts = [read_events(path, options, context, separator) for path in options.events]
-    for path, (log, kind) in zip(options.events, parts, strict=True):
-        if (log.keys(), kind) != (parts[0][0].keys(), parts[0][1]):
-            raise InputError(
-                f"{options.events[0]} and {path} differ: their times are of two kinds, or only one"
-                " has labels; bring them to the same columns"
-            )
-    log = {name: concatenate([part[name] for part, _ in parts]) for name in parts[0][0]}
-    user, users = join(log["user"], users, "users", options.users)
-    item, items = join(log["item"], items, "items", options.items)
-    log.update(user=user, item=item)
-    events = in_seconds(
-        pd.DataFrame({name: to_pandas(column) for name, column in log.items()}), kind
+    of = Columns(
+        options.user_column,
+        options.item_column,
+        options.time_column,
+        options.label_column,
+        (*items.in_events, *users.in_events, *context),
+        tuple(options.dense),
+        tuple(options.positive),
+        options.positive_from,
+        options.drop_missing,
     )
+    read = event_files.read_parts(options.events, form, options.format, of, clock)
+    found = event_files.joined(read)
+    found["user"], user_table = join(found["user"], users)
+    found["item"], item_table = join(found["item"], items)
+    kind = read[0].kind
+    events = event_files.frame(found)
+    if kind == "clock":
+        events = settle(events, options.drop_repeats)
+    events = event_files.in_seconds(events, kind)
+    if user_table is not None:
+        user_table = take_out(events, users, user_table)
+    item_table = take_out(events, items, item_table)
+    names = [name for _, name in context]
+    numbers = [name for name in names if name in options.dense or name in read[0].declared]
     return Log(
         events,
-        items,
-        users,
-        context=context,
+        item_table,
+        user_table,
+        context=names,
         time="seconds" if kind == "clock" else "order",
-        dense=[*item_dense, *user_dense, *(name for name in context if name in options.dense)],
+        dense=[*items.dense, *users.dense, *numbers],
     )
 
 
-def check_context(options, items, users, context):
-    """Raise InputError where a context column is an id, or one name stands for two attributes."""
-    for name in context:
-        if name in (
-            options.user_column,
-            options.item_column,
-            options.time_column,
-            options.label_column,
-        ):
-            raise InputError(
-                f"the column {name!r} of --context or --dense is the user, item, time or label"
-                " already"
-            )
+def _side(of: str, options: Options, form: Form) -> Side:
+    """What is known of the items or the users before the events are read."""
+    header = options.items_header if of == "item" else options.users_header
+    return read_side(
+        of,
+        options.items if of == "item" else options.users,
+        options.item_column if of == "item" else options.user_column,
+        options.item_columns if of == "item" else options.user_columns,
+        options.dense,
+        check_form(replace(form, header=tuple(header))),
+    )
+
+
+def _context(options: Options, items: Side, users: Side, first: Table) -> list[tuple[str, str]]:
+    """(column, name) of the context columns: those of --context, and those of --dense that are no
+    attribute."""
+    asked = event_files.pairs(options.context, first.names)
+    names = [*items.names, *users.names]
+    taken = {name for _, name in asked}
+    for name in options.dense:
+        if name not in names and name not in taken:
+            require(name, sorted({*names, *first.names}), "the log", "--dense")
+            asked.append((name, name))
+    return list(dict.fromkeys(asked))
+
+
+def _check_names(
+    options: Options, items: Side, users: Side, context: list[tuple[str, str]]
+) -> None:
+    """Raise InputError if a column is an id already, or one name stands for two attributes."""
+    special = (options.user_column, options.item_column, options.time_column, options.label_column)
+    for side, flag in ((items, "--item-columns"), (users, "--user-columns")):
+        for column, _ in side.in_events:
+            _check_free(column, special, flag)
+    for column, name in context:
+        _check_free(column, special, "--context or --dense")
         check_name(name, "--context")
     owner: dict[str, str] = {}
     for of, names in (
-        ("--items", items.column_names[1:] if items is not None else []),
-        ("--users", users.column_names[1:] if users is not None else []),
-        ("--context", context),
+        ("--items", items.names),
+        ("--users", users.names),
+        ("--context", [name for _, name in context]),
     ):
         for name in names:
             if name in owner:
                 raise InputError(
-                    f"{owner[name]} and {of} both have an attribute {name!r}; rename one of them"
+                    f"{owner[name]} and {of} both have an attribute {name!r}; keep one of them"
+                    f" under another name, such as {name}={name}_1"
                 )
             owner[name] = of
 
 
-def check_name(name, where):
-    """Raise InputError where `name` cannot be an attribute's."""
-    if name in RESERVED:
+def _check_free(column: str, special: tuple[str, ...], flag: str) -> None:
+    if column in special:
         raise InputError(
-            f"{where} has an attribute named {name!r}, which has a meaning of its own here; rename"
-            f" it (reserved: {', '.join(RESERVED)})"
+            f"the column {column!r} of {flag} is the user, item, time or label already"
         )
-    if not name or "/" in name or "\\" in name or name.startswith(".") or not name.isprintable():
-        raise InputError(
-            f"{where} has a column named {name!r}: attributes need a name that can be a file name "
-            "(pandas writes its index as a column without a name: use index=False)"
-        )
-
-
-def attributes(path, id_column, dense, separator):
-    """Read a file of items or users.
-
-    Returns:
-        (table, dense): the Arrow table, its first column the id, and the names of its numbers;
-        (None, []) if no path.
-    """
-    if not path:
-        return None, []
-    names = column_names(path, separator)
-    require(id_column, names, path)
-    others = besides(names, [id_column])
-    for name in others:
-        check_name(name, path)
-    table = read(path, [id_column, *others], separator)
-    ids = id_values(table[id_column], id_column, path)
-    counts = pc.value_counts(ids.combine_chunks()).flatten()
-    double = pc.greater(counts[1], 1)
-    if pc.any(double).as_py():
-        values, times = (part.filter(double) for part in counts)
-        raise InputError(
-            f"{path}: {id_column} {values[0].as_py()!r} occurs {times[0].as_py()} times (ids with "
-            f"more than one row: {len(values):,}); keep one row an id"
-        )
-    numbers = [name for name in others if name in dense]
-    columns = [
-        number_values(table[n], n, path) if n in numbers else category_values(table[n], n, path)
-        for n in others
-    ]
-    return pa.table([ids, *columns], names=[id_column, *others]), numbers
-
-
-def read_events(path, options, context, separator):
-    """Read one file of events.
-
-    Returns:
-        (log, kind): a dict of the Arrow columns user, item, time, label (int8, where the file has
-        one) and the context by name. ``kind`` of time: "clock" (int64 microseconds), "order"
-        (int64), "rows" (no such column: row numbers).
-    """
-    names = column_names(path, separator)
-    for name, flag in (
-        (options.user_column, "--user-column"),
-        (options.item_column, "--item-column"),
-        *((c, "--context") for c in context),
-    ):
-        require(name, names, path, flag)
-    optional = []
-    for default, name in (("time", options.time_column), ("label", options.label_column)):
-        if name in names:
-            optional.append(name)
-        elif name != default:
-            require(name, names, path, f"--{default}-column")
-    wanted = [options.user_column, options.item_column, *optional, *context]
-    if others := besides(names, wanted):
-        say(
-            f"{path}: not read: {', '.join(others)} (--context names columns that describe the"
-            " moment, --label-column the label)"
-        )
-    table = read(path, wanted, separator)
-    log = {
-        "user": id_values(table[options.user_column], options.user_column, path),
-        "item": id_values(table[options.item_column], options.item_column, path),
-    }
-    kind, log["time"] = "rows", pa.chunked_array([np.arange(table.num_rows)])
-    if options.time_column in optional:
-        kind, log["time"] = time_values(
-            table[options.time_column], options.time_column, path, options.time_unit
-        )
-    else:
-        say(
-            f"{path} has no column 'time', only {', '.join(names)}: the order of its rows is taken"
-            " for the time (--time-column names another)"
-        )
-    if options.label_column in optional:
-        log["label"] = label_values(table[options.label_column], options.label_column, path)
-    for name in context:
-        log[name] = (number_values if name in options.dense else category_values)(
-            table[name], name, path
-        )
-    return log, kind
-
-
-def in_seconds(events, kind):
-    """Turn the times of the log from microseconds to seconds, or from row numbers to positions
-    within the user."""
-    if kind == "rows":
-        events["time"] = events.groupby("user", sort=False).cumcount().to_numpy(np.int64)
-    if kind != "clock":
-        return events
-    ticks = events["time"].to_numpy()
-    events["time"] = ticks // SECOND
-    if (ticks % SECOND).any():  # events of one second would keep the row order otherwise
-        events = events.iloc[np.argsort(ticks, kind="stable")].reset_index(drop=True)
-    return events
-
-
-def join(ids, table, of, path):
-    """Bring the ids of the log and of the items' or users' table to one type.
-
-    Returns:
-        (ids, frame): the log's ids, and the table as a DataFrame whose id column is named ``item``
-        or ``user``. For items without a table it lists the log's items; for users it is None.
-    """
-    if table is None:
-        return ids, None if of == "users" else pd.DataFrame({"item": to_pandas(pc.unique(ids))})
-    listed = table[0]
-    if listed.type != ids.type:
-        listed, ids = listed.cast(pa.large_string()), ids.cast(pa.large_string())
-    logged = pc.unique(ids)
-    known = pc.sum(pc.is_in(logged, value_set=pc.unique(listed))).as_py()
-    if not known:
-        raise InputError(
-            f"none of the {len(logged):,} {of} of the log is in {path}: the log has ids such as "
-            f"{logged[0].as_py()!r}, the file {listed[0].as_py()!r}"
-        )
-    if known < len(logged):
-        say(
-            f"{len(logged) - known:,} of {len(logged):,} {of} of the log are not in {path}: their"
-            " attributes are missing"
-        )
-    columns = {of[:-1]: to_pandas(listed)}
-    return ids, pd.DataFrame(
-        {**columns, **{name: to_pandas(table[name]) for name in table.column_names[1:]}}
-    )

@@ -1,134 +1,262 @@
-"""Read a table file, CSV or Parquet, as an Arrow table of the columns asked for."""
+"""Read the columns of a table, whatever its form: delimited text, JSON lines or Parquet."""
 
 import codecs
-import csv
-import difflib
 import io
-import os
-import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.csv
+import pyarrow.compute as pc
 import pyarrow.parquet
 
-from paddleinterest.core.errors import InputError, nearest_path
-from paddleinterest.data.sources.columns import whole
-from paddleinterest.data.sources.files import opened, unreadable
+from paddleinterest.core.errors import InputError
+from paddleinterest.core.log import say
+from paddleinterest.core.memory import available
+from paddleinterest.data.sources import json_table, text_table
+from paddleinterest.data.sources.columns import Reading
+from paddleinterest.data.sources.files import RawFile, check_encoding, opened, recoded, unreadable
+from paddleinterest.data.sources.names import require
+
+SEPARATORS = ("::", "\t", ",", ";", "|", " ")  # tried in this order
+UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+ATOMIC = ("token", "float", "token_seq", "float_seq")  # RecBole's types, written after a colon
+SAMPLED = 20  # lines that tell the separator
 
 
-def is_parquet(path):
-    """Whether `path` names a Parquet file, by its ending. InputError for a missing file or an
-    unknown ending."""
-    if not os.path.isfile(path):
+@dataclass(frozen=True)
+class Form:
+    """How text is to be read.
+
+    Attributes:
+        separator: between cells; empty goes by the file's ending, or by its first lines.
+        quote: whether double quotes enclose cells.
+        encoding: empty for UTF-8, or what the byte order mark says.
+        null: texts that mean a missing value, beside the empty cell; None if nothing was said.
+        header: the names of all columns of a file without a header line.
+    """
+
+    separator: str = ""
+    quote: bool = True
+    encoding: str = ""
+    null: tuple[str, ...] | None = None
+    header: tuple[str, ...] = ()
+
+
+def check_form(form: Form) -> Form:
+    """The form with escapes such as \\t undone.
+
+    Raises:
+        InputError: the separator or the encoding cannot be one.
+    """
+    separator = form.separator
+    if "\\" in separator and len(separator) > 1:
+        separator = separator.encode("ascii", "replace").decode("unicode_escape", "replace")
+    bad = not separator.isascii() or len(separator) > 4 or set(separator) & set('\n\r"')
+    if separator and bad:
         raise InputError(
-            f"{path} is not a file"
-            if os.path.exists(path)
-            else f"{path} does not exist{nearest_path(path)}"
+            f"--separator is {form.separator!r}; it should be one character, several such as ::,"
+            " or \\t for a tab"
         )
-    name = path.lower()
-    if not name.endswith((".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")):
-        raise InputError(
-            f"{path}: cannot tell its format; it should end in .csv, .csv.gz, .tsv, .tsv.gz or"
-            " .parquet"
-        )
-    return name.endswith(".parquet")
+    if form.encoding:
+        check_encoding(form.encoding)
+    for name in form.header:
+        if form.header.count(name) > 1:
+            raise InputError(f"--columns names {name!r} twice; give each column a name of its own")
+    return replace(form, separator=separator)
 
 
-def delimiter(path, separator):
-    """What separates the columns of a CSV file: `separator`, or by the file's ending if that is
-    empty."""
-    return separator or ("\t" if path.lower().endswith((".tsv", ".tsv.gz")) else ",")
+class Table:
+    """One file of rows.
 
+    Attributes:
+        file: where it is.
+        names: of its columns.
+        numbers: those that the file itself declares as numbers (RecBole's `name:float`).
+    """
 
-def column_names(path, separator):
-    """The column names of a file."""
-    try:
-        if is_parquet(path):
-            return pa.parquet.read_schema(path).names
-        with opened(path) as f:
-            if f.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-                raise InputError(f"{path} is UTF-16; save it as UTF-8")
-        with opened(path) as f:  # `read` judges the encoding
-            text = io.TextIOWrapper(f, encoding="utf-8-sig", errors="replace", newline="")
-            names = next(csv.reader(text, delimiter=delimiter(path, separator)), None)
-    except (pa.ArrowException, OSError, EOFError, zlib.error, ValueError, csv.Error) as e:
-        raise unreadable(path, e) from None
-    if not names:
-        raise InputError(
-            f"{path} is empty; it should have a header line, then one row an event, item or user"
-        )
-    return names
+    def __init__(self, file: RawFile, form: Form):
+        """Read the names of the columns.
 
-
-def besides(names, known):
-    """The columns that are not among `known`, without pandas' index, which Parquet files hold."""
-    return [name for name in names if name not in known and not name.startswith("__index_level_")]
-
-
-def require(name, names, path, flag=""):
-    """Raise InputError unless the file has exactly one column of that name; `flag` is the one that
-    names it."""
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        other = next((c for c in ";\t|," if len(names) == 1 and c in names[0]), "")
-        raise InputError(
-            f"{path} has no column {name!r}"
-            + (f", did you mean {near[0]!r}?" if near else ".")
-            + f" It has: {', '.join(names)}"
-            + (f"; {flag} names another" if flag else "")
-            + (f"; is it separated by {other!r}? Then say --separator {other!r}" if other else "")
-        )
-    if names.count(name) > 1:
-        raise InputError(f"{path} has {names.count(name)} columns named {name!r}; rename them")
-
-
-def read(path, columns, separator):
-    """Read those columns as an Arrow table; CSV columns become int64 where `whole` says so, else
-    large_string."""
-    for name in columns:
-        require(name, columns, path)
-    try:
-        if is_parquet(path):
-            table = pa.parquet.read_table(path, columns=columns)
+        Raises:
+            InputError: the file cannot be read, is empty, or has another number of columns than
+                `form` names.
+        """
+        self.file = file
+        self.form = form
+        self.numbers: list[str] = []
+        if file.form == "parquet":
+            self.names = list(_parquet(file).schema_arrow.names)
+        elif file.form == "json":
+            self.names = json_table.names(file, form.encoding)
         else:
-            convert = pa.csv.ConvertOptions(
-                column_types={name: pa.large_string() for name in columns},
-                include_columns=columns,
-                null_values=[""],
-                strings_can_be_null=True,
+            self._read_header()
+
+    def _read_header(self) -> None:
+        with opened(self.file.path, self.file.member) as f:
+            mark = f.read(2)
+        if not self.form.encoding and mark in UTF16:
+            self.form = replace(self.form, encoding="utf-16")
+        first = _first_lines(self.file, self.form.encoding)
+        if not first.strip():
+            raise InputError(
+                f"{self.name} is empty; it should have a header line, then one row an event, item"
+                " or user"
             )
-            form = pa.csv.ParseOptions(
-                delimiter=delimiter(path, separator), newlines_in_values=True
+        if not self.form.separator:
+            self.form = replace(self.form, separator=_separator(self.file, first))
+        if len(self.form.separator) > 1:
+            self.form = replace(self.form, quote=False)
+        self.stored, _ = text_table.header_of(
+            io.BytesIO(first), self.form.separator, self.form.quote
+        )
+        header = self.form.header
+        if header and len(header) != len(self.stored):
+            raise InputError(
+                f"{self.name} has {len(self.stored)} columns where {len(header)} are named:"
+                f" {', '.join(header)}"
             )
-            try:
-                table = pa.csv.read_csv(path, parse_options=form, convert_options=convert)
-                check_quotes(path, table.num_rows)
-            except pa.ArrowInvalid:  # slower, but its errors name the row
-                check_quotes(path, 0)
-                table = pa.csv.read_csv(path, pa.csv.ReadOptions(use_threads=False), form, convert)
-            table = pa.table(
-                [
-                    column if (numbers := whole(column)) is None else numbers
-                    for column in table.columns
-                ],
-                names=columns,
-            )
-    except (pa.ArrowException, OSError, ValueError) as e:
-        raise unreadable(path, e) from None
-    if not table.num_rows:
-        raise InputError(f"{path} has columns but no rows")
+        if header:
+            self.stored = list(header)
+        self.names = self.stored
+        if self.file.form == "atomic" and not header:
+            typed = [_atomic(name) for name in self.stored]
+            self.names = [name for name, _ in typed]
+            self.numbers = [name for name, kind in typed if kind == "float"]
+
+    @property
+    def reading(self) -> Reading:
+        """How its values are read."""
+        return Reading(self.form.null, self.file.form in ("parquet", "json"))
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.file.name
+
+    def read(self, columns: Sequence[str]) -> pa.Table:
+        """Read those columns as an Arrow table: of text as large_string, of JSON and Parquet as
+        they are typed, with null for what is missing.
+
+        Raises:
+            InputError: the file cannot be read, lacks a column, or has no rows.
+        """
+        for name in columns:
+            require(name, self.names, self.name)
+        if self.file.form == "parquet":
+            table = _read_parquet(self.file, columns)
+        elif self.file.form == "json":
+            table = json_table.read(self.file, columns, self.form.encoding)
+        else:
+            return self._read_text(columns)
+        if not table.num_rows:
+            raise InputError(f"{self.name} has columns but no rows")
+        return _without_null_texts(table, self.form.null or ())
+
+    def _read_text(self, columns: Sequence[str]) -> pa.Table:
+        stored = [self.stored[self.names.index(name)] for name in columns]
+        table = text_table.table(
+            self.file.path,
+            dict.fromkeys(stored, text_table.TEXT),
+            member=self.file.member,
+            names=list(self.form.header) or None,
+            delimiter=self.form.separator,
+            quote=self.form.quote,
+            encoding=self.form.encoding,
+            missing=("", *(self.form.null or ())),
+            optional=stored,
+            hint=True,
+        ).rename_columns(list(columns))
+        return table if self.form.header else _without_headers(table, stored, self.name)
+
+
+def _atomic(name: str) -> tuple[str, str]:
+    """RecBole's `name:type` as (name, type)."""
+    stem, _, kind = name.rpartition(":")
+    return (stem, kind) if stem and kind in ATOMIC else (name, "")
+
+
+def _without_headers(table: pa.Table, stored: Sequence[str], name: str) -> pa.Table:
+    """Leave out rows that repeat the header line: the file is several, put one after the other."""
+    kind = table.schema.field(0).type
+    first = pa.array([stored[0], "\ufeff" + stored[0]], kind)
+    rows = np.flatnonzero(pc.is_in(table.column(0), value_set=first).to_numpy())
+    some = table.take(pa.array(rows))
+    repeated = np.ones(len(rows), bool)
+    for column, text in zip(some.columns[1:], stored[1:], strict=True):
+        same = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), text), False).to_numpy()
+        repeated &= same
+    rows = rows[repeated]
+    if not len(rows):
+        return table
+    say(
+        f"{name}: {len(rows):,} rows repeat the header line, the first of them row {rows[0] + 1:,};"
+        " they are left out"
+    )
+    keep = np.ones(table.num_rows, bool)
+    keep[rows] = False
+    return table.filter(pa.array(keep))
+
+
+def _without_null_texts(table: pa.Table, null: Sequence[str]) -> pa.Table:
+    """The table with null for those texts."""
+    for k, field in enumerate(table.schema):
+        if null and (pa.types.is_string(field.type) or pa.types.is_large_string(field.type)):
+            column = table.column(k)
+            missing = pc.is_in(column, value_set=pa.array(null, field.type))
+            nothing = pa.scalar(None, field.type)
+            table = table.set_column(k, field.name, pc.if_else(missing, nothing, column))
     return table
 
 
-def check_quotes(path, rows):
-    """Raise InputError where a quote is never closed: the reader takes all lines after it for one
-    text, and says nothing."""
-    quotes = lines = 0
-    with opened(path) as f:
-        while block := f.read(1 << 22):
-            quotes, lines = quotes + block.count(b'"'), lines + block.count(b"\n")
-    if quotes % 2 and rows + 1 < lines:
+def _separator(file: RawFile, first: bytes) -> str:
+    """What separates the cells of a text file, by its ending or its first lines."""
+    if file.form == "csv":
+        return ","
+    if file.form in ("tsv", "atomic"):
+        return "\t"
+    text = first.decode("utf-8", errors="replace")
+    lines = [line for line in text.split("\n") if line.strip()]
+    for candidate in SEPARATORS:
+        counts = {line.count(candidate) for line in lines}
+        if len(counts) == 1 and counts.pop():
+            return candidate
+    raise InputError(
+        f"{file.name}: cannot tell what separates its columns; --separator says it, such as"
+        " --separator '|' or '\\t'"
+    )
+
+
+def _first_lines(file: RawFile, encoding: str) -> bytes:
+    """The first lines of a text file, as UTF-8 if they are text at all."""
+    with opened(file.path, file.member) as raw:
+        f = recoded(raw, encoding, file.name) if encoding else raw
+        lines = [f.readline(1 << 20) for _ in range(SAMPLED)]
+    return b"".join(lines).removeprefix(codecs.BOM_UTF8)
+
+
+def _parquet(file: RawFile) -> pa.parquet.ParquetFile:
+    """An opened Parquet file; one in a zip file is read into memory first."""
+    try:
+        if not file.member:
+            return pa.parquet.ParquetFile(file.path)
+        with opened(file.path, file.member) as f:
+            return pa.parquet.ParquetFile(io.BytesIO(f.read()))
+    except (pa.ArrowException, OSError, ValueError) as e:
+        raise unreadable(file.name, e) from None
+
+
+def _read_parquet(file: RawFile, columns: Sequence[str]) -> pa.Table:
+    """Those columns, if there is memory for as many rows as the file says."""
+    parquet = _parquet(file)
+    rows = parquet.metadata.num_rows
+    need = 8 * rows * len(columns)
+    if need > available():
         raise InputError(
-            f"{path}: a double quote opens a text and is never closed, so that the lines after it"
-            " are no rows; close it, or write it twice within quotes"
+            f"{file.name} has {rows:,} rows, which take more than {need >> 30:,} GiB of memory;"
+            " more is not free"
         )
+    try:
+        return parquet.read(columns=list(columns)).select(list(columns))
+    except (pa.ArrowException, OSError, ValueError) as e:
+        raise unreadable(file.name, e) from None

@@ -1,12 +1,12 @@
-"""Large tables in text files of public datasets: read columnar, a piece of whole lines at a time,
-so that a file of any size needs the memory of its columns and no more. What is wrong with a line is
-told with its number.
+"""Tables in text files: read columnar, a piece of whole rows at a time, so that a file of any size
+needs the memory of its columns and no more. What is wrong with a line is reported with its number.
 """
 
 import csv
+import io
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +15,20 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from paddleinterest.core.errors import InputError
+from paddleinterest.data.sources import quotes
 from paddleinterest.data.sources.columns import bad_row, to_pandas, whole
-from paddleinterest.data.sources.files import PIECE, opened, pieces, unreadable
-from paddleinterest.data.sources.table_file import require
+from paddleinterest.data.sources.files import (
+    guessed,
+    opened,
+    pieces,
+    recoded,
+    unreadable,
+)
+from paddleinterest.data.sources.names import require
 
 NUMBERS = {"int64": "a whole number", "double": "a number"}
 WHOLE, NUMBER, TEXT = pa.int64(), pa.float64(), pa.large_string()
+JOINED = "\x01"  # stands for a separator of several characters, of which the parser knows one
 
 
 def tables(
@@ -29,44 +37,52 @@ def tables(
     member: str = "",
     names: list[str] | None = None,
     delimiter: str = ",",
-    quote: str | bool = '"',
-    encoding: str = "utf8",
+    quote: bool = True,
+    encoding: str = "",
     missing: Sequence[str] = ("",),
     optional: Sequence[str] = (),
     allowed: dict[str, Sequence[Any]] | None = None,
     again: str = "",
+    hint: bool = False,
 ) -> Iterator[pa.Table]:
     """Yield the columns of a file as Arrow tables, a piece at a time; at least one row in all.
 
     Args:
         columns: {name: type}, WHOLE, NUMBER or TEXT; the others of the file are passed over.
         member: which file of the zip file at `path`.
-        names: the names of all columns, where the file has no header line.
-        delimiter: of one character, or more where no quotes are used.
-        quote: False where quotes mean nothing.
+        names: the names of all columns, if the file has no header line.
+        delimiter: of one character, or more if no quotes are used.
+        quote: False if quotes are ordinary characters.
+        encoding: of the text; empty for UTF-8.
         missing: texts that mean a missing value.
         optional: columns that may have missing values.
         allowed: {name: values}, for columns with few values.
+        again: what to do about a file that cannot be read, if not the usual.
+        hint: whether a message about bytes that are not UTF-8 guesses at --encoding.
 
     Raises:
         InputError: a column is missing; a line has another number of columns, a value of another
             kind, or none. It names the file and the line.
     """
-    where, header, found = f"{path} ({member})" if member else path, 0, False
-    with opened(path, member, again) as file:
+    where = f"{path} ({member})" if member else path
+    header = 0
+    found = False
+    with opened(path, member, again) as raw:
+        file = recoded(raw, encoding, where) if encoding else raw
         if names is None:
-            line = file.readline().decode("utf-8-sig", errors="replace")
-            names = [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
-            header = 1
+            names, header = header_of(file, delimiter, quote)
             if not names:
                 raise InputError(
                     f"{where} is empty; it should have a header line with {', '.join(columns)}"
                 )
             for name in columns:
                 require(name, names, where)
+        separator = delimiter if len(delimiter) == 1 else JOINED
         form = {
             "parse_options": pa.csv.ParseOptions(
-                delimiter="\x01" if len(delimiter) > 1 else delimiter, quote_char=quote
+                delimiter=separator,
+                quote_char='"' if quote else False,
+                newlines_in_values=True,
             ),
             "convert_options": pa.csv.ConvertOptions(
                 column_types=columns,
@@ -75,25 +91,24 @@ def tables(
                 strings_can_be_null=True,
             ),
         }
-        for before, piece in pieces(file):
+        rows = pieces(file, where, header)
+        if quote and len(delimiter) == 1:
+            rows = quotes.whole_rows(rows, separator, len(names), where)
+        for before, piece in rows:
             if len(delimiter) > 1:
-                piece = piece.replace(delimiter.encode(), b"\x01")
+                piece = piece.replace(delimiter.encode(), JOINED.encode())
             try:
-                table = parsed(piece, names, encoding, True, form)
+                table = parsed(piece, names, True, form)
             except (pa.ArrowInvalid, UnicodeError) as e:
-                raise fault(where, header + before, piece, names, encoding, form, e) from None
-            if quote and (line := open_quote(piece, table.num_rows)):
-                raise InputError(
-                    f"{where}, line {header + before + line:,}: a quoted text does not end on its"
-                    " line"
-                )
+                raise fault(where, before, piece, names, form, e, hint) from None
             for name, kind in columns.items():
                 values = (allowed or {}).get(name)
                 row = bad_row(wrong(table[name], name in optional, values))
                 if row:
                     value = table[name][row - 1].as_py()
+                    line = before + line_of(piece, row, form)
                     raise InputError(
-                        f"{where}, line {header + before + line_of(piece, row):,}: {name} is"
+                        f"{where}, line {line:,}: {name} is"
                         f" {'missing' if value is None else repr(value)}; it should be"
                         f" {described(values, kind)}"
                     )
@@ -109,15 +124,40 @@ def table(*args: Any, **options: Any) -> pa.Table:
     return pa.concat_tables(tables(*args, **options))
 
 
-def parsed(
-    piece: bytes, names: list[str], encoding: str, threads: bool, form: dict[str, Any]
-) -> pa.Table:
+def header_of(file: IO[bytes], delimiter: str, quote: bool = True) -> tuple[list[str], int]:
+    """The column names in the first line that is not empty, and its number; [] if there is none.
+    Bytes that are not UTF-8 are replaced: the rows are judged, not the header."""
+    number = 0
+    while line := file.readline():
+        number += 1
+        text = line.decode("utf-8", errors="replace").lstrip("\ufeff").rstrip("\r\n")
+        if text.strip():
+            if len(delimiter) > 1:
+                return [name.strip() for name in text.split(delimiter)], number
+            try:
+                cells = next(csv_rows([text], delimiter, quote))
+            except csv.Error as e:  # a carriage return that ends no line
+                raise InputError(
+                    f"the first line, {text[:60]!r}, is no header line ({e}); lines should end in"
+                    " line feeds"
+                ) from None
+            return [name.strip() for name in cells], number
+    return [], number
+
+
+def csv_rows(lines: Iterable[str], delimiter: str, quote: bool) -> Any:
+    """Python's own reader of rows."""
+    if quote:
+        return csv.reader(lines, delimiter=delimiter)
+    return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+
+
+def parsed(piece: bytes, names: list[str], threads: bool, form: dict[str, Any]) -> pa.Table:
     """The rows of a piece, parsed by one thread or by all."""
     options = pa.csv.ReadOptions(
         column_names=names,
-        encoding=encoding,
         use_threads=threads,
-        block_size=PIECE if not threads else 1 << 20,
+        block_size=len(piece) + 1 if not threads else 1 << 20,
     )
     return pa.csv.read_csv(pa.BufferReader(piece), read_options=options, **form)
 
@@ -144,28 +184,19 @@ def described(allowed: Sequence[Any] | None, kind: pa.DataType) -> str:
     return NUMBERS.get(str(kind), "a text")
 
 
-def rows_of(piece: bytes) -> list[tuple[int, bytes]]:
-    """The lines of a piece that are rows, as (number from 1, bytes); empty lines are none."""
-    return [
-        (number, line) for number, line in enumerate(piece.split(b"\n"), 1) if line.strip(b"\r")
-    ]
-
-
-def line_of(piece: bytes, row: int) -> int:
-    """The line of a piece, from 1, that its row `row` stands in."""
-    return rows_of(piece)[row - 1][0]
-
-
-def open_quote(piece: bytes, rows: int) -> int:
-    """The line of a piece with a quoted text that goes on in the next one, by which rows are lost;
-    0 if none is."""
-    last = piece[piece.rfind(b"\n", 0, -1) + 1 :]
-    if rows == piece.count(b"\n") + (not piece.endswith(b"\n")) and last.count(b'"') % 2 == 0:
-        return 0
-    lines = rows_of(piece)
-    if rows == len(lines) and last.count(b'"') % 2 == 0:
-        return 0
-    return next((number for number, line in lines if line.count(b'"') % 2), lines[0][0])
+def line_of(piece: bytes, row: int, form: dict[str, Any]) -> int:
+    """The line of a piece, from 1, that its row `row` starts in; empty lines are no rows."""
+    parse = form["parse_options"]
+    text = io.StringIO(piece.decode("latin-1"), newline="")
+    reader = csv_rows(text, parse.delimiter, bool(parse.quote_char))
+    before = 0
+    for cells in reader:
+        if cells:
+            row -= 1
+        if not row:
+            return before + 1
+        before = reader.line_num
+    return before
 
 
 def fault(
@@ -173,32 +204,39 @@ def fault(
     before: int,
     piece: bytes,
     names: list[str],
-    encoding: str,
     form: dict[str, Any],
     error: Exception,
+    hint: bool = False,
 ) -> InputError:
     """The InputError for the first line that cannot be parsed: read again by one thread, which
     counts its rows."""
     try:
-        parsed(piece, names, encoding, False, form)
+        piece.decode("utf-8")
+    except UnicodeDecodeError as e:
+        line = before + piece.count(b"\n", 0, e.start) + 1
+        near = piece[max(e.start - 200, 0) : e.start + 200]
+        return InputError(f"{where}, line {line:,}: not UTF-8{guessed(near) if hint else ''}")
+    try:
+        parsed(piece, names, False, form)
     except (pa.ArrowInvalid, UnicodeError) as e:
         error = e
     told = " ".join(str(error).split())
     row = re.search(r"Row #(\d+): (.*)", told)
     if not row:
         return unreadable(where, error)
-    line, what = f"{where}, line {before + line_of(piece, int(row[1])):,}", row[2]
+    at = f"{where}, line {before + line_of(piece, int(row[1]), form):,}"
+    what = row[2]
     value = re.search(r"column #(\d+):.* conversion error to (\w+): invalid value '(.*)'", told)
     if value and value[2] in NUMBERS:
         return InputError(
-            f"{line}: {names[int(value[1])]} is {value[3]!r}; it should be {NUMBERS[value[2]]}"
+            f"{at}: {names[int(value[1])]} is {value[3]!r}; it should be {NUMBERS[value[2]]}"
         )
-    count = re.match(r"Expected (\d+) columns, got (\d+)", what)
-    if count:
+    cells = re.match(r"Expected (\d+) columns, got (\d+)", what)
+    if cells:
         return InputError(
-            f"{line}: {count[2]} columns where {count[1]} should be: {', '.join(names)}"
+            f"{at}: {cells[2]} columns where {cells[1]} should be: {', '.join(names)}"
         )
-    return InputError(f"{line}: {what[:200]}")
+    return InputError(f"{at}: {what[:200]}")
 
 
 def frame(columns: dict[str, pa.ChunkedArray]) -> pd.DataFrame:

@@ -1,0 +1,200 @@
+"""Read files of events into typed columns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from paddleinterest.core.errors import InputError
+from paddleinterest.core.log import say
+from paddleinterest.data.sources import columns
+from paddleinterest.data.sources.attributes import typed
+from paddleinterest.data.sources.columns import SPACES, concatenate, to_pandas
+from paddleinterest.data.sources.files import parts
+from paddleinterest.data.sources.names import besides, renamed, require
+from paddleinterest.data.sources.table_file import Form, Table
+from paddleinterest.data.sources.times import SECOND, Clock, time_values
+
+RECBOLE = {"user": "user_id", "item": "item_id", "time": "timestamp"}  # names in .inter files
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of the events are what.
+
+    Attributes:
+        user, item, time, label: their names in the files; time and label may be missing from the
+            files if they have the default names.
+        others: (column, name) of context columns and of attributes taken out of the events.
+        dense: those names of `others` that are numbers.
+        positive, positive_from: what counts as label 1, as in `columns.label_values`.
+        drop_missing: leave out rows without user, item, time or label.
+    """
+
+    user: str = "user"
+    item: str = "item"
+    time: str = "time"
+    label: str = "label"
+    others: tuple[tuple[str, str], ...] = ()
+    dense: tuple[str, ...] = ()
+    positive: tuple[str, ...] = ()
+    positive_from: float | None = None
+    drop_missing: bool = False
+
+
+@dataclass
+class Part:
+    """The columns of one file.
+
+    Attributes:
+        name: of the file.
+        columns: user, item, time (int64), label (int8, if the file has one) and the others.
+        kind: of time: "clock" (microseconds), "order", or "rows" if the file has no time column.
+        rows: how many.
+    """
+
+    name: str
+    columns: dict[str, pa.ChunkedArray]
+    kind: str
+    rows: int
+    declared: list[str] = field(default_factory=list)
+
+
+def read_parts(paths: Sequence[str], form: Form, format: str, of: Columns, clock: Clock) -> list:
+    """Read files of events, folders and zip files of them, one after the other.
+
+    Raises:
+        InputError: a file cannot be read or lacks a column, or a value is wrong; it names the row.
+    """
+    files = [file for path in paths for file in parts(path, format)]
+    read = [_read(Table(file, form), of, clock) for file in files]
+    for part in read[1:]:
+        if (part.columns.keys(), part.kind) != (read[0].columns.keys(), read[0].kind):
+            raise InputError(
+                f"{read[0].name} and {part.name} differ: their times are of two kinds, or only one"
+                " has labels; bring them to the same columns"
+            )
+    return read
+
+
+def joined(parts_: Sequence[Part]) -> dict[str, pa.ChunkedArray]:
+    """The columns of several files, one after the other."""
+    return {
+        name: concatenate([part.columns[name] for part in parts_]) for name in parts_[0].columns
+    }
+
+
+def _read(table: Table, of: Columns, clock: Clock) -> Part:
+    path = table.name
+    wanted = _wanted(table, of)
+    raw = table.read(list(dict.fromkeys(wanted.values())))
+    if of.drop_missing:
+        raw = _without_missing(raw, wanted, path)
+    rows = raw.num_rows
+    found = {
+        name: columns.id_values(raw.column(wanted[name]), wanted[name], path, table.reading)
+        for name in ("user", "item")
+    }
+    kind = "rows"
+    times = np.arange(rows)
+    if "time" in wanted:
+        kind, times = time_values(raw.column(wanted["time"]), wanted["time"], path, clock)
+    found["time"] = pa.chunked_array([times])
+    if "label" in wanted:
+        found["label"] = columns.label_values(
+            raw.column(wanted["label"]), wanted["label"], path, of.positive, of.positive_from
+        )
+    for column, name in of.others:
+        dense = name in of.dense or column in table.numbers
+        found[name] = typed(raw.column(column), column, path, dense, table.reading)
+    return Part(path, found, kind, rows, [n for c, n in of.others if c in table.numbers])
+
+
+def _wanted(table: Table, of: Columns) -> dict[str, str]:
+    """{what: column} of the columns to read; reports those that are not read."""
+    names = table.names
+    path = table.name
+    wanted = {}
+    for what, column in (("user", of.user), ("item", of.item)):
+        column = _own_name(what, column, table)
+        require(column, names, path, f"--{what}-column")
+        wanted[what] = column
+    for what, column in (("time", of.time), ("label", of.label)):
+        column = _own_name(what, column, table)
+        if column in names:
+            require(column, names, path)
+            wanted[what] = column
+        elif column not in (what, RECBOLE.get(what)):
+            require(column, names, path, f"--{what}-column")
+    for column, _ in of.others:
+        require(column, names, path, "--context, --item-columns or --user-columns")
+        wanted[column] = column
+    unread = besides(names, wanted.values())
+    if unread:
+        say(
+            f"{path}: not read: {', '.join(unread)} (--item-columns takes what describes the item,"
+            " --user-columns the user, --context the moment; --label-column names the label)"
+        )
+    if "time" not in wanted:
+        say(
+            f"{path} has no column {of.time!r}, only {', '.join(names)}: the order of its rows is"
+            " taken for the time (--time-column names another)"
+        )
+    return wanted
+
+
+def _own_name(what: str, column: str, table: Table) -> str:
+    """The column that a default name stands for: RecBole's files have names of their own."""
+    if table.file.form == "atomic" and column == what and column not in table.names:
+        return RECBOLE.get(what, column)
+    return column
+
+
+def _without_missing(raw: pa.Table, wanted: dict[str, str], path: str) -> pa.Table:
+    """The rows with user, item, time and label; how many others there were is reported."""
+    missing = np.zeros(raw.num_rows, bool)
+    for what in ("user", "item", "time", "label"):
+        if what not in wanted:
+            continue
+        column = columns.plain(raw.column(wanted[what]))
+        gone = pc.is_null(column, nan_is_null=True)
+        if pa.types.is_large_string(column.type):
+            gone = pc.or_kleene(gone, pc.equal(pc.utf8_trim(column, characters=SPACES), ""))
+        missing |= gone.to_numpy()
+    if not missing.any():
+        return raw
+    say(
+        f"{path}: {int(missing.sum()):,} of {raw.num_rows:,} rows lack the user, item, time or"
+        " label and are left out (--drop-missing)"
+    )
+    if missing.all():
+        raise InputError(f"{path}: every row lacks the user, item, time or label")
+    return raw.filter(pa.array(~missing))
+
+
+def frame(found: dict[str, pa.ChunkedArray]) -> pd.DataFrame:
+    """The columns as a DataFrame."""
+    return pd.DataFrame({name: to_pandas(column) for name, column in found.items()})
+
+
+def in_seconds(events: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Turn the times of the log from microseconds to seconds, or from row numbers to positions
+    within the user."""
+    if kind == "rows":
+        events["time"] = events.groupby("user", sort=False).cumcount().to_numpy(np.int64)
+    if kind != "clock":
+        return events
+    ticks = events["time"].to_numpy()
+    if (ticks % SECOND).any():  # events of one second would keep the row order otherwise
+        events = events.iloc[np.argsort(ticks, kind="stable")].reset_index(drop=True)
+        ticks = events["time"].to_numpy()
+    events["time"] = ticks // SECOND
+    return events
+
+
+def pairs(asked: Sequence[str], names: Sequence[str]) -> list[tuple[str, str]]:
+    """COLUMN or COLUMN=NAME as (column, name)."""
+    return [renamed(each, names) for each in asked]

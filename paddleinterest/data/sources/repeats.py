@@ -1,0 +1,70 @@
+"""Events that stand in a log more than once: with both labels, or alike."""
+
+import numpy as np
+import pandas as pd
+
+from paddleinterest.core.log import say
+
+KEY = ["user", "item", "time"]
+
+
+def _repeated(events: pd.DataFrame) -> np.ndarray:
+    """Which events share user, item and time with another; hashes first, since nearly none do."""
+    key = np.zeros(len(events), np.uint64)
+    for name in KEY:
+        values = events[name].to_numpy()
+        codes = values if values.dtype.kind == "i" else pd.factorize(events[name])[0]
+        key = pd.util.hash_array(key ^ codes.astype(np.uint64))
+    ordered = np.sort(key)
+    again = np.isin(key, ordered[1:][ordered[1:] == ordered[:-1]])
+    again[again] = events[again].duplicated(KEY, keep=False).to_numpy()
+    return again
+
+
+def settle(events: pd.DataFrame, drop: bool) -> pd.DataFrame:
+    """Decide what events of one user, item and moment are.
+
+    An impression that stands with label 0 and with label 1 was clicked: the rows with 0 go. Other
+    repeats stay, or all but the first go. Both are reported.
+
+    Args:
+        events: user, item, time on a clock, perhaps label.
+        drop: whether only the first of repeated events stays.
+    """
+    again = _repeated(events)
+    if not again.any():
+        return events
+    if "label" in events:
+        several = events[again]
+        clicked = several.groupby(KEY, sort=False)["label"].transform("max").to_numpy()
+        lost = again.copy()
+        lost[again] = several["label"].to_numpy() < clicked
+        if lost.any():
+            say(
+                f"{int(lost.sum()):,} of {len(events):,} rows are impressions that also stand with"
+                f" label 1 {_alike(events[lost])}: the click wins, the rows with label 0 are left"
+                " out"
+            )
+            events = events[~lost].reset_index(drop=True)
+    several = events[_repeated(events)]
+    repeated = np.zeros(len(events), bool)
+    repeated[several.index[several.duplicated(KEY)]] = True
+    if not repeated.any():
+        return events
+    share = f"{int(repeated.sum()):,} of {len(events):,} events repeat another"
+    what = _alike(events[repeated])
+    if drop:
+        say(f"{share} {what}: only the first of each is kept (--drop-repeats)")
+        return events[~repeated].reset_index(drop=True)
+    alike = int(several.duplicated().sum())
+    say(
+        f"{share} {what}; {alike:,} agree in every column read; --drop-repeats keeps the first of"
+        " each"
+    )
+    return events
+
+
+def _alike(events: pd.DataFrame) -> str:
+    """What such events have in common, with an example, for a message."""
+    first = events.iloc[:1].to_dict("records")[0]
+    return f"(same user, item and time), such as user {first['user']!r}, item {first['item']!r}"
