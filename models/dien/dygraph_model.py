@@ -31,7 +31,7 @@ class DygraphModel(ClickModel):
 
     def train_forward(self, net, feeds, regularization=None):
         logit, auxiliary = net.forward_train(feeds)
-        target = self.click_loss(logit, feeds["label"])
+        target = self.click_loss(logit, feeds["label"], feeds.get("weight"))
         total, parts = target, {"loss": target}
         if auxiliary is not None:
             total, parts["auxiliary"] = total + self.alpha * auxiliary, auxiliary

@@ -16,6 +16,7 @@ A batch is a dict of NumPy arrays (B rows, T the longest history among them, at 
     negative_<item field>  int64 [B, T]    for DIEN's auxiliary loss, only with negatives; 0 where
                                            padded or where none was found
     label                  float32 [B]
+    weight                 float32 [B]     only with several negatives for a positive
     user                   int64 [B]       for gAUC
 """
 
@@ -30,6 +31,7 @@ from paddleinterest.data.schema import Schema
 from paddleinterest.data.sequences import Sequences
 from paddleinterest.data.split import Split
 from paddleinterest.data.tables import ItemTable, UserTable, standardise
+from paddleinterest.data.targets import TargetNegatives
 
 Batch = dict[str, np.ndarray]
 
@@ -60,6 +62,10 @@ class Reader:
             drawn from `seed`, the epoch's and the batch's number alone.
         beside: a Reader of another split of the same dataset, whose tables and sequences this one
             shares.
+        targets: fresh: the samples' own negatives are drawn anew every epoch; once: as stored.
+        per_positive: samples with label 0 for each with label 1, each of weight 1 / per_positive
+            (paddleinterest/data/targets.py). A batch then has `batch_size` stored samples, and the
+            further ones behind them.
 
     Attributes:
         rows: samples in the split.  batches: batches an epoch.
@@ -86,6 +92,8 @@ class Reader:
         times: bool = False,
         negatives: str = "",
         beside: Optional["Reader"] = None,
+        targets: str = "once",
+        per_positive: int = 1,
     ) -> None:
         self.schema = Schema.load(directory)
         self.directory = directory
@@ -114,6 +122,11 @@ class Reader:
         self.negatives = None
         if negatives:
             self.negatives = HistoryNegatives(self.sequences, self.items.count, negatives)
+        self.targets: TargetNegatives | None = None
+        if targets != "once" or per_positive > 1:
+            self.targets = TargetNegatives(
+                self.schema, self.sequences, self.items.count, targets, per_positive, seed
+            )
         self.samples = Split(
             directory,
             self.schema,
@@ -207,7 +220,7 @@ class Reader:
             part = slice(None)
             if len(rows) >= self.process_count:
                 part = slice(self.process_index, None, self.process_count)
-            yield self.batch(rows, rng, part)
+            yield self.batch(rows, rng, part, epoch)
 
     def history(self, row: int, longest: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Items' rows and times of the history of a row in memory, oldest first, [n] each.
@@ -232,6 +245,7 @@ class Reader:
         rows: np.ndarray,
         rng: np.random.Generator | None = None,
         part: slice = slice(None),
+        epoch: int = 0,
     ) -> Batch:
         """The padded batch of the given rows, all in memory; no Python loop over them.
 
@@ -239,6 +253,7 @@ class Reader:
             rows: their numbers, [B].
             rng: what to draw negatives from; None for none.
             part: which rows of the batch to give; all of them pad it.
+            epoch: which the samples' own negatives depend on, if they are fresh.
         """
         rows = rows - self.start
         length = np.minimum(self.end[rows], self.cap).astype(np.int64)  # [B]
@@ -247,18 +262,29 @@ class Reader:
         negative = None
         if rng is not None and self.negatives is not None:
             negative = self.negatives(self.sequence[rows], real, rng)[part]  # [B, T]
-        rows = rows[part]
-        real = real[part]
-        begin = self.end[rows] - length[part]  # position of each history's first event, [B]
+        rows, length, real = rows[part], length[part], real[part]
+        target = self.item[rows]  # [B]
+        weight = None
+        if self.targets is not None:
+            places, number = self.targets.copies(self.label[rows])
+            rows, length, real = rows[places], length[places], real[places]
+            negative = None if negative is None else negative[places]
+            facts = (self.item[rows], self.label[rows], self.sequence[rows], self.end[rows])
+            target = self.targets.draw(*facts, number, epoch)
+            if self.targets.per_positive > 1:
+                weight = self.targets.weights(self.label[rows])
+        begin = self.end[rows] - length  # position of each history's first event, [B]
         history = self._window("item", rows, begin, real)  # [B, T]
-        out = self._items(history, self.item[rows], negative)
+        out = self._items(history, target, negative)
         out.update(self._events(rows, begin, real))
-        out.update(self._moment(rows))
+        out.update(self._moment(rows, target))
         if self.times:
             out["history_time"] = self._window("time", rows, begin, real).astype(np.int64)
             out["target_time"] = self.time[rows]
         out["label"] = self.label[rows].astype(np.float32)
         out["user"] = self.user[rows].astype(np.int64)
+        if weight is not None:
+            out["weight"] = weight
         return out
 
     def _window(
@@ -302,8 +328,8 @@ class Reader:
             out["event_dense"] = np.stack(columns, 2)
         return out
 
-    def _moment(self, rows: np.ndarray) -> Batch:
-        """Fields of the user and of the moment, and the dense matrix."""
+    def _moment(self, rows: np.ndarray, target: np.ndarray) -> Batch:
+        """Fields of the user and of the moment, and the dense matrix, which the target is in."""
         out = {}
         user = self.user[rows]
         for name, column in self.users.fields.items():
@@ -319,6 +345,6 @@ class Reader:
                 if f.of == "context"
             ]
             out["dense"] = np.concatenate(
-                [self.items.dense[self.item[rows]], self.users.dense[user], *context], 1
+                [self.items.dense[target], self.users.dense[user], *context], 1
             )
         return out

@@ -116,20 +116,25 @@ class ClickModel:
         Of several processes each has its part of these, and their sum is that of the whole batch.
         """
         logit = net(feeds)
-        target = self.click_loss(logit, feeds["label"])
+        target = self.click_loss(logit, feeds["label"], feeds.get("weight"))
         if regularization is None:
             return target, logit, {"loss": target}
         penalty = regularization(net.embeddings, feeds)
         return target + penalty, logit, {"loss": target, "regularization": penalty}
 
-    def click_loss(self, logit, label):
-        """Mean log loss of the batch, from logits [B] and labels [B]; this process's part of it."""
+    def click_loss(self, logit, label, weight=None):
+        """Mean log loss of the batch, from logits [B] and labels [B], and weights [B] if there are
+        several negatives for a positive; this process's part of it."""
         if logit.shape != label.shape:
             raise InputError(
                 f"the net gives logits {list(logit.shape)} for {len(label)} rows, must be [B], one"
                 " a row"
             )
-        return distributed.part(F.binary_cross_entropy_with_logits(logit, label), len(label))
+        if weight is None:
+            return distributed.part(F.binary_cross_entropy_with_logits(logit, label), len(label))
+        total = float(weight.sum())  # as many as stored samples, up to rounding
+        loss = F.binary_cross_entropy_with_logits(logit, label, weight=weight, reduction="sum")
+        return distributed.part(loss / total, round(total))
 
     def infer_forward(self, net, feeds):
         """Click probabilities, [B]."""

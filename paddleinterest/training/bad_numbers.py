@@ -107,6 +107,8 @@ def origin(reader, epoch, number, bad):
     """Where the bad numbers of an epoch's batch come from, for a person; `bad` as `culprits` gives
     it."""
     rows = next(reader.order(epoch, number))[reader.process_index :: reader.process_count]
+    if reader.targets is not None:
+        rows = rows[reader.targets.copies(reader.label[rows - reader.start])[0]]
     if len(bad) == len(rows):
         return f"from every row of the batch: {rows_in_words(reader, rows)}"
     if len(bad):

@@ -332,6 +332,8 @@ def _readers(config, data, model):
         shuffle=True,
         bucket_batches=r.bucket_batches,
         negatives=model.needs_negatives(config),
+        targets=r.negatives,
+        per_positive=r.negatives_per_positive,
         process_index=distributed.process_index(),
         process_count=distributed.process_count(),
         **common,

@@ -69,6 +69,14 @@ class Runner(Section):
         least=0,
         zero="off",
     )
+    negatives: Literal["once", "fresh"] = setting(
+        "once",
+        "Negatives of train under every_prefix and last_event: once = as prepared; fresh = drawn"
+        " anew every epoch. Valid and test stay as prepared",
+    )
+    negatives_per_positive: int = setting(
+        1, "Negatives for each positive of train, each of weight 1 / this number", least=1, most=100
+    )
     print_interval: int = setting(
         50, "Steps between two updates of the figures on the progress bar", least=1, machine=True
     )

@@ -1,0 +1,142 @@
+"""Negatives of the samples, drawn in the reader: anew every epoch, or several for a positive.
+
+The prepared dataset stores one negative for each positive. Training that sees only that one learns
+it by heart; it generalises better the more different ones it sees. A draw depends on the seed, the
+epoch, the user, the position and its own number alone: neither batch size nor buckets, processes,
+parts or a resumed run change it.
+"""
+
+import numpy as np
+
+from paddleinterest.core.errors import InputError
+from paddleinterest.data import hashing
+from paddleinterest.data.lists import contains
+from paddleinterest.data.protocols import DRAWN
+from paddleinterest.data.schema import FIRST_ID, Schema
+from paddleinterest.data.sequences import Sequences
+
+KINDS = ("once", "fresh")
+TRIES = 20  # draws of an item that is touched, before the stored one is taken
+
+
+class TargetNegatives:
+    """Draws the items of samples with label 0.
+
+    Under every_prefix they are uniform over the items of train that the user never touched, under
+    last_event by popularity in train and not the positive. If none is found, and for negatives that
+    were prepared to stand in the history (--negatives matched), the stored one stays.
+
+    Args:
+        schema: of the dataset.
+        sequences: its sequences.
+        count: events in train of every item's row, [rows].
+        kind: once: the stored negative, and the same further ones every epoch; fresh: all are drawn
+            anew every epoch.
+        per_positive: negatives for each positive, each of weight 1 / per_positive.
+        seed: of the draws.
+
+    Raises:
+        InputError: the labels are the log's own, so that there is nothing to draw.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        sequences: Sequences,
+        count: np.ndarray,
+        kind: str,
+        per_positive: int,
+        seed: int,
+    ) -> None:
+        if schema.protocol not in DRAWN:
+            raise InputError(
+                f"runner.negatives={kind} with runner.negatives_per_positive={per_positive} draws"
+                f" negatives, but protocol {schema.protocol} of {schema.name} takes its labels from"
+                " the log; leave both settings out"
+            )
+        self.sequences = sequences
+        self.kind = kind
+        self.per_positive = per_positive
+        self.key = hashing.stream(seed, "targets")
+        self.popular = schema.protocol == "last_event"
+        self.width = len(count)
+        self.items = FIRST_ID + np.flatnonzero(count[FIRST_ID:] > 0)
+        weight = count[self.items] if self.popular else np.ones(len(self.items), np.int64)
+        self.tickets = np.cumsum(weight)  # item k owns the tickets [tickets[k − 1], tickets[k])
+
+    def copies(self, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which samples a batch holds, each negative as often as wanted.
+
+        Args:
+            label: [B].
+
+        Returns:
+            their places in the batch, int64 [B']: first 0 … B − 1, then the further copies; and the
+            number of each copy, from 0.
+        """
+        negative = np.flatnonzero(label == 0)
+        more = np.tile(negative, self.per_positive - 1)
+        number = np.repeat(np.arange(1, self.per_positive), len(negative))
+        places = np.append(np.arange(len(label)), more)
+        return places, np.append(np.zeros(len(label), np.int64), number)
+
+    def weights(self, label: np.ndarray) -> np.ndarray:
+        """Weight of each sample with its label, float32: 1, of negatives 1 / per_positive."""
+        return np.where(label == 0, 1 / self.per_positive, 1).astype(np.float32)
+
+    def draw(
+        self,
+        stored: np.ndarray,
+        label: np.ndarray,
+        sequence: np.ndarray,
+        end: np.ndarray,
+        number: np.ndarray,
+        epoch: int,
+    ) -> np.ndarray:
+        """Items' rows of the samples, int64 [B].
+
+        Args:
+            stored: items' rows as prepared.
+            label: 0 or 1.
+            sequence: of each sample.
+            end: events that came before.
+            number: of the copy, from 0.
+            epoch: draws of `fresh` depend on it.
+        """
+        item = stored.astype(np.int64)
+        wanted = (label == 0) & ((self.kind == "fresh") | (number > 0))
+        if not len(self.items) or not wanted.any():
+            return item
+        distinct, owner = np.unique(sequence, return_inverse=True)
+        avoided = self._avoided(distinct, owner, sequence, end)
+        pair = owner * self.width
+        todo = np.flatnonzero(wanted)
+        if not self.popular:  # a negative of the history was matched to its positive
+            todo = todo[~contains(avoided, pair[todo] + item[todo])]
+        epoch = epoch if self.kind == "fresh" else 0
+        for attempt in range(TRIES):
+            if not len(todo):
+                break
+            purpose = self.key ^ hashing.mix(np.array([epoch * 2**20 + attempt], np.uint64))
+            drawn = hashing.draw(
+                purpose, hashing.mix(sequence[todo].astype(np.uint64)), end[todo], number[todo]
+            )
+            ticket = hashing.below(drawn, int(self.tickets[-1]))
+            found = self.items[np.searchsorted(self.tickets, ticket, side="right")]
+            fine = ~contains(avoided, pair[todo] + found)
+            item[todo[fine]] = found[fine]
+            todo = todo[~fine]
+        return item
+
+    def _avoided(
+        self, distinct: np.ndarray, owner: np.ndarray, sequence: np.ndarray, end: np.ndarray
+    ) -> np.ndarray:
+        """Sorted numbers owner · width + item of what may not be drawn: all items of the user or,
+        by popularity, the positive."""
+        if self.popular:
+            real = np.ones((len(sequence), 1), bool)
+            positive = self.sequences.window("item", sequence, end.astype(np.int64), real)[:, 0]
+            return np.unique(owner * self.width + positive)
+        items = self.sequences.items(distinct)
+        number = np.repeat(np.arange(len(distinct)), np.diff(items.offsets))
+        return np.sort(number * self.width + items.values)
