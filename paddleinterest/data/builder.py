@@ -25,7 +25,7 @@ from paddleinterest.core.checksum import hashes
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.core.metrics import auc, group_auc
-from paddleinterest.data import entities, hashing, protocols
+from paddleinterest.data import entities, hashing, protocols, summary
 from paddleinterest.data.contract import check_tables, check_unique
 from paddleinterest.data.engines import Engine
 from paddleinterest.data.engines.memory import MemoryEngine
@@ -307,8 +307,15 @@ class _Build:
             clicks = f" ({int(self.history_of_user.sum()):,} of them with label 1)"
         return (
             f"the {split} split is empty: protocol {o.protocol} found no samples for it among"
-            f" {events:,} events{clicks} of {users:,} users{fewest}"
+            f" {events:,} events{clicks} of {users:,} users{fewest}{self._same_times()}"
         )
+
+    def _same_times(self) -> str:
+        """Why a split by time is empty, if every time is the same."""
+        if self.options.protocol != "impressions":
+            return ""
+        first, last = self.engine.time_of_rank([0, self.engine.rows - 1])
+        return summary.same_times(first, last, self.log.time == "seconds")
 
     # vocabularies ---------------------------------------------------------------------------------
 

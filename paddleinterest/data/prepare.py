@@ -15,6 +15,7 @@ from typing import Any
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.core.settings import nearest, read_yaml
+from paddleinterest.data import leaks, summary
 from paddleinterest.data.builder import build, check_free
 from paddleinterest.data.options import declared, option, read
 from paddleinterest.data.protocols import NEW_USERS, PROTOCOLS
@@ -168,6 +169,8 @@ def prepare(recipe: Recipe) -> tuple[Schema, str]:
     check_free(recipe.out, common.overwrite)  # before any work is done
     say(f"reading {common.source}")
     log = SOURCES[common.source].load(recipe.options, common.seed)
+    summary.tell(log)
+    leaks.check(log, recipe.protocol)
     if recipe.protocol in ("every_prefix", "last_event") and "label" in log.events:
         if unclicked := int((log.events.label == 0).sum()):
             say(

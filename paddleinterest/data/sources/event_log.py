@@ -211,6 +211,7 @@ def load(options: Options, seed: int = 0) -> Log:
         context=names,
         time="seconds" if kind == "clock" else "order",
         dense=[*items.dense, *users.dense, *numbers],
+        tie=event_files.TIE if event_files.TIE in events else "",
     )
 
 

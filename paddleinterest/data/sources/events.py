@@ -18,6 +18,7 @@ from paddleinterest.data.sources.names import besides, renamed, require
 from paddleinterest.data.sources.table_file import Form, Table
 from paddleinterest.data.sources.times import SECOND, Clock, time_values
 
+TIE = "microsecond of the second"
 RECBOLE = {"user": "user_id", "item": "item_id", "time": "timestamp"}  # names in .inter files
 
 
@@ -182,13 +183,14 @@ def frame(found: dict[str, pa.ChunkedArray]) -> pd.DataFrame:
 
 def in_seconds(events: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Turn the times of the log from microseconds to seconds, or from row numbers to positions
-    within the user."""
+    within the user. Fractions of seconds go to the column `TIE`, which orders events of a second."""
     if kind == "rows":
         events["time"] = events.groupby("user", sort=False).cumcount().to_numpy(np.int64)
     if kind != "clock":
         return events
     ticks = events["time"].to_numpy()
-    if (ticks % SECOND).any():  # events of one second would keep the row order otherwise
+    if (ticks % SECOND).any():
+        events[TIE] = ticks % SECOND
         events = events.iloc[np.argsort(ticks, kind="stable")].reset_index(drop=True)
         ticks = events["time"].to_numpy()
     events["time"] = ticks // SECOND

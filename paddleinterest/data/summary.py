@@ -1,0 +1,116 @@
+"""What preparation understood of a log, in a few lines for the person at the terminal."""
+
+import numpy as np
+import pandas as pd
+
+from paddleinterest.core.log import say
+from paddleinterest.data.log import Log
+
+DAY = 24 * 3600
+EARLY = 315_532_800  # seconds at the start of 1980: no log is older
+SEPARATORS = ("|", "^", ";", ",")
+HEAVY = 0.1  # share of all events that one user should not have
+
+
+def tell(log: Log) -> None:
+    """Say how many events, users and items a log has, from when to when, and what is odd."""
+    events = log.events
+    if not isinstance(events, pd.DataFrame) or not len(events):
+        return
+    say(
+        f"{len(events):,} events of {events['user'].nunique():,} users and"
+        f" {events['item'].nunique():,} items{_labels(events)}{_dates(log)}"
+    )
+    if log.time == "seconds":
+        _tell_times(events)
+    _tell_heavy(events)
+    for of, table in (("items", log.items), ("users", log.users)):
+        if isinstance(table, pd.DataFrame):
+            for name in table.columns[1:]:
+                if name not in log.dense and name not in log.multiple:
+                    _tell_several(table[name], f"the attribute {name!r} of {of}")
+    for name in log.context:
+        if name not in log.dense and name in events:
+            _tell_several(events[name], f"the context column {name!r}")
+
+
+def date(second: int) -> str:
+    """A time as 2024-01-31 12:00:00, in UTC."""
+    return str(np.datetime64(int(second), "s")).replace("T", " ")
+
+
+def same_times(first: int, last: int, clock: bool) -> str:
+    """The end of a message about an empty split, if every time is the same; else ""."""
+    if first != last:
+        return ""
+    at = f", {date(first)}" if clock else ""
+    return (
+        f"; every time is the same{at}, so that nothing can be split by time: does --time-column"
+        " name the right column?"
+    )
+
+
+def _labels(events: pd.DataFrame) -> str:
+    if "label" not in events:
+        return ""
+    return f", {events['label'].mean():.1%} with label 1"
+
+
+def _dates(log: Log) -> str:
+    if log.time != "seconds":
+        return ", in an order without dates"
+    first = int(log.events["time"].min())
+    last = int(log.events["time"].max())
+    return f", {date(first)} to {date(last)} (UTC)"
+
+
+def _tell_times(events: pd.DataFrame) -> None:
+    """Say how many events share user and time with another, and if times can hardly be right."""
+    first = int(events["time"].min())
+    last = int(events["time"].max())
+    if first == last:
+        say(f"every event has the same time, {date(first)}")
+    else:
+        again = events.duplicated(["user", "time"], keep=False).mean()
+        if again > 0:
+            whole = " (times are whole days)" if not (events["time"] % DAY).any() else ""
+            say(
+                f"{again:.1%} of the events have the time of another event of their user{whole}:"
+                " their order is not known"
+            )
+    now = int(pd.Timestamp.now("UTC").timestamp())
+    if first < EARLY or last > now + DAY:
+        say(
+            f"the times go from {date(first)} to {date(last)}, which is hardly meant: see"
+            " --time-unit and --time-zone"
+        )
+
+
+def _tell_heavy(events: pd.DataFrame) -> None:
+    counts = events["user"].value_counts()
+    if len(counts) >= 20 and counts.iloc[0] > HEAVY * len(events):
+        say(
+            f"user {counts.index[0]!r} has {counts.iloc[0] / len(events):.1%} of all events: is it"
+            " a missing value? Then --null names it"
+        )
+
+
+def _tell_several(column: pd.Series, what: str) -> None:
+    """Say if the cells of a column hold several values, such as War|Comedy."""
+    values = column.dropna()
+    if values.dtype.kind in "iufb" or not len(values):
+        return
+    values = values.drop_duplicates().astype(str)
+    for separator in SEPARATORS:
+        several = values[values.str.contains(separator, regex=False)]
+        if len(several) < max(2, 0.05 * len(values)):
+            continue
+        pieces = several.str.split(separator, regex=False).explode().str.strip()
+        often = len(pieces) >= 2 * pieces.nunique() and pieces.nunique() <= len(values)
+        if often and pieces.str.len().max() <= 40:
+            say(
+                f"{what} holds several values in a cell, such as {several.iloc[0]!r}: each of the"
+                f" {len(values):,} combinations counts as one category of its own. Write one value"
+                " a cell, or the first one, if that is not meant"
+            )
+            return
