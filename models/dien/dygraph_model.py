@@ -1,5 +1,7 @@
-"""Binds the DIEN net to the tools: the loss is L_target + α·L_aux (DIEN, "Interest Extractor
-Layer")."""
+"""Binds the DIEN net to the tools.
+
+The loss is L_target + α·L_aux (DIEN, "Interest Extractor Layer").
+"""
 
 from models.dien.net import DIEN
 from paddleinterest.nets.click_model import ClickModel
@@ -29,13 +31,9 @@ class DygraphModel(ClickModel):
         h = config.hyper_parameters
         return h.auxiliary_negatives if h.auxiliary != "none" else ""
 
-    def train_forward(self, net, feeds, regularization=None):
+    def forward_with_terms(self, net, feeds):
         logit, auxiliary = net.forward_train(feeds)
-        target = self.click_loss(logit, feeds["label"], feeds.get("weight"))
-        total, parts = target, {"loss": target}
-        if auxiliary is not None:
-            total, parts["auxiliary"] = total + self.alpha * auxiliary, auxiliary
-        if regularization is not None:
-            parts["regularization"] = regularization(net.embeddings, feeds)
-            total = total + parts["regularization"]
-        return total, logit, parts
+        if auxiliary is None:
+            return logit, {}
+        auxiliary.weight = self.alpha
+        return logit, {"auxiliary": auxiliary}

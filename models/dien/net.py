@@ -20,13 +20,13 @@ import paddle.nn.functional as F
 
 from models.dien.recurrence import Recurrence, sigmoid
 from models.din.net import LocalActivationUnit
-from paddleinterest.core import distributed
 from paddleinterest.data.schema import Field
 from paddleinterest.nets import native
 from paddleinterest.nets.batch import Batch, Scores, history_length, history_mask
 from paddleinterest.nets.embeddings import FieldEmbeddings, bias_rows
 from paddleinterest.nets.fast import FastLayer
 from paddleinterest.nets.layers import SumPooling, Tower, check_choice, masked_softmax
+from paddleinterest.nets.loss import LossTerm
 from paddleinterest.nets.native import positions
 from paddleinterest.nets.native.recurrence import recurrence
 
@@ -134,7 +134,7 @@ class AuxiliaryLoss(FastLayer):
         negative: paddle.Tensor,
         mask: paddle.Tensor,
     ) -> paddle.Tensor:
-        """L_aux, []; of several processes each its part of the mean over all their positions.
+        """L_aux, [].
 
         Args:
             states (Tensor): h, [B, T, H].
@@ -148,7 +148,7 @@ class AuxiliaryLoss(FastLayer):
         valid = mask[:, 1:]  # [B, T − 1]
         positive = F.softplus(-self.score(h, history[:, 1:]))  # [B, T − 1]
         loss = positive + F.softplus(self.score(h, negative[:, 1:]))  # [B, T − 1]
-        return (loss * valid).sum() / paddle.clip(distributed.total(valid.sum()), min=1.0)
+        return (loss * valid).sum() / paddle.clip(valid.sum(), min=1.0)
 
     def score(self, h: paddle.Tensor, e: paddle.Tensor) -> paddle.Tensor:
         """Logits, [B, T, D] and [B, T, D] → [B, T].
@@ -172,7 +172,7 @@ class AuxiliaryLoss(FastLayer):
         if not native.available("positions", states):
             return None
         total = positions.auxiliary_loss(self.of_state(states), history, negative, mask)
-        return total / paddle.clip(distributed.total(mask[:, 1:].sum()), min=1.0)
+        return total / paddle.clip(mask[:, 1:].sum(), min=1.0)
 
 
 class EvolutionAttention(FastLayer):
@@ -366,9 +366,11 @@ class InterestEvolution(FastLayer):
         Args:
             states (Tensor): h, [B, T, H].
             a (Tensor): [B, T].
-            mask (Tensor): [B, T]; None = all positions are real. Only `native` reads it.
+            mask (Tensor): [B, T] or [1, T]; None = all positions are real.
             shared (bool): states [1, T, H] are those of one user, a [N, T] of N candidates.
         """
+        if mask is not None:
+            a = a * mask
         gates = len(self.cell.GATES)
         rows = paddle.shape(a)[0]
         projected = paddle.concat(self.cell.project(states), -1)  # [B or 1, T, G·H]
@@ -416,6 +418,8 @@ class InterestEvolution(FastLayer):
         """`forward` with a hand-written gradient; None outside of training."""
         if shared or not self.training or not paddle.in_dynamic_mode():
             return None
+        if mask is not None:
+            a = a * mask
         return Recurrence.apply(states, a, *(getattr(self.cell, n) for n in self.cell.names()))
 
 
@@ -507,8 +511,8 @@ class DIEN(nn.Layer):
         logit, a, _ = self.encode(batch, shared=True)
         return (logit, a) if return_attention else logit
 
-    def forward_train(self, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor | None]:
-        """Logits [B] and L_aux [], None without an auxiliary loss.
+    def forward_train(self, batch: Batch) -> tuple[paddle.Tensor, LossTerm | None]:
+        """Logits [B] and L_aux, None without an auxiliary loss.
 
         Args:
             batch (Batch): with ``negative_<item field>`` [B, T], 0 where there is none.
@@ -519,7 +523,9 @@ class DIEN(nn.Layer):
         drawn = {f"history_{n}": batch[f"negative_{n}"] for n in self.embeddings.names["item"]}
         negative = self.embeddings.history(drawn)  # [B, T, D]
         valid = mask * history_mask(drawn)  # [B, T]
-        return logit, self.auxiliary(states, history, negative, valid)
+        auxiliary = self.auxiliary(states, history, negative, valid)  # []
+        count = valid.sum() - valid[:, 0].sum()  # [], states t that have a next event
+        return logit, LossTerm(auxiliary, count=count)
 
     def encode(
         self, batch: Batch, shared: bool = False

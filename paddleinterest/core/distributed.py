@@ -128,10 +128,18 @@ def total(x):
     return _total().apply(x) if process_count() > 1 else x
 
 
-def part(mean, rows):
-    """This rank's part of the mean over all ranks' rows, from the mean over its own `rows`. The
-    parts' sum is that mean."""
-    return mean * (rows / int(_sum(np.array(rows)))) if process_count() > 1 else mean
+def part(mean, count):
+    """This process's part of the mean over all processes' elements.
+
+    The parts' sum is that mean.
+
+    Args:
+        mean: over this process's own elements.
+        count: how many these are.
+    """
+    if process_count() == 1:
+        return mean
+    return mean * (count / max(1.0, float(_sum(np.array(float(count))))))
 
 
 def totals(parts):

@@ -1,20 +1,28 @@
-"""What the tools call on every model. models/<name>/dygraph_model.py names the net; the rest is the
-same for all.
+"""What the tools call on every model.
+
+models/<name>/dygraph_model.py names the net; the rest is the same for all.
 
 The method names are PaddleRec's: create_model, create_feeds, create_optimizer, train_forward,
 infer_forward, create_metrics; and input_spec for the export.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
 import paddle
+import paddle.nn as nn
 import paddle.nn.functional as F
 
 from paddleinterest.core import distributed, memory
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.metrics import click_metrics
 from paddleinterest.core.settings import nearest
+from paddleinterest.nets.batch import Batch
+from paddleinterest.nets.embeddings import FieldEmbeddings
+from paddleinterest.nets.example import example_batch
+from paddleinterest.nets.loss import LossTerm
 from paddleinterest.nets.regularization import MiniBatchAwareRegularization
 
 
@@ -108,33 +116,60 @@ class ClickModel:
         """A reader's batch as tensors; the user, known only for metrics, stays behind."""
         return {k: paddle.to_tensor(v) for k, v in batch.items() if k != "user"}
 
-    def train_forward(self, net, feeds, regularization=None):
-        """Returns the loss to minimise, the logits [B], and the loss's parts by name (scalars, for
-        the log): ``loss``, that of the clicks, ``regularization`` where there is one, and what a
-        subclass adds.
+    def train_forward(
+        self,
+        net: nn.Layer,
+        feeds: Batch,
+        regularization: MiniBatchAwareRegularization | None = None,
+    ) -> tuple[paddle.Tensor, paddle.Tensor, dict[str, paddle.Tensor]]:
+        """The loss to minimise, the logits, and the loss's parts.
 
-        Of several processes each has its part of these, and their sum is that of the whole batch.
+        Of several processes each has its part of the loss, and their sum is that of the whole
+        batch.
+
+        Args:
+            net (nn.Layer): the net.
+            feeds (Batch): tensors of a batch.
+            regularization: what `create_regularization` returned.
+
+        Returns:
+            tuple: loss [], logits [B], and {name: []} for the log: ``loss``, that of the clicks,
+            the terms of `forward_with_terms`, and ``regularization`` if there is one.
         """
-        logit = net(feeds)
-        target = self.click_loss(logit, feeds["label"], feeds.get("weight"))
-        if regularization is None:
-            return target, logit, {"loss": target}
-        penalty = regularization(net.embeddings, feeds)
-        return target + penalty, logit, {"loss": target, "regularization": penalty}
+        logit, terms = self.forward_with_terms(net, feeds)
+        label = feeds["label"]
+        _check_one_per_row("the net gives logits", logit, label)
+        rows = self.click_loss(logit, label)  # [B]
+        _check_one_per_row("click_loss gives", rows, label)
+        mean, count = _weighted_mean(rows, feeds.get("weight"))
+        total = distributed.part(mean, count)
+        parts = {"loss": total}
+        for name, term in terms.items():
+            of_term = len(label) if term.count is None else float(term.count)
+            parts[name] = distributed.part(term.mean, of_term)
+            total = total + term.weight * parts[name]
+        if regularization is not None:
+            parts["regularization"] = regularization(_embeddings(net), feeds)
+            total = total + parts["regularization"]
+        return total, logit, parts
 
-    def click_loss(self, logit, label, weight=None):
-        """Mean log loss of the batch, from logits [B] and labels [B], and weights [B] if there are
-        several negatives for a positive; this process's part of it."""
-        if logit.shape != label.shape:
-            raise InputError(
-                f"the net gives logits {list(logit.shape)} for {len(label)} rows, must be [B], one"
-                " a row"
-            )
-        if weight is None:
-            return distributed.part(F.binary_cross_entropy_with_logits(logit, label), len(label))
-        total = float(weight.sum())  # as many as stored samples, up to rounding
-        loss = F.binary_cross_entropy_with_logits(logit, label, weight=weight, reduction="sum")
-        return distributed.part(loss / total, round(total))
+    def forward_with_terms(
+        self, net: nn.Layer, feeds: Batch
+    ) -> tuple[paddle.Tensor, dict[str, LossTerm]]:
+        """Logits [B], and further terms of the loss by name.
+
+        A subclass may add terms. It need not know of other processes.
+        """
+        return net(feeds), {}
+
+    def click_loss(self, logit: paddle.Tensor, label: paddle.Tensor) -> paddle.Tensor:
+        """Log loss of each row, [B], from logits [B] and labels [B]."""
+        return F.binary_cross_entropy_with_logits(logit, label, reduction="none")
+
+    def example_batch(self, config, schema) -> dict[str, np.ndarray]:
+        """A small batch of random ids that the net can be run on."""
+        spec = self.input_spec(config, schema)
+        return example_batch(schema, spec, bool(self.needs_negatives(config)))
 
     def infer_forward(self, net, feeds):
         """Click probabilities, [B]."""
@@ -161,6 +196,39 @@ class ClickModel:
             name: paddle.static.InputSpec(shape, dtype, name)
             for name, (shape, dtype) in spec.items()
         }
+
+
+def _check_one_per_row(what: str, got: paddle.Tensor, label: paddle.Tensor) -> None:
+    if list(got.shape) != list(label.shape):
+        raise InputError(
+            f"{what} {list(got.shape)} for {len(label)} rows, must be [B], one per row"
+        )
+
+
+def _weighted_mean(
+    loss: paddle.Tensor, weight: paddle.Tensor | None
+) -> tuple[paddle.Tensor, float]:
+    """The mean loss [] and what these rows weigh together.
+
+    Args:
+        loss (Tensor): [B].
+        weight (Tensor): [B], 1/k for each of k negatives of a positive; None = all weigh 1.
+    """
+    if weight is None:
+        return loss.mean(), float(len(loss))
+    total = float(weight.sum())
+    return (loss * weight).sum() / total, total
+
+
+def _embeddings(net: nn.Layer) -> FieldEmbeddings:
+    """The tables that are regularised."""
+    embeddings = getattr(net, "embeddings", None)
+    if not isinstance(embeddings, FieldEmbeddings):
+        raise InputError(
+            f"hyper_parameters.regularization needs the tables of the net, but {type(net).__name__}"
+            " has no attribute embeddings that is a FieldEmbeddings; set regularization to 0"
+        )
+    return embeddings
 
 
 def _start_powers(adam, net):

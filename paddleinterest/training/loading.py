@@ -72,7 +72,17 @@ def create_net(model, config, schema):
                 f"the net of {config.model} needs a method {method}(batch,"
                 " return_attention=False); docs/own_model.md tells what it returns"
             )
+    _refuse_fast_forms(model, net, config, schema)
     return net
+
+
+def _refuse_fast_forms(model, net, config, schema):
+    """Turn off what is faster than the net's own equations but computes something else."""
+    from paddleinterest.nets import fast
+
+    feeds = model.create_feeds(model.example_batch(config, schema))
+    for sentence in fast.refuse_what_differs(net, lambda: model.train_forward(net, feeds)):
+        say(sentence)
 
 
 def trained_net(model, config, data, schema, path):

@@ -722,7 +722,9 @@ def test_dien(evolution, attention, hidden):
     mask = (batch["history_item"] != 0).astype(np.float64)
     states, _ = numpy_gru(part(w, "extractor.gru"), history, mask)
     mask = mask * (batch["negative_item"] != 0)
-    close(auxiliary, numpy_auxiliary(part(w, "auxiliary"), states, history, negative, mask), 1e-5)
+    close(
+        auxiliary.mean, numpy_auxiliary(part(w, "auxiliary"), states, history, negative, mask), 1e-5
+    )
 
 
 def expected_parameters(evolution, attention, auxiliary, h, d=6):
@@ -833,7 +835,7 @@ def test_gradient_of_the_whole_net(rng, double, evolution, attention):
 
     def function():
         logit, auxiliary = net.forward_train(batch)
-        return F.binary_cross_entropy_with_logits(logit, batch["label"]) + 0.7 * auxiliary
+        return F.binary_cross_entropy_with_logits(logit, batch["label"]) + 0.7 * auxiliary.mean
 
     tables = {k for k, _ in net.named_parameters() if k.startswith("embeddings")}
     reference.check_gradients(
@@ -853,7 +855,7 @@ def test_the_target_loss_reaches_the_extractor(evolution, attention):
         assert np.abs(p.grad.numpy()).max() > 1e-6, name
     net.clear_gradients()
     _, auxiliary = net.forward_train(batch)  # once more: a PyLayer can be run backward only once
-    auxiliary.backward()
+    auxiliary.mean.backward()
     for name, p in net.named_parameters():
         reached = p.grad is not None and np.abs(p.grad.numpy()).max() > 0
         before = ("extractor", "auxiliary", "embeddings.tables.item", "embeddings.tables.category")
@@ -900,7 +902,7 @@ def test_sparse_tables_get_the_same_gradients(evolution):
         net = made(evolution, sparse=sparse, item_bias=True)
         net.train()
         logit, auxiliary = net.forward_train(batch)
-        (F.binary_cross_entropy_with_logits(logit, batch["label"]) + auxiliary).backward()
+        (F.binary_cross_entropy_with_logits(logit, batch["label"]) + auxiliary.mean).backward()
         before = {k: p.numpy().copy() for k, p in net.named_parameters()}
         paddle.optimizer.SGD(1.0, parameters=net.parameters()).step()
         moved.append({k: p.numpy() - before[k] for k, p in net.named_parameters()})
@@ -930,11 +932,11 @@ def test_padding_changes_nothing_in_training_either(evolution, attention):
                 }
             )
         )
-        (logit.sum() + auxiliary).backward()
+        (logit.sum() + auxiliary.mean).backward()
         seen.append(
             {
                 "logit": logit.numpy(),
-                "auxiliary": auxiliary.numpy(),
+                "auxiliary": auxiliary.mean.numpy(),
                 **{k: v.numpy() for k, v in net.state_dict().items()},
                 **{f"{k}'": p.grad.numpy() for k, p in net.named_parameters()},
             }
@@ -950,9 +952,9 @@ def test_empty_histories_have_finite_gradients(evolution, attention):
     for lengths in ([0, 0, 3, 0], 0, [1, 0, 1, 1]):
         batch = tensors(with_negatives(random_batch(SCHEMA, 4, lengths)))
         logit, auxiliary = net.forward_train(batch)
-        (logit.sum() + auxiliary).backward()
-        assert np.isfinite(logit.numpy()).all() and np.isfinite(auxiliary.item())
-        assert (auxiliary.item() == 0) == (np.max(lengths) < 2)
+        (logit.sum() + auxiliary.mean).backward()
+        assert np.isfinite(logit.numpy()).all() and np.isfinite(auxiliary.mean.item())
+        assert (auxiliary.mean.item() == 0) == (np.max(lengths) < 2)
         assert all(
             np.isfinite(p.grad.numpy()).all() for p in net.parameters() if p.grad is not None
         )

@@ -1,0 +1,57 @@
+"""A small batch of random ids, for checks that need no dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from paddleinterest.data.schema import Schema
+
+ROWS = 8
+STEPS = 6
+DAY = 24 * 3600
+
+
+def example_batch(
+    schema: Schema, spec: Mapping[str, Any], negatives: bool = False
+) -> dict[str, np.ndarray]:
+    """A batch as the reader gives it: histories of 0 to STEPS events, right padded.
+
+    Args:
+        schema (Schema): the fields and their sizes.
+        spec (Mapping[str, Any]): {input: InputSpec}, as `ClickModel.input_spec` returns it.
+        negatives (bool): also negative_<item field>, as DIEN's auxiliary loss reads them.
+
+    Returns:
+        dict[str, ndarray]: {input: [ROWS, …]}, and label [ROWS].
+    """
+    rng = np.random.default_rng(0)
+    real = np.arange(STEPS) < (np.arange(ROWS) % (STEPS + 1))[:, None]  # [ROWS, STEPS]
+    sizes = {f.name: f.size for f in schema.fields if f.kind == "category"}
+    batch = {}
+    for name, wanted in spec.items():
+        shape = [ROWS, STEPS] if name.startswith("history_") else [ROWS, *wanted.shape[1:]]
+        batch[name] = _values(name, shape, sizes, rng)
+    if negatives:
+        for f in schema.item_fields:
+            batch[f"negative_{f.name}"] = _values(f"negative_{f.name}", real.shape, sizes, rng)
+    for name in batch:
+        if name.startswith(("history_", "negative_")):
+            batch[name] = np.where(real, batch[name], 0)
+    batch["label"] = (np.arange(ROWS) % 2).astype(np.float32)
+    return batch
+
+
+def _values(
+    name: str, shape: Any, sizes: Mapping[str, int], rng: np.random.Generator
+) -> np.ndarray:
+    """Random values of an input: ids of its field, times, or numbers."""
+    field = name.partition("_")[2]
+    if field in sizes:
+        return rng.integers(1, sizes[field], shape)
+    if field == "time":
+        start = 1000 * DAY if name == "target_time" else 0
+        return np.sort(start + rng.integers(0, 900 * DAY, shape), -1)
+    return rng.normal(size=shape).astype(np.float32)
