@@ -1,7 +1,8 @@
 """Binds the base net to the tools."""
 
-from models.base.net import Base
 from paddleinterest.nets.click_model import ClickModel
+
+from .net import Base
 
 
 class DygraphModel(ClickModel):

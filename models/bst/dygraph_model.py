@@ -1,7 +1,8 @@
 """Binds the BST net to the tools."""
 
-from models.bst.net import BST
 from paddleinterest.nets.click_model import ClickModel
+
+from .net import BST
 
 OWN = (
     "position_merge",

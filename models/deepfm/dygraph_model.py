@@ -1,7 +1,8 @@
 """Binds the DeepFM net to the tools."""
 
-from models.deepfm.net import DeepFM
 from paddleinterest.nets.click_model import ClickModel
+
+from .net import DeepFM
 
 
 class DygraphModel(ClickModel):

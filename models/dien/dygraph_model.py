@@ -3,8 +3,9 @@
 The loss is L_target + α·L_aux (DIEN, "Interest Extractor Layer").
 """
 
-from models.dien.net import DIEN
 from paddleinterest.nets.click_model import ClickModel
+
+from .net import DIEN
 
 
 class DygraphModel(ClickModel):

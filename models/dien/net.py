@@ -18,7 +18,6 @@ import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 
-from models.dien.recurrence import Recurrence, sigmoid
 from models.din.net import LocalActivationUnit
 from paddleinterest.data.schema import Field
 from paddleinterest.nets import native
@@ -29,6 +28,8 @@ from paddleinterest.nets.layers import SumPooling, Tower, check_choice, masked_s
 from paddleinterest.nets.loss import LossTerm
 from paddleinterest.nets.native import positions
 from paddleinterest.nets.native.recurrence import recurrence
+
+from .recurrence import Recurrence, sigmoid
 
 EVOLUTIONS = ("augru", "agru", "aigru", "gru_attention")
 ATTENTIONS = ("bilinear", "mlp")

@@ -1,7 +1,8 @@
 """Binds the DIN net to the tools."""
 
-from models.din.net import DIN
 from paddleinterest.nets.click_model import ClickModel
+
+from .net import DIN
 
 
 class DygraphModel(ClickModel):

@@ -1,7 +1,8 @@
 """Binds the PNN net to the tools."""
 
-from models.pnn.net import PNN
 from paddleinterest.nets.click_model import ClickModel
+
+from .net import PNN
 
 
 class DygraphModel(ClickModel):

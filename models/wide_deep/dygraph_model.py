@@ -1,7 +1,8 @@
 """Binds the Wide & Deep net to the tools."""
 
-from models.wide_deep.net import WideDeep
 from paddleinterest.nets.click_model import ClickModel
+
+from .net import WideDeep
 
 
 class DygraphModel(ClickModel):

@@ -166,10 +166,10 @@ class ClickModel:
         """Log loss of each row, [B], from logits [B] and labels [B]."""
         return F.binary_cross_entropy_with_logits(logit, label, reduction="none")
 
-    def example_batch(self, config, schema) -> dict[str, np.ndarray]:
+    def example_batch(self, config, schema, seed: int = 0) -> dict[str, np.ndarray]:
         """A small batch of random ids that the net can be run on."""
         spec = self.input_spec(config, schema)
-        return example_batch(schema, spec, bool(self.needs_negatives(config)))
+        return example_batch(schema, spec, bool(self.needs_negatives(config)), seed)
 
     def infer_forward(self, net, feeds):
         """Click probabilities, [B]."""

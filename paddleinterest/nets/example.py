@@ -15,7 +15,7 @@ DAY = 24 * 3600
 
 
 def example_batch(
-    schema: Schema, spec: Mapping[str, Any], negatives: bool = False
+    schema: Schema, spec: Mapping[str, Any], negatives: bool = False, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """A batch as the reader gives it: histories of 0 to STEPS events, right padded.
 
@@ -23,11 +23,12 @@ def example_batch(
         schema (Schema): the fields and their sizes.
         spec (Mapping[str, Any]): {input: InputSpec}, as `ClickModel.input_spec` returns it.
         negatives (bool): also negative_<item field>, as DIEN's auxiliary loss reads them.
+        seed (int): of the random ids; the histories' lengths are always the same.
 
     Returns:
         dict[str, ndarray]: {input: [ROWS, …]}, and label [ROWS].
     """
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     real = np.arange(STEPS) < (np.arange(ROWS) % (STEPS + 1))[:, None]  # [ROWS, STEPS]
     sizes = {f.name: f.size for f in schema.fields if f.kind == "category"}
     batch = {}

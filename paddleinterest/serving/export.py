@@ -14,8 +14,10 @@ import filecmp
 import os
 import shutil
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
@@ -25,9 +27,10 @@ from paddleinterest.core import yaml_text
 from paddleinterest.core.atomic import whole_directory
 from paddleinterest.core.checksum import hashes
 from paddleinterest.core.errors import InputError
+from paddleinterest.core.log import say
 from paddleinterest.core.settings import Settings
 from paddleinterest.data.schema import Schema, of_one_user
-from paddleinterest.serving import signature
+from paddleinterest.serving import agreement, signature
 from paddleinterest.serving.example import write_example
 from paddleinterest.serving.history import own
 from paddleinterest.training import loading, run
@@ -35,31 +38,63 @@ from paddleinterest.training import loading, run
 EXAMPLE = "request.example.json"
 
 Batch = dict[str, paddle.Tensor]
+Arrays = dict[str, np.ndarray]
 Spec = dict[str, Any]  # of paddle.static.InputSpec
 
 
 class _Scorer(nn.Layer):
-    """Click probabilities [B] of a batch of rows, each with its own history."""
+    """Click probabilities [B] of a batch of rows, each with its own history.
 
-    def __init__(self, net: nn.Layer) -> None:
+    Args:
+        net: in evaluation.
+        idle: inputs that the net does not read. Paddle exports no input that nothing reads.
+    """
+
+    def __init__(self, net: nn.Layer, idle: Sequence[str] = ()) -> None:
         super().__init__()
         self.net = net
+        self.idle = list(idle)
 
     def forward(self, batch: Batch) -> paddle.Tensor:
-        return F.sigmoid(self.net(batch))
+        return _read(F.sigmoid(self.net(batch)), batch, self.idle)
 
 
 class _Ranker(nn.Layer):
     """Click probabilities [N] and attention [N, T] of N candidates of one user; the user's side is
-    computed once."""
+    computed once. Arguments as in `_Scorer`."""
 
-    def __init__(self, net: nn.Layer) -> None:
+    def __init__(self, net: nn.Layer, idle: Sequence[str] = ()) -> None:
         super().__init__()
         self.net = net
+        self.idle = list(idle)
 
     def forward(self, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor]:
         logit, weight = self.net.rank(batch, return_attention=True)
-        return F.sigmoid(logit), weight
+        return _read(F.sigmoid(logit), batch, self.idle), weight
+
+
+def _read(x: paddle.Tensor, batch: Batch, names: Sequence[str]) -> paddle.Tensor:
+    """x unchanged, but reading the sizes of some inputs."""
+    for name in names:
+        x = x + 0.0 * paddle.shape(batch[name])[0].astype("float32")
+    return x
+
+
+def _idle(layer: nn.Layer, first: Arrays, second: Arrays) -> list[str]:
+    """The inputs that may have two values and make no difference to what `layer` returns."""
+
+    def outputs(arrays: Arrays) -> list[np.ndarray]:
+        out = layer({name: paddle.to_tensor(x) for name, x in arrays.items()})
+        return [x.numpy() for x in (out if isinstance(out, tuple) else (out,))]
+
+    with paddle.no_grad():
+        before = outputs(first)
+        idle = []
+        for name in first:
+            after = outputs({**first, name: second[name]})
+            if all(np.array_equal(a, b) for a, b in zip(before, after, strict=True)):
+                idle.append(name)
+    return idle
 
 
 def export(config: Settings, data: str, out: str, histories: bool = True) -> dict[str, Any]:
@@ -86,8 +121,12 @@ def export(config: Settings, data: str, out: str, histories: bool = True) -> dic
     net, state = loading.trained_net(model, config, data, schema, path)
     net.eval()
     spec = model.input_spec(config, schema)
+    examples = [_inputs(model.example_batch(config, schema, seed), spec) for seed in (0, 1)]
+    cap = config.runner.history_cap
+    times = model.needs_times(config, schema)
+    rows, split = agreement.some_rows(data, list(schema.rows), cap, times)
     with whole_directory(out, overwrite=True) as made:
-        _write_programs(made, net, spec)
+        _write_programs(made, _ranking(net, rows), spec, examples)
         _copy_tables(made, data, schema)
         if histories:
             own.write(made, data, config.runner.history_cap)
@@ -95,6 +134,7 @@ def export(config: Settings, data: str, out: str, histories: bool = True) -> dic
         schema.files = dict(hashes(made))
         schema.save(made)
         write_example(os.path.join(made, EXAMPLE), data, schema)  # unlisted: a user may change it
+        agreement.check(made, net, rows, split)
         check_replaceable(out)  # once more: minutes may have passed
     return {
         "model": config.model,
@@ -134,8 +174,28 @@ def check_replaceable(out: str) -> None:
                 )
 
 
-def _write_programs(made: str, net: nn.Layer, spec: Spec) -> None:
-    programs = {"model": (_Scorer(net), spec), "rank": (_Ranker(net), one_user(spec))}
+def _inputs(batch: Arrays, spec: Spec) -> Arrays:
+    return {name: batch[name] for name in spec}
+
+
+def _ranking(net: nn.Layer, rows: Arrays) -> nn.Layer:
+    """The net, with a `rank` that is `forward`."""
+    difference = agreement.rank_differs(net, rows)
+    if difference is None:
+        return net
+    say(
+        f"{type(net).__name__}.rank is not forward with the user's row repeated (by up to"
+        f" {difference:.2g}); the export repeats the row, which is slower"
+    )
+    return agreement.Repeated(net)
+
+
+def _write_programs(made: str, net: nn.Layer, spec: Spec, examples: list[Arrays]) -> None:
+    requests = [agreement.one_request(rows) for rows in examples]
+    programs = {
+        "model": (_Scorer(net, _idle(_Scorer(net), *examples)), spec),
+        "rank": (_Ranker(net, _idle(_Ranker(net), *requests)), one_user(spec)),
+    }
     for name, (layer, inputs) in programs.items():
         program = paddle.jit.to_static(layer, input_spec=[inputs], full_graph=True)
         with warnings.catch_warnings():

@@ -16,10 +16,15 @@ import pytest
 from helpers import ROOT, TINY, check_invariants, random_batch, scramble, small_dataset
 from toy import FIELDS, SCHEMA
 
-from paddleinterest.core import settings
+from paddleinterest.core import distributed, settings
 from paddleinterest.core.errors import InputError
+from paddleinterest.core.metrics import click_metrics
+from paddleinterest.data.reader import Reader
+from paddleinterest.nets import fast
+from paddleinterest.serving.bundle import Bundle
+from paddleinterest.serving.export import export
 from paddleinterest.training import loading
-from paddleinterest.training.trainer import train_step
+from paddleinterest.training.trainer import train, train_step
 
 pytestmark = pytest.mark.slow
 
@@ -267,6 +272,178 @@ def test_a_folder_anywhere_without_a_checkout(tmp_path):
     assert scored["auc"] == pytest.approx(trained["test"]["auc"], abs=1e-6)
     searched = verb("tune", *flags, "--space", "space.yaml", "--trials", "2")
     assert searched["trials"] == 2 and not searched["failed"]
+
+
+LOSS_OF_ITS_OWN = """
+    def click_loss(self, logit, label):
+        return ((paddle.nn.functional.sigmoid(logit) - label) ** 2).mean()
+
+    def forward_with_terms(self, net, feeds):
+        logit = net(feeds)
+        return logit, {"size": LossTerm(logit.abs().mean(), weight=0.1)}
+"""
+
+
+def test_a_loss_of_ones_own_is_right_under_several_processes(mine, monkeypatch):
+    """The parts of two processes, of 5 and of 3 rows, add up to those of one, of all 8."""
+    net, binding = (text for _, text in page("own_model.md")[2:4])
+    imports = "import paddle\n\nfrom paddleinterest.nets.loss import LossTerm\n"
+    config = mine(net, imports + binding + LOSS_OF_ITS_OWN)
+    config.hyper_parameters.activation = "relu"
+    model = loading.bind(config)
+    made = loading.create_net(model, config, SCHEMA)
+    batch = random_batch(SCHEMA, 8, 3)
+
+    def parts(rows):
+        feeds = model.create_feeds({k: v[rows] for k, v in batch.items()})
+        total, _, found = model.train_forward(made, feeds)
+        return {"total": float(total), **{k: float(v) for k, v in found.items()}}
+
+    whole = parts(slice(None))
+    assert whole["total"] == pytest.approx(whole["loss"] + 0.1 * whole["size"])
+    monkeypatch.setattr(distributed, "process_count", lambda: 2)
+    monkeypatch.setattr(distributed, "_sum", lambda count: np.array(8.0))
+    first, second = parts(slice(5)), parts(slice(5, 8))
+    for name, value in whole.items():
+        assert first[name] + second[name] == pytest.approx(value, rel=1e-6)
+
+
+def test_regularisation_without_tables_is_refused(mine):
+    net, binding = (text for _, text in page("own_model.md")[2:4])
+    other = net.replace("self.embeddings", "self.tables")
+    one_step(mine(other, binding))
+    with pytest.raises(InputError, match="Dot has no attribute embeddings"):
+        one_step(mine(other, binding), penalty=0.1)
+
+
+ONLY_THE_ITEM = """
+import paddle
+import paddle.nn as nn
+
+
+class Few(nn.Layer):
+    def __init__(self, fields, dense, **arguments):
+        super().__init__()
+        self.items = nn.Embedding(fields[0].size, 1)
+
+    def forward(self, batch, return_attention=False):
+        logit = self.items(batch["target_item"]).squeeze(-1)
+        weight = paddle.zeros([paddle.shape(logit)[0], paddle.shape(batch["history_item"])[1]])
+        return (logit, weight) if return_attention else logit
+
+    rank = forward
+"""
+
+
+def copied(model, folder, *edits):
+    """A copy of models/`model` elsewhere, with (file, old, new) replaced; its config.yaml."""
+    shutil.copytree(model, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    old_name, name = os.path.basename(model), os.path.basename(folder)
+    for file, old, new in (("config.yaml", f"model: {old_name}", f"model: {name}"), *edits):
+        path = os.path.join(folder, file)
+        with open(path, encoding="utf-8") as f:
+            text = f.read()
+        assert text.count(old) == 1, (file, old)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text.replace(old, new))
+    return os.path.join(folder, "config.yaml")
+
+
+def ran(config_yaml, data, where, *overrides):
+    """Train, export, and score test by the bundle: test's log loss of the trainer, and of the
+    bundle."""
+    few = [*TINY, "hyper_parameters.activation=relu", "runner.epochs=1", f"runner.data_dir={data}"]
+    config = settings.load(config_yaml, [*few, f"runner.model_save_path={where}", *overrides])
+    result = train(config, data)
+    out = os.path.join(where, "bundle")
+    shutil.rmtree(out, ignore_errors=True)
+    export(config, data, out)
+    reader = Reader(data, "test", 4096, history_cap=config.runner.history_cap)
+    batches = list(reader.epoch())
+    score = np.concatenate([Bundle(out).score(batch) for batch in batches])
+    label = np.concatenate([batch["label"] for batch in batches])
+    return result["test"]["logloss"], click_metrics(reader.user, label, score)["logloss"]
+
+
+def model_of(name):
+    return os.path.join(ROOT, "models", name)
+
+
+@pytest.fixture
+def dot(tmp_path):
+    """The page's model in a folder elsewhere."""
+    folder = tmp_path / "dot"
+    folder.mkdir()
+    texts = (text for _, text in page("own_model.md"))
+    for file, text in zip(("config.yaml", "settings.py", "net.py", "dygraph_model.py"), texts):
+        (folder / file).write_text(text, encoding="utf-8")
+    return str(folder)
+
+
+def test_a_net_that_does_not_read_every_input_exports(tiny, tmp_path):
+    binding = "from .net import Base"
+    config = copied(
+        model_of("base"),
+        str(tmp_path / "few"),
+        ("dygraph_model.py", binding, "from .net import Few"),
+        ("dygraph_model.py", "Base(**self", "Few(**self"),
+    )
+    (tmp_path / "few" / "net.py").write_text(ONLY_THE_ITEM, encoding="utf-8")
+    trained, exported = ran(config, tiny, str(tmp_path))
+    assert exported == pytest.approx(trained, abs=1e-6)
+
+
+SIGMOID = (
+    "net.py",
+    "masked_softmax(score * self.scale, mask) if self.softmax else score * mask",
+    "paddle.nn.functional.sigmoid(score) * mask",
+)
+SQUARED = ("net.py", "return a * u\n", "return a * a * u\n")
+
+
+@pytest.mark.parametrize(
+    "model, edit, layer",
+    [("din", SIGMOID, "InterestAttention"), ("dien", SQUARED, "InterestEvolution")],
+)
+def test_an_edited_copy_trains_and_exports_what_it_says(tiny, tmp_path, capsys, model, edit, layer):
+    plain = copied(model_of(model), str(tmp_path / "plain"))
+    edited = copied(model_of(model), str(tmp_path / "edited"), edit)
+    before, exported = ran(plain, tiny, str(tmp_path))
+    assert exported == pytest.approx(before, abs=1e-6)
+    assert "forward is used" not in capsys.readouterr().err
+    after, exported = ran(edited, tiny, str(tmp_path))
+    assert exported == pytest.approx(after, abs=1e-6) and after != before
+    said = capsys.readouterr().err
+    assert f"{layer}.forward (" in said and "edited/net.py) is not what its fast form" in said
+    with fast.forward_only():
+        own, _ = ran(edited, tiny, str(tmp_path), "runner.name=own")
+    assert own == pytest.approx(after, abs=1e-5)
+
+
+UNLIKE = """
+        if not paddle.in_dynamic_mode():
+            a = a * 0.5
+"""
+
+
+def test_an_export_that_scores_otherwise_is_refused(tiny, tmp_path, dot):
+    place = "  # [B, T], 0 on padding\n"
+    config = copied(dot, str(tmp_path / "unlike"), ("net.py", place, place + UNLIKE))
+    with pytest.raises(InputError, match="program model does not score rows of valid as the tra"):
+        ran(config, tiny, str(tmp_path))
+    assert not (tmp_path / "bundle").exists()
+
+
+TWICE = """logit, a = self(repeat_user(batch), True)
+        return (2 * logit, a) if return_attention else 2 * logit"""
+
+
+def test_a_rank_that_differs_gives_way_to_forward(tiny, tmp_path, dot, capsys):
+    old = "return self(repeat_user(batch), return_attention)"
+    config = copied(dot, str(tmp_path / "otherwise"), ("net.py", old, TWICE))
+    trained, exported = ran(config, tiny, str(tmp_path))
+    assert exported == pytest.approx(trained, abs=1e-6)
+    assert "Dot.rank is not forward with the user's row repeated" in capsys.readouterr().err
 
 
 def test_both_languages_have_the_same_files():

@@ -1,0 +1,104 @@
+"""Whether an exported bundle computes what the trained net computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import paddle
+import paddle.nn as nn
+import paddle.nn.functional as F
+
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.reader import Reader
+from paddleinterest.data.schema import of_one_user
+from paddleinterest.nets.batch import Batch, Scores, repeat_user
+from paddleinterest.serving.bundle import Bundle
+
+ROWS = 64  # of valid that are scored
+TOLERANCE = 1e-5  # of a probability; other orders of summation stay below 1e-6
+
+Arrays = dict[str, np.ndarray]
+
+
+class Repeated(nn.Layer):
+    """A net whose `rank` is `forward` on the user's row, repeated."""
+
+    def __init__(self, net: nn.Layer) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, batch: Batch, return_attention: bool = False) -> Scores:
+        return self.net(batch, return_attention)
+
+    def rank(self, batch: Batch, return_attention: bool = False) -> Scores:
+        return self.net(repeat_user(batch), return_attention)
+
+
+def rank_differs(net: nn.Layer, rows: Arrays) -> float | None:
+    """How far `rank` is from `forward` with the user's row repeated; None within TOLERANCE.
+
+    Args:
+        net: in evaluation.
+        rows: a batch, of which one row's user gets all rows' candidates.
+    """
+    request = _tensors(one_request(rows))
+    with paddle.no_grad():
+        logit, _ = net.rank(request, return_attention=True)  # what the export asks for
+        ranked = F.sigmoid(logit).numpy()
+        expected = F.sigmoid(net(repeat_user(request))).numpy()
+    return _beyond(ranked, expected)
+
+
+def check(directory: str, net: nn.Layer, rows: Arrays, split: str) -> None:
+    """Score rows of the dataset by the bundle and by the net.
+
+    Args:
+        directory: the bundle.
+        net: in evaluation.
+        rows: a batch.
+        split: where the rows come from, for the message.
+
+    Raises:
+        InputError: a program's probabilities are not those of the net.
+    """
+    programs = Bundle(directory).programs
+    request = one_request(rows)
+    pairs: dict[str, tuple[Arrays, Callable[[], paddle.Tensor]]] = {
+        "model": (rows, lambda: net(_tensors(rows))),
+        "rank": (request, lambda: net(repeat_user(_tensors(request)))),
+    }
+    for name, (arrays, logits) in pairs.items():
+        with paddle.no_grad():
+            expected = F.sigmoid(logits()).numpy()
+        difference = _beyond(programs[name](arrays)[0].reshape(-1), expected)
+        if difference is not None:
+            raise InputError(
+                f"the exported program {name} does not score rows of {split} as the trained net does,"
+                f" by up to {difference:.2g}; nothing is written. Does net.py do something else in"
+                " an exported program than in training?"
+            )
+
+
+def some_rows(data: str, splits: list[str], history_cap: int, times: bool) -> tuple[Arrays, str]:
+    """The first ROWS rows of valid, or of another split if there is no valid, and its name."""
+    split = next(s for s in ("valid", "test", "train") if s in splits)
+    reader = Reader(data, split, ROWS, history_cap=history_cap, times=times)
+    batch = next(reader.epoch())
+    return {k: v for k, v in batch.items() if k not in ("label", "user")}, split
+
+
+def one_request(rows: Arrays) -> Arrays:
+    """The user with the longest history of a batch, and the candidates of all its rows."""
+    real = (rows["history_item"] != 0).sum(1) if "history_item" in rows else np.zeros(1)
+    row = int(real.argmax())
+    return {k: v[row : row + 1] if of_one_user(k) else v for k, v in rows.items()}
+
+
+def _tensors(arrays: Arrays) -> dict[str, paddle.Tensor]:
+    return {k: paddle.to_tensor(v) for k, v in arrays.items()}
+
+
+def _beyond(got: np.ndarray, expected: np.ndarray) -> float | None:
+    difference = float(np.abs(got - expected).max(initial=0))
+    return None if difference <= TOLERANCE else difference
