@@ -95,6 +95,8 @@ def refuse_what_differs(net: nn.Layer, run: Callable[[], Any]) -> list[str]:
     Returns:
         list[str]: one sentence per refused form.
     """
+    if not any(isinstance(layer, FastLayer) for layer in net.sublayers(include_self=True)):
+        return []
     found = []
     for call in _first_calls(net, run):
         for form in call.layer.fast_forms:
