@@ -219,7 +219,7 @@ def test_a_loss_of_ones_own_names_its_parts(mine, parts, penalty, words):
     binding += f"""
     def train_forward(self, net, feeds, regularization=None):
         logit = net(feeds)
-        total = self.click_loss(logit, feeds["label"])
+        total = self.click_loss(logit, feeds["label"]).mean()
         return total, logit, {parts}
 """
     with pytest.raises(InputError, match=words):
@@ -276,7 +276,7 @@ def test_a_folder_anywhere_without_a_checkout(tmp_path):
 
 LOSS_OF_ITS_OWN = """
     def click_loss(self, logit, label):
-        return ((paddle.nn.functional.sigmoid(logit) - label) ** 2).mean()
+        return (paddle.nn.functional.sigmoid(logit) - label) ** 2
 
     def forward_with_terms(self, net, feeds):
         logit = net(feeds)
