@@ -77,8 +77,12 @@ class Recipe:
     @property
     def protocol(self) -> str:
         """The protocol asked for, or the source's default."""
-        given = "given" if self.common.source == "paddlerec_text" else "every_prefix"
-        return self.common.protocol or given
+        return self.common.protocol or ("given" if self.has_splits else "every_prefix")
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether the source's files are train, valid and test already."""
+        return bool(getattr(self.options, "train", [])) or self.common.source == "paddlerec_text"
 
     @property
     def name(self) -> str:
@@ -197,15 +201,16 @@ def check(recipe: Recipe) -> None:
     """Raise InputError if the options do not fit together."""
     common = recipe.common
     protocol = recipe.protocol
-    if (protocol == "given") != (common.source == "paddlerec_text"):
+    if (protocol == "given") != recipe.has_splits:
         raise InputError(
-            f"protocol {protocol} does not fit source {common.source}: paddlerec_text holds samples"
-            " already (protocol given), all others hold events"
+            f"protocol {protocol} does not fit source {common.source}: paddlerec_text, and event_log"
+            " with --train and --test, hold samples already (protocol given), all others hold"
+            " events"
         )
     for flag, value, least in (("--seed", common.seed, 0), ("--min-count", common.min_count, 1)):
         if value < least:
             raise InputError(f"{flag} is {value}, must be at least {least}")
-    if common.user_id and protocol == "given":
+    if common.user_id and common.source == "paddlerec_text":
         raise InputError("--user-id: the lines of paddlerec_text name no users")
     if common.user_id and protocol in NEW_USERS:
         raise InputError(

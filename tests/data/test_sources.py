@@ -982,7 +982,14 @@ def test_fetch_whole_file(server, tmp_path, capsys):
     path = tmp_path / "new" / "file"
     fetch(f"{server.url}/file", str(path), hashlib.sha256(BODY).hexdigest().upper())
     assert path.read_bytes() == BODY and [p.name for p in path.parent.iterdir()] == ["file"]
-    assert capsys.readouterr().out == "" and server.asked == [("/file", None)]
+    said = capsys.readouterr()
+    assert said.out == "" and "not checked" not in said.err and server.asked == [("/file", None)]
+
+
+def test_a_download_without_a_checksum_is_reported(server, tmp_path, capsys):
+    fetch(f"{server.url}/file", str(tmp_path / "file"))
+    said = capsys.readouterr().err
+    assert "not checked" in said and hashlib.sha256(BODY).hexdigest() in said
 
 
 def test_fetch_goes_on_after_a_cut(server, tmp_path):

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from paddleinterest.core.checksum import checksum
 from paddleinterest.core.errors import InputError
+from paddleinterest.core.log import say
 
 TIMEOUT = 60  # seconds without a byte before the connection counts as dead
 AGAIN = (  # what to do about a file that cannot be read
@@ -62,8 +63,8 @@ def fetch(url: str, path: str, sha256: str = "") -> None:
         raise failure(
             url, path, f"got {size:,} bytes where {total:,} were announced; run again to start over"
         )
-    found = checksum(part) if sha256 else ""
-    if found != sha256.lower():
+    found = checksum(part)
+    if sha256 and found != sha256.lower():
         os.remove(part)  # going on from a wrong file cannot make it right
         raise failure(
             url,
@@ -71,6 +72,11 @@ def fetch(url: str, path: str, sha256: str = "") -> None:
             f"its sha256 is {found}, not {sha256}: the file has changed or was damaged on the way",
         )
     os.replace(part, path)
+    if not sha256:
+        say(
+            f"{path}: {size:,} bytes from {url}, not checked: its publisher names no sha256. This"
+            f" one is {found}"
+        )
 
 
 def failure(url: str, path: str, what: str) -> InputError:

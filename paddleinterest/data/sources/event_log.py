@@ -11,6 +11,7 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.data.log import Log
 from paddleinterest.data.options import option
 from paddleinterest.data.sources import events as event_files
+from paddleinterest.data.sources import own_split
 from paddleinterest.data.sources.attributes import Side, join, read_side, take_out
 from paddleinterest.data.sources.events import Columns
 from paddleinterest.data.sources.files import FORMS, parts
@@ -27,8 +28,20 @@ class Options:
     events: list[str] = option(
         [],
         "files of events, read one after the other, folders of parts, or zip files (x.zip/member"
-        " names what is in one); required",
+        " names what is in one); beside --train they only make histories; required without --train",
         metavar="FILE",
+    )
+    train: list[str] = option(
+        [],
+        "your own split, in place of --events: files of training samples, with labels (default:"
+        " none)",
+        metavar="FILE",
+    )
+    valid: list[str] = option(
+        [], "files of validation samples, beside --train (default: none)", metavar="FILE"
+    )
+    test: list[str] = option(
+        [], "files of test samples, beside --train (default: none)", metavar="FILE"
     )
     items: str = option(
         "", "file with one row an item: its id, then its attributes (default: none)", metavar="FILE"
@@ -166,8 +179,10 @@ def load(options: Options, seed: int = 0) -> Log:
             items and users, double; a time, label or dense value is wrong; names collide. It names
             file and row.
     """
-    if not options.events:
-        raise InputError("event_log needs --events FILE: the log to read")
+    if not options.events and not options.train:
+        raise InputError("event_log needs --events FILE: the log to read (or --train and --test)")
+    if (options.train or options.valid or options.test) and not (options.train and options.test):
+        raise InputError("your own split needs --train FILE and --test FILE, perhaps --valid FILE")
     null = tuple(options.null) if options.null else None
     form = check_form(Form(options.separator, options.quote == "double", options.encoding, null))
     clock = Clock(options.time_unit, options.time_zone, options.time_format)
@@ -175,7 +190,7 @@ def load(options: Options, seed: int = 0) -> Log:
     items = _side("item", options, form)
     users = _side("user", options, form)
     form = check_form(replace(form, header=tuple(options.columns)))
-    first = Table(parts(options.events[0], options.format)[0], form)
+    first = Table(parts((options.train or options.events)[0], options.format)[0], form)
     context = _context(options, items, users, first)
     _check_names(options, items, users, context)
 
@@ -190,18 +205,24 @@ def load(options: Options, seed: int = 0) -> Log:
         options.positive_from,
         options.drop_missing,
     )
-    read = event_files.read_parts(options.events, form, options.format, of, clock)
-    found = event_files.joined(read)
-    found["user"], user_table = join(found["user"], users)
-    found["item"], item_table = join(found["item"], items)
+    samples = None
+    if options.train:
+        read, events = own_split.read(options, form, of, clock)
+    else:
+        read = event_files.read_parts(options.events, form, options.format, of, clock)
+        events = event_files.joined(read)
+    events["user"], user_table = join(events["user"], users)
+    events["item"], item_table = join(events["item"], items)
     kind = read[0].kind
-    events = event_files.frame(found)
-    if kind == "clock":
+    events = event_files.frame(events)
+    if kind == "clock" and not options.train:
         events = settle(events, options.drop_repeats)
     events = event_files.in_seconds(events, kind)
     if user_table is not None:
         user_table = take_out(events, users, user_table)
     item_table = take_out(events, items, item_table)
+    if options.train:
+        events, samples = own_split.apart(events)
     names = [name for _, name in context]
     numbers = [name for name in names if name in options.dense or name in read[0].declared]
     return Log(
@@ -211,6 +232,7 @@ def load(options: Options, seed: int = 0) -> Log:
         context=names,
         time="seconds" if kind == "clock" else "order",
         dense=[*items.dense, *users.dense, *numbers],
+        samples=samples,
         tie=event_files.TIE if event_files.TIE in events else "",
     )
 

@@ -1,0 +1,101 @@
+"""The user's own train, valid and test files (protocol `given`), perhaps beside events that only
+make histories.
+
+A sample's history is what its user clicked strictly before it: in the events, or if there are none
+in the rows of all three splits with label 1.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import SPLITS
+from paddleinterest.data.sources import events as event_files
+from paddleinterest.data.sources.columns import concatenate
+from paddleinterest.data.sources.events import TIE, Columns, Part
+from paddleinterest.data.sources.table_file import Form
+from paddleinterest.data.sources.times import Clock
+
+SPLIT = "split of the row"  # a number of SPLITS, or PAST for events that only make histories
+PAST = len(SPLITS)
+
+
+def read(
+    options: Any, form: Form, of: Columns, clock: Clock
+) -> tuple[list[Part], dict[str, pa.ChunkedArray]]:
+    """Read all files into common columns, with the split of each row.
+
+    Returns:
+        The parts of the samples, and the columns of events (if any) and samples.
+
+    Raises:
+        InputError: as `events.read_parts`, or the samples have no labels, or events and samples
+            have times of two kinds.
+    """
+    samples: list[Part] = []
+    tables = []
+    for split, paths in enumerate((options.train, options.valid, options.test)):
+        if paths:
+            parts = event_files.read_parts(paths, form, options.format, of, clock)
+            samples += parts
+            tables.append(_numbered(event_files.joined(parts), split))
+    for part in samples:
+        if "label" not in part.columns:
+            raise InputError(
+                f"{part.name} has no labels, by default in a column `label` (--label-column names"
+                " another): the samples of your own split need them"
+            )
+        _same_kind(samples[0], part)
+    if options.events:
+        known = replace(of, others=(), positive=(), positive_from=None)
+        past = event_files.read_parts(options.events, form, options.format, known, clock)
+        _same_kind(samples[0], past[0])
+        tables.insert(0, _history(event_files.joined(past), tables[0]))
+    columns = {name: concatenate([table[name] for table in tables]) for name in tables[0]}
+    return samples, columns
+
+
+def _numbered(columns: dict[str, pa.ChunkedArray], split: int) -> dict[str, pa.ChunkedArray]:
+    rows = len(columns["user"])
+    return {**columns, SPLIT: pa.chunked_array([np.full(rows, split, np.int8)])}
+
+
+def _history(
+    columns: dict[str, pa.ChunkedArray], like: dict[str, pa.ChunkedArray]
+) -> dict[str, pa.ChunkedArray]:
+    """Events that only make histories, with the columns of the samples: those that they lack are
+    missing, and without labels all count as clicked."""
+    rows = len(columns["user"])
+    made = {}
+    for name, column in like.items():
+        if name == "label" and name not in columns:
+            made[name] = pa.chunked_array([np.ones(rows, np.int8)])
+        elif name in columns:
+            made[name] = columns[name]
+        else:
+            made[name] = pa.chunked_array([pa.nulls(rows, column.type)])
+    return _numbered({name: made[name] for name in like if name != SPLIT}, PAST)
+
+
+def _same_kind(one: Part, other: Part) -> None:
+    if one.kind != other.kind:
+        raise InputError(
+            f"{one.name} and {other.name} differ: their times are of two kinds; bring them to one"
+        )
+
+
+def apart(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows that make histories, all clicked, and the samples with the name of their split."""
+    split = rows[SPLIT].to_numpy()
+    is_sample = split != PAST
+    clicked = rows["label"].to_numpy() == 1
+    makes_history = clicked & (is_sample if is_sample.all() else ~is_sample)
+    kept = [name for name in ("user", "item", "time", TIE) if name in rows]
+    events = rows.loc[makes_history, kept].reset_index(drop=True)
+    samples = rows[is_sample].drop(columns=[SPLIT]).reset_index(drop=True)
+    samples["split"] = np.array(SPLITS, object)[split[is_sample]]
+    return events, samples
