@@ -117,7 +117,10 @@ class LinearTerms(nn.Layer):
                 sizes[f"{of}_{f.name}"] = f.size
         self.keys = list(sizes)
         self.tables = nn.LayerDict({key: scalars(size, sparse) for key, size in sizes.items()})
-        self.dense = nn.Linear(dense, 1, bias_attr=False) if dense else None
+        zero = nn.initializer.Constant(
+            0.0
+        )  # as the ids start; Paddle's own would be N(0, 1) of one
+        self.dense = nn.Linear(dense, 1, weight_attr=zero, bias_attr=False) if dense else None
 
     def forward(self, batch: Batch, weight: paddle.Tensor) -> paddle.Tensor:
         """The sum, [B].

@@ -295,3 +295,20 @@ def test_export(tmp_path, data, name):
         "hyper_parameters.item_bias=true",
         lengths=(0, 1, 2, 20, 50),
     )
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_training_starts_with_logits_near_zero(name):
+    """Every linear term starts at 0: no dense column makes noise of its own at the first step."""
+    kind, own = NETS[name]
+    paddle.seed(1)
+    net = kind(FIELDS, 1, embedding_size=8, tower=(16, 8), activation="relu", **own)
+    batch = random_batch(SCHEMA, 200, np.arange(200) % 9)
+    batch["dense"][:] = 0
+    quiet = net(tensors(batch)).numpy()
+    batch["dense"][:] = 30
+    linear = getattr(net, "linear", None)
+    if linear is not None:
+        x, weight = net.embeddings(tensors(batch))
+        assert not linear(tensors(batch), weight).numpy().any()
+    assert np.abs(quiet).max() < 0.1
