@@ -44,7 +44,7 @@ def check(log: Log, protocol: str) -> None:
     if not isinstance(log.events, pd.DataFrame) or not len(log.events):
         return
     if log.samples is None:
-        _check_labels(log)
+        _check_labels(log.events, log.context)
     if protocol not in DRAWN:
         return
     events = log.events
@@ -118,15 +118,14 @@ def _explained(values: pd.Series, left: np.ndarray, right: np.ndarray) -> float:
     return min(float(1 - within / variance), 0.999)  # exact is for equal values alone
 
 
-def _check_labels(log: Log) -> None:
+def _check_labels(events: pd.DataFrame, context: list[str]) -> None:
     """Say which columns rows with label 0 lack, or that they have one time only."""
-    events = log.events
     if "label" not in events:
         return
     clicked = events["label"].to_numpy() == 1
     if clicked.all() or not clicked.any():
         return
-    for name in log.context:
+    for name in context:
         present = events[name].notna().to_numpy()
         if present[clicked].mean() >= LACKING and (~present[~clicked]).mean() >= LACKING:
             say(

@@ -19,7 +19,7 @@ def tell(log: Log) -> None:
         return
     say(
         f"{len(events):,} events of {events['user'].nunique():,} users and"
-        f" {events['item'].nunique():,} items{_labels(events)}{_dates(log)}"
+        f" {events['item'].nunique():,} items{_labels(events)}{_dates(events, log.time)}"
     )
     if log.time == "seconds":
         _tell_times(events)
@@ -56,11 +56,11 @@ def _labels(events: pd.DataFrame) -> str:
     return f", {events['label'].mean():.1%} with label 1"
 
 
-def _dates(log: Log) -> str:
-    if log.time != "seconds":
+def _dates(events: pd.DataFrame, kind: str) -> str:
+    if kind != "seconds":
         return ", in an order without dates"
-    first = int(log.events["time"].min())
-    last = int(log.events["time"].max())
+    first = int(events["time"].min())
+    last = int(events["time"].max())
     return f", {date(first)} to {date(last)} (UTC)"
 
 
