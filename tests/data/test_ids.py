@@ -154,6 +154,13 @@ def test_typed_files_keep_their_texts(tmp_path):
     assert list(load("event_log", "--events", tmp_path / "e.parquet").events["user"]) == ["5", "6"]
 
 
+def test_typed_texts_that_are_whole_numbers_have_one_spelling(tmp_path):
+    frame = pd.DataFrame({"user": ["5", "5.0", "6.0"], "item": [1, 2, 3], "time": [1, 2, 3]})
+    frame.to_parquet(tmp_path / "e.parquet")
+    log = load("event_log", "--events", tmp_path / "e.parquet")
+    assert list(log.events["user"]) == ["5", "5", "6"]
+
+
 def test_one_id_in_thousands(tmp_path):
     """Every row counts, not a sample of them."""
     users = [f"u{k}" for k in range(5000)]

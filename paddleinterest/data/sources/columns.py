@@ -204,9 +204,10 @@ def _id_texts(column: pa.ChunkedArray, name: str, path: str, reading: Reading) -
             f" rows), which looks like a missing value; say --null '{value}' if it is one"
             " (--drop-missing leaves such rows out), or --null '' if it is an id"
         )
-    numbers = None if reading.typed else whole(texts.values)
+    numbers = whole(texts.values)
     if numbers is not None:
-        return texts.column(numbers)
+        kind = texts.values.type
+        return texts.column(numbers.cast(kind) if reading.typed else numbers)
     lossy = pc.match_substring_regex(texts.values, SCIENTIFIC).to_numpy(zero_copy_only=False)
     code = first_true(lossy)
     if code is not None:
