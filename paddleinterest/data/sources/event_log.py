@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.log import Log
 from paddleinterest.data.options import option
+from paddleinterest.data.sources import cells, own_split
 from paddleinterest.data.sources import events as event_files
-from paddleinterest.data.sources import own_split
 from paddleinterest.data.sources.attributes import Side, join, read_side, take_out
+from paddleinterest.data.sources.columns import concatenate
 from paddleinterest.data.sources.events import Columns
 from paddleinterest.data.sources.files import FORMS, parts
 from paddleinterest.data.sources.names import check_name, require
@@ -60,6 +61,22 @@ class Options:
         "the event's time: a number, a date or a text such as 2017-01-31 23:59:59; without a column"
         " of the default name the order of the rows is the time (default: time)",
         metavar="COL",
+    )
+    history_column: str = option(
+        "",
+        "a history in a cell of each sample of --train, such as 1|2|3, oldest first (default: none)",
+        metavar="COL",
+    )
+    shown_column: str = option(
+        "",
+        "several shown items with their labels in a cell, such as N1-0 N2-1, beside"
+        " --history-column (default: none)",
+        metavar="COL",
+    )
+    cell_separator: str = option(
+        "",
+        "what separates the items in such a cell (default: told from the cells)",
+        metavar="CHAR",
     )
     time_unit: str = option(
         "",
@@ -183,6 +200,12 @@ def load(options: Options, seed: int = 0) -> Log:
         raise InputError("event_log needs --events FILE: the log to read (or --train and --test)")
     if (options.train or options.valid or options.test) and not (options.train and options.test):
         raise InputError("your own split needs --train FILE and --test FILE, perhaps --valid FILE")
+    if (options.history_column or options.shown_column) and not options.train:
+        raise InputError(
+            "--history-column and --shown-column describe samples: give them as --train and --test"
+        )
+    if options.shown_column and not options.history_column:
+        raise InputError("--shown-column needs --history-column, or one row a shown item")
     null = tuple(options.null) if options.null else None
     form = check_form(Form(options.separator, options.quote == "double", options.encoding, null))
     clock = Clock(options.time_unit, options.time_zone, options.time_format)
@@ -193,6 +216,8 @@ def load(options: Options, seed: int = 0) -> Log:
     first = Table(parts((options.train or options.events)[0], options.format)[0], form)
     context = _context(options, items, users, first)
     _check_names(options, items, users, context)
+    if options.history_column:
+        return _from_cells(options, form, items, users, context)
 
     of = Columns(
         options.user_column,
@@ -234,6 +259,39 @@ def load(options: Options, seed: int = 0) -> Log:
         dense=[*items.dense, *users.dense, *numbers],
         samples=samples,
         tie=event_files.TIE if event_files.TIE in events else "",
+    )
+
+
+def _from_cells(
+    options: Options, form: Form, items: Side, users: Side, context: list[tuple[str, str]]
+) -> Log:
+    """The log of samples whose histories stand in cells."""
+    if items.in_events or users.in_events or options.events:
+        raise InputError(
+            "--history-column reads histories from the samples: attributes come from --items and"
+            " --users, and there are no --events"
+        )
+    events, samples = cells.read(options, form, context)
+    past = len(events["user"])
+    for of, side in (("user", users), ("item", items)):
+        both = concatenate([events[of], samples[of]])
+        both, table = join(both, side)
+        events[of] = both.slice(0, past)
+        samples[of] = both.slice(past)
+        if side is users:
+            people = table
+        elif table is not None:
+            listed = table
+    made = cells.with_owners(event_files.frame(events), event_files.frame(samples), people)
+    return Log(
+        made[0],
+        listed,
+        made[2],
+        context=[name for _, name in context],
+        time="order",
+        dense=[*items.dense, *users.dense, *(n for _, n in context if n in options.dense)],
+        samples=made[1],
+        note=made[3],
     )
 
 
