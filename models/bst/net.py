@@ -6,15 +6,14 @@ Shapes: B rows, T history positions, L = T + 1 with the target, D width of a seq
 (item embedding and position), H heads, d_k = D/H; U sequences and M targets that read each: U = B,
 M = 1, or for one request U = 1, M = candidates.
 
-Not covered: multi-valued item fields (one value per field); dense columns of history items (they
-enter the tower for the target); causal masks. Keys have no bias: it adds the same to all scores of
-a query, so the softmax removes it.
+Not covered: dense columns of history items (they enter the tower for the target); causal masks.
+Keys have no bias: it adds the same to all scores of a query, so the softmax removes it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import paddle
 import paddle.nn as nn
@@ -377,9 +376,11 @@ class BST(nn.Layer):
         names = self.embeddings.names["item"]
         mask = history_mask(batch)  # [1, T]
         rows = None if self.position is None else self.position.rows(batch, mask)  # [1, T]
-        s = self._elements({f: batch[f"history_{f}"] for f in names}, rows)  # [1, T, D]
+        past = [self.embeddings.look_up(f, batch[f"history_{f}"]) for f in names]
+        s = self._elements(past, rows)  # [1, T, D]
         now = paddle.zeros_like(batch["target_item"])  # [N]
-        v = self._elements({f: batch[f"target_{f}"] for f in names}, now)  # [N, D]
+        candidates = [self.embeddings.look_up(f, batch[f"target_{f}"]) for f in names]
+        v = self._elements(candidates, now)  # [N, D]
         out, weight = block.of_target(s, mask, v, itself=True)  # [N, D], [1, N·H, T]
         logit = self._logit(out, v, self.embeddings.side(batch, like=v), batch)  # [N]
         if not return_attention:
@@ -398,24 +399,31 @@ class BST(nn.Layer):
         if self.position is not None:
             now = paddle.zeros_like(batch["target_item"])  # [B]
             rows = _with_target(self.position.rows(batch, mask), now)  # [B·L + B]
-        ids = {
-            f: _with_target(batch[f"history_{f}"], batch[f"target_{f}"])
-            for f in self.embeddings.names["item"]
-        }
-        all_elements = self._elements(ids, rows)  # [B·L + B, D]
+        fields = [self._of_field(f, batch) for f in self.embeddings.names["item"]]
+        all_elements = self._elements(fields, rows)  # [B·L + B, D]
         s, v = paddle.split(all_elements, [size(all_elements, 0) - n, n])  # [B·L, D], [B, D]
         return s.reshape([n, -1, self.width]), v
 
+    def _of_field(self, name: str, batch: Batch) -> paddle.Tensor:
+        """Embeddings of an item field in the order of `_with_target`, [B·L + B, E]."""
+        history = batch[f"history_{name}"]
+        target = batch[f"target_{name}"]
+        if name not in self.embeddings.multiple:
+            return self.embeddings.look_up(name, _with_target(history, target))
+        # the longest list of the history and that of the targets differ
+        look_up = self.embeddings.look_up
+        return _with_target(look_up(name, history), look_up(name, target))
+
     def _elements(
-        self, ids: Mapping[str, paddle.Tensor], rows: paddle.Tensor | None
+        self, fields: Sequence[paddle.Tensor], rows: paddle.Tensor | None
     ) -> paddle.Tensor:
         """Elements of a sequence, [..., D], in one concat.
 
         Args:
-            ids (Mapping[str, Tensor]): {item field: int64 [...]}.
+            fields (Sequence[Tensor]): embeddings of each item field, [..., E].
             rows (Tensor): of the position table, int64 [...]; None without a position.
         """
-        parts = [self.embeddings.tables[f](x) for f, x in ids.items()]
+        parts = list(fields)
         if self.position is not None and not self.add:
             parts.append(self.position(rows))
         s = paddle.concat(parts, -1) if len(parts) > 1 else parts[0]
@@ -439,6 +447,9 @@ class BST(nn.Layer):
 
 
 def _with_target(history: paddle.Tensor, target: paddle.Tensor) -> paddle.Tensor:
-    """Each row's history and target, then all targets again, [B, T] and [B] → [B·L + B]."""
-    rows = paddle.concat([history, target.unsqueeze(1)], 1)  # [B, L]
-    return paddle.concat([rows.flatten(), target])
+    """Each row's history and target, then all targets again.
+
+    [B, T] and [B] → [B·L + B], or [B, T, E] and [B, E] → [B·L + B, E].
+    """
+    rows = paddle.concat([history, target.unsqueeze(1)], 1)  # [B, L] or [B, L, E]
+    return paddle.concat([rows.flatten(0, 1), target])

@@ -6,8 +6,8 @@ Shapes: B rows, T history positions, D width of an item's embedding, H width of 
 N candidates of one user.
 
 Where the paper and the authors' code differ, the paper is the default and the code a switch. Not
-covered: multi-valued item fields (one value per field); dense columns of history items (they enter
-for the target); the batch normalisation in the authors' auxiliary net and tower.
+covered: dense columns of history items (they enter for the target); the batch normalisation in the
+authors' auxiliary net and tower.
 """
 
 from __future__ import annotations

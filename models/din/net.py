@@ -4,8 +4,7 @@ https://arxiv.org/abs/1706.06978
 
 Shapes: B rows, T history positions, D width of an item's embedding, N candidates of one user.
 
-Not covered: multi-valued item fields (one value per field); dense columns of history items (they
-enter for the target).
+Not covered: dense columns of history items (they enter for the target).
 """
 
 from __future__ import annotations

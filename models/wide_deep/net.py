@@ -27,7 +27,7 @@ class Crosses(nn.Layer):
     Each pair has a weight, found by hash.
 
     Args:
-        names (Sequence[str]): item fields, each crossed with itself.
+        names (Sequence[str]): item fields of one value, each crossed with itself.
         buckets (int): rows of each table; pairs of one bucket share a weight.
         sparse (bool): gradients hold only the rows that occur.
     """
@@ -82,7 +82,8 @@ class WideDeep(PooledNet):
             raise ValueError(f"cross is {cross}, must be at least 0")
         self.embeddings = PooledFields(fields, embedding_size, embedding_std, sparse)
         self.linear = LinearTerms(fields, dense, sparse)
-        self.crosses = Crosses(self.embeddings.names["item"], cross, sparse) if cross else None
+        single = [n for n in self.embeddings.names["item"] if n not in self.embeddings.multiple]
+        self.crosses = Crosses(single, cross, sparse) if cross else None
         items = bias_rows(fields, item_bias)
         self.tower = Tower(self.embeddings.width + dense, tower, activation, dropout, items, sparse)
 

@@ -17,6 +17,7 @@ import paddle.nn.functional as F
 
 from paddleinterest.core import distributed, memory
 from paddleinterest.core.errors import InputError
+from paddleinterest.core.log import say
 from paddleinterest.core.metrics import click_metrics
 from paddleinterest.core.settings import nearest
 from paddleinterest.nets.batch import Batch
@@ -60,7 +61,11 @@ class ClickModel:
                     f"{config.model}/dygraph_model.py asks for the setting {name}, which is not"
                     f" declared in settings.py beside it{nearest(name, known)}"
                 )
-        fields = [f for f in schema.fields if f.kind == "category"]
+        fields = [f for f in schema.fields if f.kind == "category" and f.of != "event"]
+        unread = [*schema.event_fields, *schema.event_dense, *schema.vector_fields]
+        if unread:
+            names = ", ".join(f.name for f in unread)
+            say(f"{config.model} does not read the dataset's event fields and vectors: {names}")
         return dict(
             fields=fields,
             dense=len(schema.dense_fields),
@@ -186,6 +191,10 @@ class ClickModel:
         for f in schema.item_fields:
             spec[f"history_{f.name}"] = ([None, None], "int64")
             spec[f"target_{f.name}"] = ([None], "int64")
+        for f in schema.multiple("item"):
+            spec[f"history_{f.name}"] = ([None, None, None], "int64")
+            spec[f"target_{f.name}"] = ([None, None], "int64")
+        spec.update({f"user_{f.name}": ([None, None], "int64") for f in schema.multiple("user")})
         for of in ("user", "context"):
             spec.update({f"{of}_{f.name}": ([None], "int64") for f in schema.categories(of)})
         if schema.dense_fields:

@@ -34,8 +34,9 @@ class FieldEmbeddings(nn.Layer):
     An item's vector is the concatenation over its fields, the same for history and target.
 
     Args:
-        fields (Sequence[Field]): category fields, with ``name``, ``of`` (item, user or context) and
-            ``size`` (rows of the table, padding and unknown included).
+        fields (Sequence[Field]): category fields, with ``name``, ``of`` (item, user or context),
+            ``size`` (rows of the table, padding and unknown included) and ``multiple`` (several
+            values per item or user; their mean is the field's embedding).
         width (int): columns of every table.
         std (float): standard deviation of the start values; row 0, the padding, is 0 and stays 0.
         sparse (bool): gradients hold only the rows that occur. This holds in dynamic graph alone:
@@ -62,16 +63,22 @@ class FieldEmbeddings(nn.Layer):
         self.names: dict[str, list[str]] = {
             of: [f.name for f in fields if f.of == of] for of in ("item", "user", "context")
         }
+        self.multiple = {f.name for f in fields if is_multiple(f)}
         self.item_width = width * len(self.names["item"])
         self.side_width = width * (len(self.names["user"]) + len(self.names["context"]))
 
     def history(self, batch: Batch) -> paddle.Tensor:
         """Embeddings e_1 … e_T of the history, [B, T, D]; zero at padding."""
-        return _join([self.tables[n](batch[f"history_{n}"]) for n in self.names["item"]])
+        return _join([self.look_up(n, batch[f"history_{n}"]) for n in self.names["item"]])
 
     def target(self, batch: Batch) -> paddle.Tensor:
         """Embedding v of the target (candidate) item, [B, D]."""
-        return _join([self.tables[n](batch[f"target_{n}"]) for n in self.names["item"]])
+        return _join([self.look_up(n, batch[f"target_{n}"]) for n in self.names["item"]])
+
+    def look_up(self, name: str, ids: paddle.Tensor) -> paddle.Tensor:
+        """A field's embeddings, ids [...] → [..., E]; ids [..., M] of a field of several values."""
+        e = self.tables[name](ids)
+        return mean_of_values(e, ids) if name in self.multiple else e
 
     def side(self, batch: Batch, like: paddle.Tensor | None = None) -> paddle.Tensor | None:
         """User fields, context fields and the dense columns, side by side.
@@ -85,12 +92,34 @@ class FieldEmbeddings(nn.Layer):
             Tensor: [B, S], or None if the dataset has no such field.
         """
         keys = [f"{of}_{n}" for of in ("user", "context") for n in self.names[of]]
-        parts = [self.tables[key.partition("_")[2]](batch[key]) for key in keys]
+        parts = [self.look_up(key.partition("_")[2], batch[key]) for key in keys]
         if like is not None:
             parts = [p.expand([paddle.shape(like)[0], p.shape[-1]]) for p in parts]
         if "dense" in batch:
             parts.append(batch["dense"])
         return _join(parts) if parts else None
+
+
+def is_multiple(field: Field) -> bool:
+    """Whether an item or a user may have several values of the field."""
+    return getattr(field, "multiple", False)
+
+
+def mean_of_values(e: paddle.Tensor, ids: paddle.Tensor) -> paddle.Tensor:
+    """Mean over the values of a field; zeros if there is none.
+
+    Args:
+        e (Tensor): embeddings of the values, [..., M, E].
+        ids (Tensor): the values, right padded with 0, [..., M].
+
+    Example:
+        >>> e = paddle.to_tensor([[[2.0], [4.0], [9.0]], [[1.0], [1.0], [1.0]]])
+        >>> mean_of_values(e, paddle.to_tensor([[5, 6, 0], [0, 0, 0]])).tolist()
+        [[3.0], [0.0]]
+    """
+    real = (ids != PADDING).astype(e.dtype)  # [..., M]
+    share = real / paddle.clip(real.sum(-1, keepdim=True), min=1.0)  # [..., M]
+    return paddle.matmul(share.unsqueeze(-2), e).squeeze(-2)
 
 
 def _join(parts: list[paddle.Tensor]) -> paddle.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from paddleinterest.data.schema import Schema
 
 ROWS = 8
 STEPS = 6
+VALUES = 2  # of a field of several
 DAY = 24 * 3600
 
 
@@ -33,16 +34,26 @@ def example_batch(
     sizes = {f.name: f.size for f in schema.fields if f.kind == "category"}
     batch = {}
     for name, wanted in spec.items():
-        shape = [ROWS, STEPS] if name.startswith("history_") else [ROWS, *wanted.shape[1:]]
+        shape = _shape(name, wanted.shape)
         batch[name] = _values(name, shape, sizes, rng)
     if negatives:
         for f in schema.item_fields:
             batch[f"negative_{f.name}"] = _values(f"negative_{f.name}", real.shape, sizes, rng)
-    for name in batch:
+        for f in schema.multiple("item"):
+            shape = [*real.shape, VALUES]
+            batch[f"negative_{f.name}"] = _values(f"negative_{f.name}", shape, sizes, rng)
+    for name, values in batch.items():
         if name.startswith(("history_", "negative_")):
-            batch[name] = np.where(real, batch[name], 0)
+            mask = real if values.ndim == 2 else real[..., None]
+            batch[name] = np.where(mask, values, 0)
     batch["label"] = (np.arange(ROWS) % 2).astype(np.float32)
     return batch
+
+
+def _shape(name: str, wanted: Sequence[int]) -> list[int]:
+    """The sizes of an input; -1 of its spec is the number of rows, of steps, or of values."""
+    free = [ROWS, STEPS, VALUES] if name.startswith("history_") else [ROWS, VALUES]
+    return [free[k] if size in (-1, None) else size for k, size in enumerate(wanted)]
 
 
 def _values(

@@ -13,7 +13,12 @@ import paddle.nn as nn
 
 from paddleinterest.data.schema import Field
 from paddleinterest.nets.batch import PADDING, Batch, Scores, history_mask
-from paddleinterest.nets.embeddings import FieldEmbeddings, table
+from paddleinterest.nets.embeddings import (
+    FieldEmbeddings,
+    is_multiple,
+    mean_of_values,
+    table,
+)
 from paddleinterest.nets.layers import SumPooling
 
 
@@ -116,6 +121,7 @@ class LinearTerms(nn.Layer):
             for of in ("target", "history") if f.of == "item" else (f.of,):
                 sizes[f"{of}_{f.name}"] = f.size
         self.keys = list(sizes)
+        self.multiple = {key for key in sizes if key.partition("_")[2] in _multiple_names(fields)}
         self.tables = nn.LayerDict({key: scalars(size, sparse) for key, size in sizes.items()})
         zero = nn.initializer.Constant(
             0.0
@@ -131,13 +137,20 @@ class LinearTerms(nn.Layer):
         """
         total = paddle.zeros([])
         for key in self.keys:
-            w = self.tables[key](batch[key]).squeeze(-1)  # [B] or [B, T]
+            w = self.tables[key](batch[key])  # [B, 1] or [B, T, 1]
+            if key in self.multiple:
+                w = mean_of_values(w, batch[key])
+            w = w.squeeze(-1)  # [B] or [B, T]
             if key.startswith("history_"):
                 w = (w * weight).sum(-1)  # [B]
             total = total + w
         if self.dense is not None:
             total = total + self.dense(batch["dense"]).squeeze(-1)
         return total
+
+
+def _multiple_names(fields: Sequence[Field]) -> set[str]:
+    return {f.name for f in fields if is_multiple(f)}
 
 
 def scalars(rows: int, sparse: bool) -> nn.Embedding:

@@ -37,6 +37,8 @@ class MiniBatchAwareRegularization(nn.Layer):
         """The penalty, []; of several processes each its part."""
         total = paddle.zeros([])
         for name, inverse in self.inverse.items():
+            if name not in embeddings.tables:  # a field that this net does not read
+                continue
             rows = rows_of(name, batch)  # [R]
             w = embeddings.tables[name](rows)  # [R, width]
             decay = paddle.gather(inverse, rows)  # [R]

@@ -65,8 +65,9 @@ def _choose(reader: Reader) -> int:
 
 
 def _attributes(of: str, file: str, row: int, data: str, schema: Schema) -> dict[str, Any]:
-    """{name: raw value} of a row of the dataset's file, without the item's id."""
+    """{name: raw value} of a row of the dataset's file, without the item's id and lists."""
     fields = [f for f in schema.fields if f.of == of and f.name != "item"]
+    fields = [f for f in fields if f.kind != "vector" and not f.multiple]
     if not fields:
         return {}
     table = read_parquet(os.path.join(data, file))
