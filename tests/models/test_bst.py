@@ -638,7 +638,9 @@ def test_one_block_reads_the_history_once(monkeypatch):
     monkeypatch.setattr(
         BST,
         "_elements",
-        lambda self, ids, rows: seen.append(ids["item"].shape) or elements(self, ids, rows),
+        lambda self, fields, rows: (
+            seen.append(fields[0].shape[:-1]) or elements(self, fields, rows)
+        ),
     )
     batch = {
         k: v[:1] if k.startswith(OF_USER) else v for k, v in random_batch(SCHEMA, 500, 50).items()
