@@ -82,7 +82,9 @@ class Recipe:
     @property
     def has_splits(self) -> bool:
         """Whether the source's files are train, valid and test already."""
-        return bool(getattr(self.options, "train", [])) or self.common.source == "paddlerec_text"
+        if self.common.source == "event_log":
+            return bool(self.options.train or self.options.impressions)
+        return self.common.source == "paddlerec_text"
 
     @property
     def name(self) -> str:
@@ -204,7 +206,7 @@ def check(recipe: Recipe) -> None:
     if (protocol == "given") != recipe.has_splits:
         raise InputError(
             f"protocol {protocol} does not fit source {common.source}: paddlerec_text, and event_log"
-            " with --train and --test, hold samples already (protocol given), all others hold"
+            " with --train or --impressions, hold samples already (protocol given), all others hold"
             " events"
         )
     for flag, value, least in (("--seed", common.seed, 0), ("--min-count", common.min_count, 1)):

@@ -204,6 +204,40 @@ def test_ones_own_split(tmp_path):
         assert sorted(map(str, found)) == sorted(map(str, wanted))
 
 
+def test_impressions_beside_events(tmp_path):
+    """Two files: one makes the histories, the other the samples."""
+    past = write(
+        tmp_path / "p.csv",
+        "user,item,time\n"
+        + "".join(f"u{k % 3},{k},{1_700_000_000 + 100 * k}\n" for k in range(30)),
+    )
+    shown = write(
+        tmp_path / "s.csv",
+        "user,item,time,label\n"
+        + "".join(
+            f"u{k % 3},{100 + k},{1_700_000_000 + 30 * k},{int(k % 4 == 0)}\n" for k in range(100)
+        ),
+    )
+    flags = ["event_log", "--events", past, "--impressions", shown]
+    log = load(*flags)
+    assert len(log.events) == 30 and len(log.samples) == 100 and max(log.events["item"]) < 100
+    assert list(log.samples["split"]) == ["train"] * 80 + ["valid"] * 10 + ["test"] * 10
+    argv = ["--source", *map(str, flags), "--out", str(tmp_path / "out")]
+    schema, out = prepare(Parser().parse_args(argv))
+    assert schema.rows == {"train": 80, "valid": 10, "test": 10} and schema.protocol == "given"
+    batch = next(Reader(out, "train", 100, 40).epoch())
+    lengths = (batch["history_item"] > 0).sum(axis=1)
+    moments = 1_700_000_000 + 30 * np.arange(80)
+    wanted = [
+        sum(1 for j in range(30) if j % 3 == k % 3 and 1_700_000_000 + 100 * j < moments[k])
+        for k in range(80)
+    ]
+    assert sorted(lengths) == sorted(wanted)
+    refuses(["--impressions are samples beside --events"], "event_log", "--impressions", shown)
+    bare = write(tmp_path / "o.csv", "user,item,label\nu1,1,1\n")
+    refuses(["split by time"], "event_log", "--events", bare, "--impressions", bare)
+
+
 def test_events_that_only_make_histories(tmp_path):
     """Events beside samples: the samples' own clicks are in no history."""
     past = write(tmp_path / "p.csv", "user,item,time\nu,1,10\nu,2,20\nv,1,5\n")

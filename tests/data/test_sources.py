@@ -726,6 +726,44 @@ def test_paddlerec_text(tmp_path):
     )
 
 
+def slots(line):
+    """A line with semicolons as PaddleRec's bst writes it."""
+    items, categories, item, category, label = line.split(";")
+    many = [f"history:{i}" for i in items.split()] + [f"cate:{c}" for c in categories.split()]
+    many += [f"position:{9 - k}" for k in range(len(items.split()))]
+    one = [f"target:{item}", f"target_cate:{category}", "target_position:0", f"label:{label}"]
+    return " ".join(["userid:8", *many, *one]) + " "
+
+
+def test_paddlerec_bst_has_the_same_samples(tmp_path):
+    lines = ["2 19 7;11 3 11;23;3;1", "2 19 7;11 3 11;7;11;0", ";;19;3;1", "5;3;2;11;0"]
+    flags = ["--valid-fraction", 0]
+    made = {}
+    for name, write_line in (("din", str), ("bst", slots)):
+        path = write(tmp_path / f"{name}.txt", "".join(write_line(line) + "\n" for line in lines))
+        made[name] = load("paddlerec_text", "--train", path, "--test", path, *flags)
+    for frame in ("events", "items", "samples"):
+        one, other = getattr(made["din"], frame), getattr(made["bst"], frame)
+        assert rows(one) == rows(other) and len(one)
+
+
+@pytest.mark.parametrize(
+    "old, new, words",
+    [
+        ("cate:3 ", "", ["line 2", "3 items but 2 categories"]),
+        ("label:0", "label:2", ["line 2", "the label is '2'"]),
+        ("target:7", "", ["line 2", "target item is ''"]),
+        ("target:7", "target:7 target:8", ["line 2", "target item is '7 8'"]),
+        ("target:7", "target:7 9", ["line 2"]),
+    ],
+)
+def test_paddlerec_bst_wrong_line(tmp_path, old, new, words):
+    good = slots("2 19 7;11 3 11;23;3;1")
+    bad = slots("2 19 7;11 3 11;7;11;0").replace(old, new, 1)
+    path = write(tmp_path / "t.txt", f"{good}\n{bad}\n")
+    refuses(words, "paddlerec_text", "--train", path, "--test", path)
+
+
 def test_paddlerec_text_holds_out_whole_histories(tmp_path):
     train = write(tmp_path / "a.txt", "".join(f"{n // 2};1;{n};1;{n % 2}\n" for n in range(400)))
     test = write(tmp_path / "b.txt", "x1;c;x1;c;0\n")  # texts here make all ids texts
@@ -789,7 +827,12 @@ def test_paddlerec_text_wrong_files(tmp_path):
     cut = tmp_path / "cut.txt.gz"
     cut.write_bytes(gzip.compress(LINES.encode() * 99)[:-9])
     refuses(
-        ["cannot read", "cut.txt.gz", "Truncated"], "paddlerec_text", "--train", cut, "--test", good
+        ["cannot read", "cut.txt.gz", "ended before"],
+        "paddlerec_text",
+        "--train",
+        cut,
+        "--test",
+        good,
     )
 
 

@@ -44,6 +44,12 @@ class Options:
     test: list[str] = option(
         [], "files of test samples, beside --train (default: none)", metavar="FILE"
     )
+    impressions: list[str] = option(
+        [],
+        "files of impressions with labels, which only make samples, split by time 80/10/10;"
+        " --events then only make histories (default: none)",
+        metavar="FILE",
+    )
     items: str = option(
         "", "file with one row an item: its id, then its attributes (default: none)", metavar="FILE"
     )
@@ -196,7 +202,13 @@ def load(options: Options, seed: int = 0) -> Log:
             items and users, double; a time, label or dense value is wrong; names collide. It names
             file and row.
     """
-    if not options.events and not options.train:
+    if options.impressions and (options.train or not options.events):
+        raise InputError(
+            "--impressions are samples beside --events, which make the histories; with --train they"
+            " do not go together"
+        )
+    own = options.train or options.impressions
+    if not options.events and not own:
         raise InputError("event_log needs --events FILE: the log to read (or --train and --test)")
     if (options.train or options.valid or options.test) and not (options.train and options.test):
         raise InputError("your own split needs --train FILE and --test FILE, perhaps --valid FILE")
@@ -213,7 +225,7 @@ def load(options: Options, seed: int = 0) -> Log:
     items = _side("item", options, form)
     users = _side("user", options, form)
     form = check_form(replace(form, header=tuple(options.columns)))
-    first = Table(parts((options.train or options.events)[0], options.format)[0], form)
+    first = Table(parts((own or options.events)[0], options.format)[0], form)
     context = _context(options, items, users, first)
     _check_names(options, items, users, context)
     if options.history_column:
@@ -231,7 +243,7 @@ def load(options: Options, seed: int = 0) -> Log:
         options.drop_missing,
     )
     samples = None
-    if options.train:
+    if own:
         read, events = own_split.read(options, form, of, clock)
     else:
         read = event_files.read_parts(options.events, form, options.format, of, clock)
@@ -240,14 +252,14 @@ def load(options: Options, seed: int = 0) -> Log:
     events["item"], item_table = join(events["item"], items)
     kind = read[0].kind
     events = event_files.frame(events)
-    if kind == "clock" and not options.train:
+    if kind == "clock" and not own:
         events = settle(events, options.drop_repeats)
     events = event_files.in_seconds(events, kind)
     if user_table is not None:
         user_table = take_out(events, users, user_table)
     item_table = take_out(events, items, item_table)
-    if options.train:
-        events, samples = own_split.apart(events)
+    if own:
+        events, samples = own_split.apart(events, bool(options.impressions))
     names = [name for _, name in context]
     numbers = [name for name in names if name in options.dense or name in read[0].declared]
     return Log(

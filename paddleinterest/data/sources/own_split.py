@@ -20,6 +20,7 @@ from paddleinterest.data.sources.events import TIE, Columns, Part
 from paddleinterest.data.sources.table_file import Form
 from paddleinterest.data.sources.times import Clock
 
+SHARES = (0.8, 0.9)  # of impressions in train, and in train and valid, as protocol impressions has
 SPLIT = "split of the row"  # a number of SPLITS, or PAST for events that only make histories
 PAST = len(SPLITS)
 
@@ -38,7 +39,8 @@ def read(
     """
     samples: list[Part] = []
     tables = []
-    for split, paths in enumerate((options.train, options.valid, options.test)):
+    own = (options.train or options.impressions, options.valid, options.test)
+    for split, paths in enumerate(own):
         if paths:
             parts = event_files.read_parts(paths, form, options.format, of, clock)
             samples += parts
@@ -50,6 +52,11 @@ def read(
                 " another): the samples of your own split need them"
             )
         _same_kind(samples[0], part)
+    if options.impressions and samples[0].kind != "clock":
+        raise InputError(
+            "--impressions are split by time, which needs a column of clock times; files that are"
+            " split already are --train, --valid and --test"
+        )
     if options.events:
         known = replace(of, others=(), positive=(), positive_from=None)
         past = event_files.read_parts(options.events, form, options.format, known, clock)
@@ -88,10 +95,20 @@ def _same_kind(one: Part, other: Part) -> None:
         )
 
 
-def apart(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows that make histories, all clicked, and the samples with the name of their split."""
-    split = rows[SPLIT].to_numpy()
+def apart(rows: pd.DataFrame, by_time: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows that make histories, all clicked, and the samples with the name of their split.
+
+    Args:
+        rows: of all files, with their `SPLIT`.
+        by_time: split the samples as protocol impressions does, the earliest 80 / 10 / 10 %.
+    """
+    split = rows[SPLIT].to_numpy().copy()
     is_sample = split != PAST
+    if by_time:
+        times = rows["time"].to_numpy()[is_sample]
+        ordered = np.sort(times)
+        cuts = [ordered[int(share * (len(ordered) - 1))] for share in SHARES]
+        split[is_sample] = (times > cuts[0]).astype(np.int8) + (times > cuts[1])
     clicked = rows["label"].to_numpy() == 1
     makes_history = clicked & (is_sample if is_sample.all() else ~is_sample)
     kept = [name for name in ("user", "item", "time", TIE) if name in rows]

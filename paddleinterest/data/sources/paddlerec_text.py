@@ -4,7 +4,12 @@
     2 19 7;11 3 11;23;3;1
 
 ids with spaces between, label 0 or 1. The two lists are of equal length, oldest first; an empty
-history is fine.
+history is fine. PaddleRec's bst writes the same as slots, which are read too:
+
+    userid:8 history:2 history:19 history:7 cate:11 cate:3 cate:11 position:90 position:20 position:3
+    target:23 target_cate:3 target_position:0 label:1
+
+in one line; userid and the positions (days before the target) are not read.
 """
 
 import os
@@ -18,12 +23,21 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from paddleinterest.core.errors import InputError
+from paddleinterest.core.log import say
 from paddleinterest.data.log import Log
 from paddleinterest.data.options import option
 from paddleinterest.data.sources.columns import to_pandas, whole
 from paddleinterest.data.sources.files import opened, unreadable
 
 COLUMNS = ("items", "categories", "item", "category", "label")
+SLOTS = {  # of PaddleRec's bst
+    "items": "history",
+    "categories": "cate",
+    "item": "target",
+    "category": "target_cate",
+    "label": "label",
+}
+UNREAD = ("userid", "position", "target_position")
 FORM = "history items;history categories;item;category;label"
 
 
@@ -180,15 +194,23 @@ def read(path: str) -> pa.Table:
     """The lines of one file as an Arrow table of five columns of texts."""
     if not os.path.isfile(path):
         raise InputError(f"{path} does not exist")
+    slots = has_slots(path)
+    names = ("line",) if slots else COLUMNS
     try:
-        table = pa.csv.read_csv(
-            path,
-            read_options=pa.csv.ReadOptions(column_names=COLUMNS, block_size=1 << 24),
-            parse_options=pa.csv.ParseOptions(delimiter=";", quote_char=False),
-            convert_options=pa.csv.ConvertOptions(
-                column_types={name: pa.large_string() for name in COLUMNS}
-            ),
-        )
+        with opened(path) as f:
+            table = pa.csv.read_csv(
+                f,
+                read_options=pa.csv.ReadOptions(column_names=names, block_size=1 << 24),
+                parse_options=pa.csv.ParseOptions(
+                    delimiter="\x01" if slots else ";", quote_char=False
+                ),
+                convert_options=pa.csv.ConvertOptions(
+                    column_types={name: pa.large_string() for name in names}
+                ),
+            )
+        if slots:
+            table = pa.table([of_slot(table["line"], slot) for slot in SLOTS.values()], COLUMNS)
+            say(f"{path}: slots of PaddleRec's bst; {', '.join(UNREAD)} are not read")
     except (pa.ArrowException, OSError, ValueError) as e:
         if "Empty CSV" in str(e):
             raise InputError(f"{path} is empty; it should have lines of {FORM}") from None
@@ -199,6 +221,32 @@ def read(path: str) -> pa.Table:
     if pc.any(wrong).as_py():
         raise first_fault([path]) or unreadable(path, "a line has another form")
     return table
+
+
+def has_slots(path: str) -> bool:
+    """Whether the first line is of slots, as PaddleRec's bst writes them."""
+    with opened(path) as f:
+        first = f.readline(1 << 20)
+    return b"target:" in first and b";" not in first
+
+
+def of_slot(lines: pa.ChunkedArray, slot: str) -> pa.ChunkedArray:
+    """The values of one slot of each line, with spaces between."""
+    others = [each for each in (*SLOTS.values(), *UNREAD) if each != slot]
+    left = pc.replace_substring_regex(lines, rf"(?:^|\s)(?:{'|'.join(others)}):\S*", "")
+    return pc.utf8_trim_whitespace(pc.replace_substring_regex(left, rf"(^|\s){slot}:", r"\1"))
+
+
+def as_plain(line: str) -> str:
+    """A line of slots as one with semicolons."""
+    found: dict[str, list[str]] = {slot: [] for slot in SLOTS.values()}
+    for token in line.split():
+        slot, _, value = token.partition(":")
+        if slot in found:
+            found[slot].append(value)
+        elif slot not in UNREAD:
+            found["target"].append(token)  # of no slot: the line is wrong, and shows it
+    return ";".join(" ".join(values) for values in found.values())
 
 
 def split(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
@@ -216,9 +264,13 @@ def first_fault(paths: list[str]) -> InputError | None:
     none. Slow."""
     for path in paths:
         try:
+            slots = has_slots(path)
             with opened(path) as f:
-                for number, line in enumerate(f, 1):
-                    if fault := what_is_wrong(line.decode("utf-8").rstrip("\r\n")):
+                for number, raw in enumerate(f, 1):
+                    line = raw.decode("utf-8").rstrip("\r\n")
+                    if slots and line.strip():
+                        line = as_plain(line)
+                    if fault := what_is_wrong(line):
                         return InputError(
                             f"{path}, line {number}: {fault}; a line should be {FORM}"
                         )
