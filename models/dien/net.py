@@ -31,7 +31,7 @@ from paddleinterest.nets.native.recurrence import recurrence
 
 from .recurrence import Recurrence, sigmoid
 
-EVOLUTIONS = ("augru", "agru", "aigru", "gru_attention")
+EVOLUTIONS = ("augru", "augru_code", "agru", "aigru", "gru_attention")
 ATTENTIONS = ("bilinear", "mlp")
 AUXILIARIES = ("none", "inner", "mlp")
 
@@ -278,6 +278,7 @@ class AUGRUCell(nn.Layer):
     """
 
     GATES: tuple[str, ...] = ("r", "h", "u")
+    HOLDS = True  # a_t = 0 leaves the state as it was
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -320,6 +321,23 @@ class AUGRUCell(nn.Layer):
         return a * u
 
 
+class CodeAUGRUCell(AUGRUCell):
+    """The update gate of the authors' code: ũ = 1 − (1 − a_t)·(1 − u) = u + a_t − a_t·u.
+
+    Their cell scales TensorFlow's gate, which keeps the state, by 1 − a_t. So a_t = 0 is a plain
+    GRU step and not a hold, and a_t = 1 overwrites the state with ĥ.
+    """
+
+    HOLDS = False
+
+    def gate(
+        self, projected: Sequence[paddle.Tensor], h: paddle.Tensor, a: paddle.Tensor
+    ) -> paddle.Tensor:
+        """ũ, [B, H]; arguments as in `step`."""
+        u = sigmoid(paddle.addmm(projected[2], h, self.U_u))  # [B, H]
+        return u + a - a * u
+
+
 class AGRUCell(AUGRUCell):
     """GRU whose update gate is the attention itself: h'_t = (1 − a_t)∘h' + a_t∘ĥ."""
 
@@ -332,10 +350,14 @@ class AGRUCell(AUGRUCell):
         return a
 
 
+CELLS = {"augru": AUGRUCell, "augru_code": CodeAUGRUCell, "agru": AGRUCell}
+
+
 class InterestEvolution(FastLayer):
     """h'_T, the interest that is relevant to the target: a cell run over h_1 … h_T.
 
-    As a_t is 0 at padding, padding leaves the state as it was.
+    Padding leaves the state as it was: a_t is 0 there, or, of a cell that moves without attention,
+    the mask stops it.
 
     Args:
         cell (AUGRUCell): or `AGRUCell`.
@@ -370,13 +392,14 @@ class InterestEvolution(FastLayer):
             mask (Tensor): [B, T] or [1, T]; None = all positions are real.
             shared (bool): states [1, T, H] are those of one user, a [N, T] of N candidates.
         """
-        if mask is not None:
-            a = a * mask
+        mask = paddle.ones_like(a) if mask is None else mask.expand_as(a)  # [B, T]
+        a = a * mask
         gates = len(self.cell.GATES)
         rows = paddle.shape(a)[0]
         projected = paddle.concat(self.cell.project(states), -1)  # [B or 1, T, G·H]
         projected = projected.transpose([1, 0, 2])  # [T, B or 1, G·H]
         attention = a.t().unsqueeze(-1)  # [T, B, 1]
+        real = mask.t().unsqueeze(-1)  # [T, B, 1]
         ones = paddle.ones([rows, 1], a.dtype)
         wide = paddle.ones([1, self.cell.hidden], a.dtype)
         h = paddle.zeros([rows, self.cell.hidden], a.dtype)
@@ -385,7 +408,11 @@ class InterestEvolution(FastLayer):
             if shared:
                 p[1] = paddle.matmul(ones, p[1])  # faster than a broadcast
             a_t = paddle.matmul(_at(attention, t), wide)  # [B, H]
-            h = self.cell.step(p, h, a_t)  # [B, H]
+            moved = self.cell.step(p, h, a_t)  # [B, H]
+            if self.cell.HOLDS:
+                h = moved
+            else:
+                h = h + paddle.matmul(_at(real, t), wide) * (moved - h)
         return h
 
     def native(
@@ -396,7 +423,7 @@ class InterestEvolution(FastLayer):
         shared: bool = False,
     ) -> paddle.Tensor | None:
         """`forward` by the C++ operator, which skips padding; None if it does not run here."""
-        if shared or not native.available("recurrence", states):
+        if shared or not self.cell.HOLDS or not native.available("recurrence", states):
             return None
         W = self._of_all_gates("W")  # [H, G·H]
         U = self._of_all_gates("U")  # [H, G·H]
@@ -417,7 +444,9 @@ class InterestEvolution(FastLayer):
         shared: bool = False,
     ) -> paddle.Tensor | None:
         """`forward` with a hand-written gradient; None outside of training."""
-        if shared or not self.training or not paddle.in_dynamic_mode():
+        if shared or not self.cell.HOLDS:
+            return None
+        if not self.training or not paddle.in_dynamic_mode():
             return None
         if mask is not None:
             a = a * mask
@@ -440,7 +469,7 @@ class DIEN(nn.Layer):
         dense (int): number of dense columns.
         embedding_size (int), embedding_std (float), sparse (bool): of the tables.
         hidden_size (int): H; 0 = D.
-        evolution (str): augru, agru, aigru (i'_t = a_t·h_t into a GRU), or gru_attention (a second
+        evolution (str): augru, augru_code (the gate of the authors' code), agru, aigru (i'_t = a_t·h_t into a GRU), or gru_attention (a second
             GRU on the first, then Σ_t a_t·h'_t with the attention on its states), as in the paper's
             ablation.
         attention (str): bilinear or mlp, of `EvolutionAttention`.
@@ -483,7 +512,7 @@ class DIEN(nn.Layer):
         self.kind = evolution
         self.extractor = InterestGRU(width, hidden)
         self.attention = EvolutionAttention(attention, hidden, width, attention_units, activation)
-        cell = {"augru": AUGRUCell, "agru": AGRUCell}.get(evolution)
+        cell = CELLS.get(evolution)
         if cell is None:
             self.evolution = InterestGRU(hidden, hidden)
         else:

@@ -15,9 +15,10 @@ class HyperParameters(settings.HyperParameters):
         least=0,
         zero="the width of an item's embedding",
     )
-    evolution: Literal["augru", "agru", "aigru", "gru_attention"] = setting(
+    evolution: Literal["augru", "augru_code", "agru", "aigru", "gru_attention"] = setting(
         "augru",
-        "Second recurrence (the paper's ablation); gru_attention = two GRUs, then attention",
+        "Second recurrence (the paper's ablation); augru_code = the gate of the authors' code;"
+        " gru_attention = two GRUs, then attention",
     )
     attention: Literal["bilinear", "mlp"] = setting(
         "bilinear", "a_t from h_t·W·v (the paper) or from DIN's activation unit (the authors' code)"

@@ -11,4 +11,8 @@ class DygraphModel(ClickModel):
     marker = "s"
 
     def create_model(self, config, schema):
-        return DIN(**self.net_arguments(config, schema, "attention_units", "attention_softmax"))
+        return DIN(
+            **self.net_arguments(
+                config, schema, "attention_units", "attention_softmax", "history_sum"
+            )
+        )

@@ -21,7 +21,7 @@ from paddleinterest.nets import native
 from paddleinterest.nets.batch import Batch, Scores, history_length, history_mask
 from paddleinterest.nets.embeddings import FieldEmbeddings, bias_rows
 from paddleinterest.nets.fast import FastLayer
-from paddleinterest.nets.layers import Activation, Tower, masked_softmax, spread
+from paddleinterest.nets.layers import Activation, SumPooling, Tower, masked_softmax, spread
 from paddleinterest.nets.native.attention import interest
 
 
@@ -195,6 +195,8 @@ class DIN(nn.Layer):
         embedding_size (int), embedding_std (float), sparse (bool): of the tables.
         attention_units (Sequence[int]): hidden widths of the local activation unit.
         attention_softmax (bool): of `InterestAttention`.
+        history_sum (bool): the tower also reads Σ_j e_j and v∘Σ_j e_j, as in the authors' own
+            comparison with DIEN.
         tower (Sequence[int]), dropout (float): of the tower.
         activation (str): of the tower and the activation unit.
         item_bias (bool): the tower adds a learned bias of the target item.
@@ -210,6 +212,7 @@ class DIN(nn.Layer):
         sparse: bool = True,
         attention_units: Sequence[int] = (80, 40),
         attention_softmax: bool = False,
+        history_sum: bool = False,
         tower: Sequence[int] = (200, 80),
         activation: str = "dice",
         dropout: float = 0.0,
@@ -219,7 +222,8 @@ class DIN(nn.Layer):
         self.embeddings = FieldEmbeddings(fields, embedding_size, embedding_std, sparse)
         width = self.embeddings.item_width
         self.attention = InterestAttention(width, attention_units, activation, attention_softmax)
-        inputs = 2 * width + self.embeddings.side_width + dense
+        self.pooling = SumPooling() if history_sum else None
+        inputs = width * (4 if history_sum else 2) + self.embeddings.side_width + dense
         items = bias_rows(fields, item_bias)
         self.tower = Tower(inputs, tower, activation, dropout, items, sparse)
 
@@ -229,8 +233,8 @@ class DIN(nn.Layer):
         target = self.embeddings.target(batch)  # [B, D]
         mask = history_mask(batch)  # [B, T]
         interest, weight = self.attention(history, target, mask)  # [B, D], [B, T]
-        side = self.embeddings.side(batch)  # [B, S]
-        logit = self.tower([interest, target, side], batch["target_item"])  # [B]
+        parts = [interest, target, self.embeddings.side(batch), *self.sums(history, target, mask)]
+        logit = self.tower(parts, batch["target_item"])  # [B]
         return (logit, weight) if return_attention else logit
 
     def rank(self, batch: Batch, return_attention: bool = False) -> Scores:
@@ -245,7 +249,18 @@ class DIN(nn.Layer):
         """
         history = self.embeddings.history(batch)  # [1, T, D]
         target = self.embeddings.target(batch)  # [N, D]
-        interest, weight = self.attention.rank(history, target, history_mask(batch))
+        mask = history_mask(batch)  # [1, T]
+        interest, weight = self.attention.rank(history, target, mask)  # [N, D], [N, T]
         side = self.embeddings.side(batch, like=target)  # [N, S]
-        logit = self.tower([interest, target, side], batch["target_item"])  # [N]
+        parts = [interest, target, side, *self.sums(history, target, mask)]
+        logit = self.tower(parts, batch["target_item"])  # [N]
         return (logit, weight) if return_attention else logit
+
+    def sums(
+        self, history: paddle.Tensor, target: paddle.Tensor, mask: paddle.Tensor
+    ) -> list[paddle.Tensor]:
+        """Σ_j e_j and v∘Σ_j e_j, [B, D] each, with history_sum; otherwise nothing."""
+        if self.pooling is None:
+            return []
+        total = self.pooling(history, mask).expand_as(target)  # [B, D]
+        return [total, target * total]

@@ -12,5 +12,11 @@ class HyperParameters(settings.HyperParameters):
     )
     attention_softmax: bool = setting(
         True,
-        "true = softmax(s/√D) over real positions; false = the paper, whose weights sum to anything",
+        "true = softmax(s/√D) over real positions; false = the paper, whose weights sum to"
+        " anything",
+    )
+    history_sum: bool = setting(
+        False,
+        "The tower also reads the sum of the history's embeddings and its product with the"
+        " target's, as DIN does in the DIEN authors' own comparison",
     )
