@@ -120,6 +120,15 @@ def test_gbk_without_a_word_gets_the_right_advice(tmp_path):
     )
 
 
+def test_other_line_ends_and_encodings_are_named(tmp_path):
+    path = write(tmp_path / "e.csv", PLAIN)
+    refuses(
+        ["e.csv: not utf-16", "--encoding"], "event_log", "--events", path, "--encoding", "utf-16"
+    )
+    path = _bytes(tmp_path / "old.csv", PLAIN.replace("\n", "\r").encode())
+    refuses(["old.csv: the first line", "carriage returns"], "event_log", "--events", path)
+
+
 def test_a_file_without_a_header_gets_the_right_advice(tmp_path):
     text = "1,2,1700000000\n1,3,1700000001\n"
     path = write(tmp_path / "e.csv", text)

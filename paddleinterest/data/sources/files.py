@@ -265,6 +265,11 @@ class Recoded(io.RawIOBase):
                     f"{self.name}, line {line:,}: not {self.encoding} ({e.reason}); --encoding"
                     f" names another{guessed(e.object[max(e.start - 200, 0) : e.start + 200])}"
                 ) from None
+            except UnicodeError as e:  # UTF-16 without a byte order mark
+                raise InputError(
+                    f"{self.name}: not {self.encoding} ({e}); --encoding names another, such as"
+                    " utf-16-le"
+                ) from None
             self.lines += text.count("\n")
             self.rest = text.encode("utf-8", "surrogatepass")
             if not data:

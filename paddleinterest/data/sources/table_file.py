@@ -108,7 +108,7 @@ class Table:
         if len(self.form.separator) > 1:
             self.form = replace(self.form, quote=False)
         self.stored, _ = text_table.header_of(
-            io.BytesIO(first), self.form.separator, self.form.quote
+            io.BytesIO(first), self.form.separator, self.form.quote, self.name
         )
         header = self.form.header
         if header and len(header) != len(self.stored):

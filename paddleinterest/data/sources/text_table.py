@@ -70,7 +70,7 @@ def tables(
     with opened(path, member, again) as raw:
         file = recoded(raw, encoding, where) if encoding else raw
         if names is None:
-            names, header = header_of(file, delimiter, quote)
+            names, header = header_of(file, delimiter, quote, where)
             if not names:
                 raise InputError(
                     f"{where} is empty; it should have a header line with {', '.join(columns)}"
@@ -124,7 +124,9 @@ def table(*args: Any, **options: Any) -> pa.Table:
     return pa.concat_tables(tables(*args, **options))
 
 
-def header_of(file: IO[bytes], delimiter: str, quote: bool = True) -> tuple[list[str], int]:
+def header_of(
+    file: IO[bytes], delimiter: str, quote: bool = True, where: str = "the file"
+) -> tuple[list[str], int]:
     """The column names in the first line that is not empty, and its number; [] if there is none.
     Bytes that are not UTF-8 are replaced: the rows are judged, not the header."""
     number = 0
@@ -138,8 +140,8 @@ def header_of(file: IO[bytes], delimiter: str, quote: bool = True) -> tuple[list
                 cells = next(csv_rows([text], delimiter, quote))
             except csv.Error as e:  # a carriage return that ends no line
                 raise InputError(
-                    f"the first line, {text[:60]!r}, is no header line ({e}); lines should end in"
-                    " line feeds"
+                    f"{where}: the first line, {text[:60]!r}, is not a header line; do its lines end"
+                    f" in carriage returns alone? Save it with line feeds ({e})"
                 ) from None
             return [name.strip() for name in cells], number
     return [], number
