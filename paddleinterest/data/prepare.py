@@ -205,8 +205,8 @@ def check(recipe: Recipe) -> None:
     protocol = recipe.protocol
     if (protocol == "given") != recipe.has_splits:
         raise InputError(
-            f"protocol {protocol} does not fit source {common.source}: paddlerec_text, and event_log"
-            " with --train or --impressions, hold samples already (protocol given), all others hold"
+            f"protocol {protocol} does not fit source {common.source}: paddlerec_text, and"
+            " event_log with --train or --impressions, hold samples already (protocol given), all others hold"
             " events"
         )
     for flag, value, least in (("--seed", common.seed, 0), ("--min-count", common.min_count, 1)):

@@ -1,4 +1,4 @@
-"""A context column that gives the answer away is refused or named; an item's column has its place."""
+"""A context column that gives the answer away is refused or named; an item's has its place."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from paddleinterest.data.schema import Schema
 
 @pytest.fixture
 def shop(tmp_path):
-    """40 users, 60 items: columns of the item, nearly of the item, of the moment and of the user."""
+    """40 users, 60 items: columns of the item, nearly of it, of the moment and of the user."""
     rng = np.random.default_rng(3)
     n = 1200
     item = rng.integers(60, size=n)

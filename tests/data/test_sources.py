@@ -413,6 +413,7 @@ def test_wrong_events(tmp_path, text, flags, words):
         ("id,kind\n5,a\n", [], ["i.csv has no column 'item'", "It has: id, kind"]),
         ("item,count\n5,1\n", [], ["i.csv has an attribute named 'count'"]),
         ("item,a/b\n5,1\n", [], ["i.csv has a column named 'a/b'"]),
+        (f"item,{'x' * 300}\n5,1\n", [], ["i.csv has a column whose name has 300 bytes"]),
         ("item,kind,kind\n5,1,2\n", [], ["i.csv has 2 columns named 'kind'"]),
         (
             "item,place\n5,1\n",

@@ -70,7 +70,8 @@ class Options:
     )
     history_column: str = option(
         "",
-        "a history in a cell of each sample of --train, such as 1|2|3, oldest first (default: none)",
+        "a history in a cell of each sample of --train, such as 1|2|3, oldest first (default:"
+        " none)",
         metavar="COL",
     )
     shown_column: str = option(

@@ -183,7 +183,7 @@ def frame(found: dict[str, pa.ChunkedArray]) -> pd.DataFrame:
 
 def in_seconds(events: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Turn the times of the log from microseconds to seconds, or from row numbers to positions
-    within the user. Fractions of seconds go to the column `TIE`, which orders events of a second."""
+    within the user. Fractions of seconds go to the column `TIE`, which orders a second's events."""
     if kind == "rows":
         events["time"] = events.groupby("user", sort=False).cumcount().to_numpy(np.int64)
     if kind != "clock":

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.schema import RESERVED
 
+LONGEST = 200  # bytes in the name of an attribute
 INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__")  # how pandas writes its index
 
 
@@ -68,6 +69,11 @@ def check_name(name: str, where: str) -> None:
         raise InputError(
             f"{where} has an attribute named {name!r}, which has a meaning of its own here; keep it"
             f" under another name, such as {name}={name}_1 (reserved: {', '.join(RESERVED)})"
+        )
+    if len(name.encode()) > LONGEST:
+        raise InputError(
+            f"{where} has a column whose name has {len(name.encode()):,} bytes, {name[:30]!r}…;"
+            f" attributes are files, whose names have at most {LONGEST}: keep it under another"
         )
     if not name or "/" in name or "\\" in name or name.startswith(".") or not name.isprintable():
         raise InputError(

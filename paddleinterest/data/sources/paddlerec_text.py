@@ -6,8 +6,8 @@
 ids with spaces between, label 0 or 1. The two lists are of equal length, oldest first; an empty
 history is fine. PaddleRec's bst writes the same as slots, which are read too:
 
-    userid:8 history:2 history:19 history:7 cate:11 cate:3 cate:11 position:90 position:20 position:3
-    target:23 target_cate:3 target_position:0 label:1
+    userid:8 history:2 history:19 history:7 cate:11 cate:3 cate:11 position:90 position:20
+    position:3 target:23 target_cate:3 target_position:0 label:1
 
 in one line; userid and the positions (days before the target) are not read.
 """

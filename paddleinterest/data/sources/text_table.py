@@ -140,8 +140,8 @@ def header_of(
                 cells = next(csv_rows([text], delimiter, quote))
             except csv.Error as e:  # a carriage return that ends no line
                 raise InputError(
-                    f"{where}: the first line, {text[:60]!r}, is not a header line; do its lines end"
-                    f" in carriage returns alone? Save it with line feeds ({e})"
+                    f"{where}: the first line, {text[:60]!r}, is not a header line; do its lines"
+                    f" end in carriage returns alone? Save it with line feeds ({e})"
                 ) from None
             return [name.strip() for name in cells], number
     return [], number
