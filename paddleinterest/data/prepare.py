@@ -206,8 +206,8 @@ def check(recipe: Recipe) -> None:
     if (protocol == "given") != recipe.has_splits:
         raise InputError(
             f"protocol {protocol} does not fit source {common.source}: paddlerec_text, and"
-            " event_log with --train or --impressions, hold samples already (protocol given), all others hold"
-            " events"
+            " event_log with --train or --impressions, hold samples already (protocol given), all"
+            " others hold events"
         )
     for flag, value, least in (("--seed", common.seed, 0), ("--min-count", common.min_count, 1)):
         if value < least:

@@ -178,6 +178,12 @@ def test_what_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch):
     refuses(["line 6 has more than 1,000 bytes"], "event_log", "--events", long)
 
 
+def test_a_parquet_file_of_more_rows_than_memory_is_refused(tmp_path, monkeypatch):
+    FRAME.to_parquet(tmp_path / "e.parquet")
+    monkeypatch.setattr("paddleinterest.data.sources.table_file.available", lambda: 100)
+    refuses(["e.parquet has 4 rows", "memory"], "event_log", "--events", tmp_path / "e.parquet")
+
+
 def test_ones_own_split(tmp_path):
     """A history is what the user clicked strictly before, in any of the files."""
     rng = np.random.default_rng(5)
