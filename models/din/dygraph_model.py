@@ -13,6 +13,6 @@ class DygraphModel(ClickModel):
     def create_model(self, config, schema):
         return DIN(
             **self.net_arguments(
-                config, schema, "attention_units", "attention_softmax", "history_sum"
+                config, schema, "attention_units", "attention_softmax", "score", "history_sum"
             )
         )

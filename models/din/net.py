@@ -21,8 +21,17 @@ from paddleinterest.nets import native
 from paddleinterest.nets.batch import Batch, Scores, history_length, history_mask
 from paddleinterest.nets.embeddings import FieldEmbeddings, bias_rows
 from paddleinterest.nets.fast import FastLayer
-from paddleinterest.nets.layers import Activation, SumPooling, Tower, masked_softmax, spread
+from paddleinterest.nets.layers import (
+    Activation,
+    SumPooling,
+    Tower,
+    check_choice,
+    masked_softmax,
+    spread,
+)
 from paddleinterest.nets.native.attention import interest
+
+from .score import SCORES, SIMILARITIES, TEMPERATURE, MixedScore, NoScore, Similarity
 
 
 class LocalActivationUnit(nn.Layer):
@@ -110,7 +119,7 @@ class LocalActivationUnit(nn.Layer):
 
 
 class InterestAttention(FastLayer):
-    """v_U = Σ_j a_j · e_j with a_j from the local activation unit.
+    """v_U = Σ_j a_j · e_j with a_j from the local activation unit, or another score.
 
     It is the user's interest in this one target.
 
@@ -118,17 +127,33 @@ class InterestAttention(FastLayer):
         width, hidden, activation: of `LocalActivationUnit`.
         softmax (bool): false is the paper: a_j = m_j · s_j, so that their sum tells how strong the
             interest is. true: a = softmax(s / √D) over the real positions.
+        score (str): din, the unit; or another of models/din/score.py, without the division by √D if
+            it is a dot product, bilinear or a cosine (divided by TEMPERATURE).
     """
 
     fast_forms = ("native",)
 
     def __init__(
-        self, width: int, hidden: Sequence[int], activation: str, softmax: bool = False
+        self,
+        width: int,
+        hidden: Sequence[int],
+        activation: str,
+        softmax: bool = False,
+        score: str = "din",
     ) -> None:
         super().__init__()
-        self.unit = LocalActivationUnit(width, hidden, activation, bias=not softmax)
+        check_choice("score", score, SCORES)
+        if score == "din":
+            self.unit = LocalActivationUnit(width, hidden, activation, bias=not softmax)
+        elif score == "none":
+            self.unit = NoScore()
+        elif score in SIMILARITIES:
+            self.unit = Similarity(score, width)
+        else:
+            self.unit = MixedScore(score, width, hidden, activation, bias=not softmax)
         self.softmax = softmax
-        self.scale = 1.0 / math.sqrt(width)
+        own = {"dot": 1.0, "bilinear": 1.0, "cosine": 1.0 / TEMPERATURE}
+        self.scale = own.get(score, 1.0 / math.sqrt(width))
 
     def forward(
         self, history: paddle.Tensor, target: paddle.Tensor, mask: paddle.Tensor
@@ -163,6 +188,8 @@ class InterestAttention(FastLayer):
     ) -> tuple[paddle.Tensor, paddle.Tensor] | None:
         """`forward` by the C++ operator; None if it does not run here."""
         unit = self.unit
+        if not isinstance(unit, LocalActivationUnit):
+            return None
         slopes = unit.slopes()
         if slopes is None or not native.available("attention", history):
             return None
@@ -195,6 +222,7 @@ class DIN(nn.Layer):
         embedding_size (int), embedding_std (float), sparse (bool): of the tables.
         attention_units (Sequence[int]): hidden widths of the local activation unit.
         attention_softmax (bool): of `InterestAttention`.
+        score (str): din, or another of models/din/score.py.
         history_sum (bool): the tower also reads Σ_j e_j and v∘Σ_j e_j, as in the authors' own
             comparison with DIEN.
         tower (Sequence[int]), dropout (float): of the tower.
@@ -212,6 +240,7 @@ class DIN(nn.Layer):
         sparse: bool = True,
         attention_units: Sequence[int] = (80, 40),
         attention_softmax: bool = False,
+        score: str = "din",
         history_sum: bool = False,
         tower: Sequence[int] = (200, 80),
         activation: str = "dice",
@@ -221,7 +250,9 @@ class DIN(nn.Layer):
         super().__init__()
         self.embeddings = FieldEmbeddings(fields, embedding_size, embedding_std, sparse)
         width = self.embeddings.item_width
-        self.attention = InterestAttention(width, attention_units, activation, attention_softmax)
+        self.attention = InterestAttention(
+            width, attention_units, activation, attention_softmax, score
+        )
         self.pooling = SumPooling() if history_sum else None
         inputs = width * (4 if history_sum else 2) + self.embeddings.side_width + dense
         items = bias_rows(fields, item_bias)

@@ -1,5 +1,7 @@
 """DIN's own settings."""
 
+from typing import Literal
+
 from paddleinterest.core import settings
 from paddleinterest.core.settings import setting
 
@@ -14,6 +16,24 @@ class HyperParameters(settings.HyperParameters):
         True,
         "true = softmax(s/√D) over real positions; false = the paper, whose weights sum to"
         " anything",
+    )
+    score: Literal[
+        "din",
+        "none",
+        "dot",
+        "scaled_dot",
+        "bilinear",
+        "cosine",
+        "own",
+        "product",
+        "plus",
+        "minus",
+        "concat",
+        "outer",
+    ] = setting(
+        "din",
+        "What weighs an event: DIN's unit, nothing (mean or sum), a dot product, a bilinear form, a"
+        " cosine, or an MLP of e (own), e∘v, e+v, e−v, [e; v], or these and their outer product",
     )
     history_sum: bool = setting(
         False,
