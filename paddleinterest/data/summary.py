@@ -17,13 +17,14 @@ def tell(log: Log) -> None:
     events = log.events
     if not isinstance(events, pd.DataFrame) or not len(events):
         return
+    code, users = pd.factorize(events["user"])
     say(
-        f"{len(events):,} events of {events['user'].nunique():,} users and"
+        f"{len(events):,} events of {len(users):,} users and"
         f" {events['item'].nunique():,} items{_labels(events)}{_dates(events, log.time)}"
     )
     if log.time == "seconds":
-        _tell_times(events)
-    _tell_heavy(events)
+        _tell_times(events["time"].to_numpy(), code)
+    _tell_heavy(code, users)
     for of, table in (("items", log.items), ("users", log.users)):
         if isinstance(table, pd.DataFrame):
             for name in table.columns[1:]:
@@ -64,16 +65,16 @@ def _dates(events: pd.DataFrame, kind: str) -> str:
     return f", {date(first)} to {date(last)} (UTC)"
 
 
-def _tell_times(events: pd.DataFrame) -> None:
+def _tell_times(time: np.ndarray, user: np.ndarray) -> None:
     """Say how many events share user and time with another, and if times can hardly be right."""
-    first = int(events["time"].min())
-    last = int(events["time"].max())
+    first = int(time.min())
+    last = int(time.max())
     if first == last:
         say(f"every event has the same time, {date(first)}")
     else:
-        again = events.duplicated(["user", "time"], keep=False).mean()
+        again = _equal_share(time, user)
         if again > 0:
-            whole = " (times are whole days)" if not (events["time"] % DAY).any() else ""
+            whole = " (times are whole days)" if not (time % DAY).any() else ""
             say(
                 f"{again:.1%} of the events have the time of another event of their user{whole}:"
                 " their order is not known"
@@ -86,12 +87,23 @@ def _tell_times(events: pd.DataFrame) -> None:
         )
 
 
-def _tell_heavy(events: pd.DataFrame) -> None:
-    counts = events["user"].value_counts()
-    if len(counts) >= 20 and counts.iloc[0] > HEAVY * len(events):
+def _equal_share(time: np.ndarray, user: np.ndarray) -> float:
+    """Share of the events whose user has another one at the same time, by sorted hashes."""
+    key = pd.util.hash_array(user.astype(np.uint64)) + time.astype(np.uint64)
+    key.sort()
+    equal = key[1:] == key[:-1]
+    return float((np.append(equal, False) | np.append(False, equal)).mean())
+
+
+def _tell_heavy(code: np.ndarray, users: pd.Index) -> None:
+    counts = np.bincount(code)
+    most = int(counts.argmax())
+    if len(users) >= 20 and counts[most] > HEAVY * len(code):
+        user = users[most]
+        shown = repr(user.item() if isinstance(user, np.generic) else user)
         say(
-            f"user {counts.index[0]!r} has {counts.iloc[0] / len(events):.1%} of all events: is it"
-            " a missing value? Then --null names it"
+            f"user {shown} has {counts[most] / len(code):.1%} of all events: is it a missing value?"
+            " Then --null names it"
         )
 
 
