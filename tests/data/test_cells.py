@@ -62,6 +62,14 @@ def test_several_shown_items_in_a_cell(tmp_path):
     ]
 
 
+def test_a_separator_that_cannot_be_told(tmp_path):
+    train = write(tmp_path / "t.csv", "user,past,item,label\nu,item 1|item 2,item 3,1\n")
+    flags = ["event_log", "--train", train, "--test", train, "--history-column", "past"]
+    refuses(["past: its cells hold '|' and ' '", "--cell-separator"], *flags)
+    log = load(*flags, "--cell-separator", "|")
+    assert list(log.events["item"]) == ["item 1", "item 2"]
+
+
 def test_wrong_cells(tmp_path):
     train = write(tmp_path / "t.tsv", "1\tU1\tx\tN1\tN3-0 N4\n")
     flags = ["event_log", "--train", train, "--test", train, *MIND]

@@ -105,9 +105,14 @@ def _lists(column: pa.ChunkedArray, name: str, options: Any) -> pa.ChunkedArray:
     texts = pc.utf8_trim(texts, characters=SPACES)
     separator = options.cell_separator.replace("\\t", "\t")
     if not separator:
-        found = [int(pc.sum(pc.match_substring(texts, each)).as_py()) for each in SEPARATORS]
-        separator = SEPARATORS[int(np.argmax(found))]
-        if max(found):
+        found = [each for each in SEPARATORS if pc.any(pc.match_substring(texts, each)).as_py()]
+        if len(found) > 1:
+            raise InputError(
+                f"{name}: its cells hold {found[0]!r} and {found[1]!r}, either of which may separate"
+                " the items; --cell-separator says which"
+            )
+        separator = found[0] if found else SEPARATORS[0]
+        if found:
             say(f"{name}: cells are lists, separated by {separator!r} (--cell-separator)")
     pieces = pc.split_pattern(texts, separator).cast(kind)
     return pc.if_else(pc.equal(texts, ""), pa.scalar([], kind), pieces)
