@@ -469,9 +469,9 @@ class DIEN(nn.Layer):
         dense (int): number of dense columns.
         embedding_size (int), embedding_std (float), sparse (bool): of the tables.
         hidden_size (int): H; 0 = D.
-        evolution (str): augru, augru_code (the gate of the authors' code), agru, aigru (i'_t = a_t·h_t into a GRU), or gru_attention (a second
-            GRU on the first, then Σ_t a_t·h'_t with the attention on its states), as in the paper's
-            ablation.
+        evolution (str): augru, augru_code (the gate of the authors' code), agru, aigru (i'_t =
+            a_t·h_t into a GRU), or gru_attention (a second GRU on the first, then Σ_t a_t·h'_t with
+            the attention on its states), as in the paper's ablation.
         attention (str): bilinear or mlp, of `EvolutionAttention`.
         attention_units (Sequence[int]): hidden widths of attention: mlp.
         auxiliary (str): none, inner or mlp, of `AuxiliaryLoss`.

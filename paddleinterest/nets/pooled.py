@@ -153,6 +153,18 @@ def _multiple_names(fields: Sequence[Field]) -> set[str]:
     return {f.name for f in fields if is_multiple(f)}
 
 
+def interactions(v: paddle.Tensor) -> paddle.Tensor:
+    """Σ_{i<j} v_i∘v_j = ½ ((Σ_i v_i)² − Σ_i v_i²), [B, F, E] → [B, E].
+
+    Its sum over the columns is a factorisation machine's second order.
+
+    Example:
+        >>> interactions(paddle.to_tensor([[[2.0], [3.0], [5.0]]])).tolist()  # 2·3 + 2·5 + 3·5
+        [[31.0]]
+    """
+    return 0.5 * (paddle.square(v.sum(1)) - paddle.square(v).sum(1))
+
+
 def scalars(rows: int, sparse: bool) -> nn.Embedding:
     """A table of one weight per row, all 0 at the start."""
     start = nn.initializer.Constant(0.0)

@@ -1,0 +1,16 @@
+"""Binds the AFM net to the tools."""
+
+from paddleinterest.nets.click_model import ClickModel
+
+from .net import AFM
+
+
+class DygraphModel(ClickModel):
+    title = "AFM"
+    colour = "#332288"
+    marker = "p"
+
+    COMMON = ("embedding_size", "embedding_std", "sparse")
+
+    def create_model(self, config, schema):
+        return AFM(**self.net_arguments(config, schema, "attention_size", "dropout"))

@@ -1,0 +1,16 @@
+"""Binds the FM net to the tools."""
+
+from paddleinterest.nets.click_model import ClickModel
+
+from .net import FM
+
+
+class DygraphModel(ClickModel):
+    title = "FM"
+    colour = "#999933"
+    marker = "<"
+
+    COMMON = ("embedding_size", "embedding_std", "sparse")
+
+    def create_model(self, config, schema):
+        return FM(**self.net_arguments(config, schema))

@@ -1,0 +1,14 @@
+"""Binds the NFM net to the tools."""
+
+from paddleinterest.nets.click_model import ClickModel
+
+from .net import NFM
+
+
+class DygraphModel(ClickModel):
+    title = "NFM"
+    colour = "#882255"
+    marker = ">"
+
+    def create_model(self, config, schema):
+        return NFM(**self.net_arguments(config, schema, "linear"))
