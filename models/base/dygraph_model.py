@@ -11,4 +11,4 @@ class DygraphModel(ClickModel):
     marker = "o"
 
     def create_model(self, config, schema):
-        return Base(**self.net_arguments(config, schema))
+        return Base(**self.net_arguments(config, schema, "history"))

@@ -15,13 +15,18 @@ import paddle.nn as nn
 from paddleinterest.data.schema import Field
 from paddleinterest.nets.batch import Batch, Scores, history_mask
 from paddleinterest.nets.embeddings import FieldEmbeddings, bias_rows
-from paddleinterest.nets.layers import SumPooling, Tower
+from paddleinterest.nets.layers import SumPooling, Tower, check_choice
+
+HISTORIES = ("sum", "none")
 
 
 class Base(nn.Layer):
     """[Σ_j e_j; target; side features] → tower → logit: the same interest whatever the target.
 
-    Arguments as in DIN.
+    Arguments as in DIN, and:
+
+    Args:
+        history (str): sum, or none: the tower reads no history. The difference is what it is worth.
     """
 
     def __init__(
@@ -36,30 +41,46 @@ class Base(nn.Layer):
         activation: str = "dice",
         dropout: float = 0.0,
         item_bias: bool = False,
+        history: str = "sum",
     ) -> None:
         super().__init__()
         self.embeddings = FieldEmbeddings(fields, embedding_size, embedding_std, sparse)
-        self.pooling = SumPooling()
-        inputs = 2 * self.embeddings.item_width + self.embeddings.side_width + dense
+        check_choice("history", history, HISTORIES)
+        self.pooling = SumPooling() if history == "sum" else None
+        items_read = 2 if history == "sum" else 1
+        inputs = items_read * self.embeddings.item_width + self.embeddings.side_width + dense
         items = bias_rows(fields, item_bias)
         self.tower = Tower(inputs, tower, activation, dropout, items, sparse)
 
     def forward(self, batch: Batch, return_attention: bool = False) -> Scores:
-        """Logits [B]; with `return_attention` also weights [B, T], 1 for every real event."""
-        mask = history_mask(batch)  # [B, T]
-        interest = self.pooling(self.embeddings.history(batch), mask)  # [B, D]
+        """Logits [B]; with `return_attention` also weights [B, T], 1 for every event read."""
+        mask = self.mask(batch)  # [B, T]
         target = self.embeddings.target(batch)  # [B, D]
+        interest = self.pool(batch, mask, target)  # [B, D]
         side = self.embeddings.side(batch)  # [B, S]
         logit = self.tower([interest, target, side], batch["target_item"])  # [B]
         return (logit, mask) if return_attention else logit
 
     def rank(self, batch: Batch, return_attention: bool = False) -> Scores:
         """Logits [N] of N candidates of one user, as in DIN; the history is pooled once."""
-        mask = history_mask(batch)  # [1, T]
+        mask = self.mask(batch)  # [1, T]
         target = self.embeddings.target(batch)  # [N, D]
-        pooled = self.pooling(self.embeddings.history(batch), mask)  # [1, D]
+        interest = self.pool(batch, mask, target)  # [N, D]
         side = self.embeddings.side(batch, like=target)  # [N, S]
-        logit = self.tower([pooled.expand_as(target), target, side], batch["target_item"])  # [N]
+        logit = self.tower([interest, target, side], batch["target_item"])  # [N]
         if not return_attention:
             return logit
         return logit, mask.expand([paddle.shape(target)[0], -1])
+
+    def mask(self, batch: Batch) -> paddle.Tensor:
+        """1 for every event that is read, [B, T]."""
+        mask = history_mask(batch)
+        return mask if self.pooling is not None else paddle.zeros_like(mask)
+
+    def pool(
+        self, batch: Batch, mask: paddle.Tensor, target: paddle.Tensor
+    ) -> paddle.Tensor | None:
+        """Σ_j e_j, as many rows as the target has, [B, D]; None without history."""
+        if self.pooling is None:
+            return None
+        return self.pooling(self.embeddings.history(batch), mask).expand_as(target)

@@ -1,0 +1,14 @@
+"""The base model's own settings."""
+
+from typing import Literal
+
+from paddleinterest.core import settings
+from paddleinterest.core.settings import setting
+
+
+class HyperParameters(settings.HyperParameters):
+    """What the base model has beside the common hyper-parameters."""
+
+    history: Literal["sum", "none"] = setting(
+        "sum", "Sum pooling of the history, or none of it: what the history is worth"
+    )
