@@ -7,8 +7,8 @@ from .net import AFM
 
 class DygraphModel(ClickModel):
     title = "AFM"
-    colour = "#332288"
-    marker = "p"
+    colour = "#6a51a3"
+    marker = "8"
 
     COMMON = ("embedding_size", "embedding_std", "sparse")
 

@@ -7,8 +7,8 @@ from .net import FM
 
 class DygraphModel(ClickModel):
     title = "FM"
-    colour = "#999933"
-    marker = "<"
+    colour = "#8c564b"
+    marker = "H"
 
     COMMON = ("embedding_size", "embedding_std", "sparse")
 

@@ -7,8 +7,8 @@ from .net import NFM
 
 class DygraphModel(ClickModel):
     title = "NFM"
-    colour = "#882255"
-    marker = ">"
+    colour = "#bcbd22"
+    marker = "d"
 
     def create_model(self, config, schema):
         return NFM(**self.net_arguments(config, schema, "linear"))

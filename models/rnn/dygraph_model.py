@@ -7,8 +7,8 @@ from .net import RNN
 
 class DygraphModel(ClickModel):
     title = "RNN"
-    colour = "#44aa99"
-    marker = "h"
+    colour = "#17a2a2"
+    marker = "*"
 
     def create_model(self, config, schema):
         return RNN(**self.net_arguments(config, schema, "cell", "read_out"))
