@@ -64,8 +64,8 @@ class ClickModel:
         fields = [f for f in schema.fields if f.kind == "category" and f.of != "event"]
         unread = [*schema.event_fields, *schema.event_dense, *schema.vector_fields]
         if unread:
-            names = ", ".join(f.name for f in unread)
-            say(f"{config.model} does not read the dataset's event fields and vectors: {names}")
+            listed = ", ".join(f.name for f in unread)
+            say(f"{config.model} does not read the dataset's event fields and vectors: {listed}")
         return dict(
             fields=fields,
             dense=len(schema.dense_fields),

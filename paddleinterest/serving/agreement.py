@@ -74,7 +74,7 @@ def check(directory: str, net: nn.Layer, rows: Arrays, split: str) -> None:
         difference = _beyond(programs[name](arrays)[0].reshape(-1), expected)
         if difference is not None:
             raise InputError(
-                f"the exported program {name} does not score rows of {split} as the trained net does,"
+                f"the exported program {name} does not score rows of {split} as the trained net,"
                 f" by up to {difference:.2g}; nothing is written. Does net.py do something else in"
                 " an exported program than in training?"
             )
