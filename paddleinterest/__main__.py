@@ -13,6 +13,7 @@ VERBS = (
     "serve",
     "attention",
     "report",
+    "compare",
     "popularity",
     "tune",
     "reproduce",

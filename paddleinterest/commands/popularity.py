@@ -10,6 +10,7 @@ the user. Counts are not probabilities, so there is an AUC and a gAUC but no log
 import argparse
 
 from paddleinterest.core import cli, settings
+from paddleinterest.study import bars
 from paddleinterest.study.popularity import popularity
 from paddleinterest.training import run
 
@@ -17,6 +18,8 @@ from paddleinterest.training import run
 def work(args: argparse.Namespace) -> dict:
     runner = settings.Runner(data_dir=args.data, dataset=args.dataset)
     data = run.dataset(settings.Settings(runner=runner))
+    if args.error_bars:
+        bars.save(bars.of_popularity(data), args.error_bars)
     return popularity(data)
 
 
@@ -32,4 +35,9 @@ def main() -> None:
         help="such as datasets/beauty.yaml; prepared if it is not there",
     )
     which.add_argument("--data", default="", metavar="DIR", help="a prepared dataset")
+    p.add_argument(
+        "--error-bars",
+        metavar="FILE",
+        help="draw test's users and negatives again, and write the figures to this JSON file",
+    )
     cli.run(p, work)

@@ -11,9 +11,10 @@ from importlib import metadata
 from paddleinterest.core import child, json_text, settings
 from paddleinterest.core.atomic import whole_file
 from paddleinterest.core.log import say
-from paddleinterest.study import table_text
-from paddleinterest.study.table_text import Done, Result
+from paddleinterest.study import bars, results, table_text
+from paddleinterest.study.table_text import Bars, Done, Result
 from paddleinterest.study.tables import Cell, Table
+from paddleinterest.study.uncertainty import Resampled
 
 
 class Cells:
@@ -70,6 +71,34 @@ class Cells:
             f.write(json_text.dumps(result, indent=1))
         return result
 
+    def bars_path(self, cell: Cell) -> str:
+        return self.path(cell).removesuffix(".json") + ".bars.json"
+
+    def draw_again(self, cell: Cell) -> Resampled | None:
+        """Test the cell's trained run on other users and negatives, in a process of its own.
+
+        Returns:
+            Its figures, or None if that failed, or if its run is not there any more.
+        """
+        path = self.bars_path(cell)
+        if cell.trains:
+            (directory,) = results.of_table([cell])
+            if not os.path.isfile(os.path.join(directory, "checkpoints", "best.npz")):
+                return None
+            at = cell.command.index("-m") + 1
+            config = os.path.join(settings.ROOT, cell.command[at])
+            predictions = os.path.join(directory, "predictions.parquet")
+            flags = ["--error-bars", path, "--out", predictions]
+            overrides = cell.command[at + 1 :]
+            tool, arguments = "tools/infer.py", ["-m", config, *overrides, *flags]
+        else:
+            tool = cell.command[1]
+            arguments = [*cell.command[2:], "--error-bars", path]
+        status, _ = child.run(tool, arguments)
+        if status:
+            say(f"no error bars: {tool} failed with exit status {status}")
+        return bars.load(path)
+
 
 def dry_run(table: Table, chosen: list[Cell], out: str) -> dict:
     """Print the commands, and which are done. Returns what the tool prints."""
@@ -99,6 +128,7 @@ def reproduce(
     """
     cells = Cells(out)
     done: Done = {}
+    resampled: Bars = {}
     failed = 0
     for number, cell in enumerate(chosen, 1):
         result = cells.result(cell)
@@ -108,7 +138,13 @@ def reproduce(
             failed += result is None
         if result:
             done[cell.key] = result
-    text = table_text.as_markdown(table, done)
+            again = bars.load(cells.bars_path(cell))
+            if again is None and run_missing:
+                say(f"{number} of {len(chosen)}: error bars")
+                again = cells.draw_again(cell)
+            if again:
+                resampled[cell.key] = again
+    text = table_text.as_markdown(table, done, resampled)
     files = {"markdown": text, "csv": table_text.as_csv(table, done)}
     made = {}
     for kind, ending in (("markdown", "md"), ("csv", "csv")):

@@ -1,6 +1,7 @@
 """A table of results as Markdown and CSV, and its place in a README.
 
-`Done` is {(row, dataset, seed): what the trainer printed}.
+`Done` is {(row, dataset, seed): what the trainer printed}, `Bars` the same with the figures on
+other users and negatives of test.
 """
 
 import csv
@@ -14,24 +15,33 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.core.metrics import rela_impr
 from paddleinterest.study import excerpt, markdown
 from paddleinterest.study.tables import Row, Table, cells, dataset_name
+from paddleinterest.study.uncertainty import (
+    ALPHA,
+    FEWEST_SEEDS,
+    Resampled,
+    compare,
+    interval,
+)
 
 METRICS = {"auc": "AUC", "gauc": "gAUC", "logloss": "log loss", "pcoc": "PCOC"}
 MISSING = excerpt.MISSING
 
 Result: TypeAlias = dict[str, Any]
 Done: TypeAlias = dict[tuple[str, str, int], Result]
+Bars: TypeAlias = dict[tuple[str, str, int], Resampled]
 BySeed: TypeAlias = dict[int, Result]
 
 
-def as_markdown(table: Table, done: Done) -> str:
+def as_markdown(table: Table, done: Done, bars: Bars | None = None) -> str:
     """The table as Markdown: one part per dataset, one of the pairs, and what it was made with."""
-    parts = [_of_dataset(table, dataset, done) for dataset in table.datasets]
+    bars = bars or {}
+    parts = [_of_dataset(table, dataset, done, bars) for dataset in table.datasets]
     if table.pairs:
-        parts.append(_of_pairs(table, done))
-    return "\n\n".join([*parts, _foot(table, done)]) + "\n"
+        parts.append(_of_pairs(table, done, bars))
+    return "\n\n".join([*parts, _foot(table, done, bars)]) + "\n"
 
 
-def _foot(table: Table, done: Done) -> str:
+def _foot(table: Table, done: Done, bars: Bars) -> str:
     example = next(cell.command for cell in cells(table) if cell.trains)
     found = sorted({version for result in done.values() for version in result.get("versions", [])})
     made = f" {'; '.join(found)}." if found else ""
@@ -39,23 +49,52 @@ def _foot(table: Table, done: Done) -> str:
     over = f"Seed {seeds}"
     if len(table.seeds) > 1:
         over = f"Mean ± standard deviation over seeds {seeds}, or over as many as brackets say"
+    words = f"{table.title}. {over}.{made}{_words_on_bars(table, bars)}"
     return (
-        f"{table.title}. {over}.{made}\n\n`{' '.join(example)}` is the first training; "
+        f"{words}\n\n`{' '.join(example)}` is the first training; "
         f"`python tools/reproduce.py --table {table.name} --dry-run` prints all."
     )
 
 
-def _of_dataset(table: Table, dataset: str, done: Done) -> str:
+def _words_on_bars(table: Table, bars: Bars) -> str:
+    """How to read what stands in square brackets and in bold; "" if there is nothing."""
+    if not bars:
+        return ""
+    most = max(found.draws for found in bars.values())
+    negatives = f" and {most} draws of its negatives" if most > 1 else ""
+    said = f" In square brackets: 95 % over test's users{negatives}."
+    if table.pairs:
+        said += (
+            f" A difference in bold survives both: these, and {FEWEST_SEEDS} seeds or more"
+            f" (p < {ALPHA})."
+        )
+    return said
+
+
+def _of_dataset(table: Table, dataset: str, done: Done, bars: Bars) -> str:
     """The part of one dataset: a line of its name and size, and its table."""
     results = {row.label: _by_seed(table, row, dataset, done) for row in table.rows}
     some = next((result for found in results.values() for result in found.values()), None)
     columns = ["", *METRICS.values(), *(["RelaImpr"] if table.baseline else []), "best epoch"]
-    rows = [[row.label, *_cells_of(table, row, results)] for row in table.rows]
+    rows = []
+    for row in table.rows:
+        cells_of_row = _cells_of(table, row, results)
+        again = [
+            bars[row.label, dataset, s] for s in table.seeds if (row.label, dataset, s) in bars
+        ]
+        if again:
+            cells_of_row[0] += _interval(again)
+        rows.append([row.label, *cells_of_row])
     if some and "best_possible" in some:
         best = some["best_possible"]["test"]
         figures = ["*the true probabilities*", f"{best['auc']:.4f}", f"{best['gauc']:.4f}"]
         rows.append(figures + [""] * (len(columns) - len(figures)))
     return f"{_heading(table, dataset, some)}\n\n{markdown.table(columns, rows)}"
+
+
+def _interval(again: list[Resampled]) -> str:
+    low, high = interval(again)
+    return f" [{low:.4f}, {high:.4f}]"
 
 
 def _by_seed(table: Table, row: Row, dataset: str, done: Done) -> BySeed:
@@ -114,15 +153,37 @@ def _improvement(base: BySeed, found: BySeed, wanted: int) -> str:
     return f"{percent + 0.0:+.1f} %"  # + 0.0: never -0.0
 
 
-def _of_pairs(table: Table, done: Done) -> str:
+def _of_pairs(table: Table, done: Done, bars: Bars) -> str:
     """Differences in test AUC of two rows on the same seeds, with Student's t-test of their mean
-    against 0."""
+    against 0, and where they lie on other users and negatives."""
     names = [dataset_name(dataset) for dataset in table.datasets]
     rows = []
     for one, other in table.pairs:
-        texts = [_difference(_differences(table, done, one, other, d)) for d in table.datasets]
+        texts = []
+        for dataset in table.datasets:
+            text = _difference(_differences(table, done, one, other, dataset))
+            texts.append(_with_bars(table, bars, one, other, dataset, text))
         rows.append([f"{one} − {other}", *texts])
     return markdown.table(["test AUC, paired over seeds", *names], rows)
+
+
+def _with_bars(table: Table, bars: Bars, one: str, other: str, dataset: str, text: str) -> str:
+    """A difference with its interval; in bold if it survives both sides."""
+    both = [
+        seed
+        for seed in table.seeds
+        if (one, dataset, seed) in bars and (other, dataset, seed) in bars
+    ]
+    if not both:
+        return text
+    found = compare(
+        [bars[one, dataset, seed] for seed in both],
+        [bars[other, dataset, seed] for seed in both],
+    )
+    value, space, rest = text.partition(" ")
+    if found.is_difference:
+        value = f"**{value}**"
+    return f"{value}{space}{rest} [{found.low:+.4f}, {found.high:+.4f}]"
 
 
 def _differences(table: Table, done: Done, one: str, other: str, dataset: str) -> list[float]:

@@ -9,7 +9,7 @@ Example:
     >>> user = np.repeat(np.arange(200), 2)
     >>> label = np.tile([1, 0], 200)
     >>> good, poor = label + np.linspace(0, 1.2, 400), np.linspace(0, 1, 400)[::-1] + label / 2
-    >>> resampler = Resampler(user, label, samples=100)
+    >>> resampler = Resampler(user, label, item=user, samples=100)
     >>> found = compare([resampler.of_run([good])], [resampler.of_run([poor])])
     >>> found.survives_test
     True
@@ -41,7 +41,7 @@ class Resampled:
     """The figures of one run on test, drawn again.
 
     Attributes:
-        key: of test's users and labels and of the samples; only equal ones can be compared.
+        key: of test's rows and of the samples; only equal ones can be compared.
         whole: {metric: with all users, [draws of negatives]}; the first draw is the prepared one.
         samples: {metric: in each sample of the users, [draws of negatives, samples]}.
     """
@@ -58,10 +58,8 @@ class Resampled:
         """For a file; `from_json` reads it."""
         return {
             "key": self.key,
-            "whole": {name: values.tolist() for name, values in self.whole.items()},
-            "samples": {
-                name: np.round(values, 6).tolist() for name, values in self.samples.items()
-            },
+            "whole": {name: _plain(values) for name, values in self.whole.items()},
+            "samples": {name: _plain(np.round(values, 6)) for name, values in self.samples.items()},
         }
 
     @classmethod
@@ -79,22 +77,32 @@ class Resampled:
         return cls(str(content["key"]), whole, samples)
 
 
+def _plain(values: np.ndarray) -> list:
+    """As lists; JSON has no NaN, so that these are null."""
+    plain = values.astype(object)
+    plain[np.isnan(values)] = None
+    return plain.tolist()
+
+
 class Resampler:
     """Draws the users of a test split again, the same for every run.
 
     Args:
         user: the user of each row, [N].
         label: 0 or 1, [N].
+        item: the item of each row in the first draw of negatives, [N].
         samples: of the users.
     """
 
-    def __init__(self, user: np.ndarray, label: np.ndarray, samples: int = SAMPLES) -> None:
+    def __init__(
+        self, user: np.ndarray, label: np.ndarray, item: np.ndarray, samples: int = SAMPLES
+    ) -> None:
         self.user = user
         self.label = label
         self.samples = samples
         digest = hashlib.sha256(f"{SEED} {samples}".encode())
-        digest.update(np.ascontiguousarray(user, np.int64).tobytes())
-        digest.update(np.ascontiguousarray(label, np.int64).tobytes())
+        for column in (user, label, item):
+            digest.update(np.ascontiguousarray(column, np.int64).tobytes())
         self.key = digest.hexdigest()[:16]
 
     def of_run(self, draws: list[np.ndarray]) -> Resampled:

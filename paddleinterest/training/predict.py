@@ -20,18 +20,23 @@ from paddleinterest.training import loading
 def score_checkpoint(config, data, path, split):
     """A checkpoint's net over a split of the dataset in `data`: (model, reader, probabilities
     [rows], the checkpoint's state)."""
-    r, model = config.runner, loading.bind(config)
-    reader = Reader(
-        data,
-        split,
-        r.infer_batch_size,
-        r.history_cap,
-        times=model.needs_times(config, Schema.load(data)),
-    )
+    model = loading.bind(config)
+    reader = split_reader(config, data, model, split)
     net, state = loading.trained_net(model, config, data, reader.schema, path)
     score = predict(model, net, reader, split)
     check_finite(score)
     return model, reader, score, state
+
+
+def split_reader(config, data, model, split):
+    """A split in file order, as the model reads it."""
+    return Reader(
+        data,
+        split,
+        config.runner.infer_batch_size,
+        config.runner.history_cap,
+        times=model.needs_times(config, Schema.load(data)),
+    )
 
 
 def predict(model, net, reader, what="evaluating"):

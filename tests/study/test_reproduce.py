@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 from paddleinterest.core import settings
 from paddleinterest.core.errors import InputError
-from paddleinterest.study import table_text, tables
+from paddleinterest.study import bars, excerpt, table_text, tables, uncertainty
 from paddleinterest.study.tables import Row, Table
 
 pytestmark = pytest.mark.slow
@@ -243,6 +243,43 @@ def test_paste(tmp_path):
         table_text.paste(str(path), "w", "new")
 
 
+def resampled(lift=0.0, noise=0.0, seed=0):
+    """Figures of a run on 400 users; `lift` is how well it knows the label."""
+    rng = np.random.default_rng(5)
+    user, label = np.repeat(np.arange(400), 2), np.tile([1, 0], 400)
+    score = rng.random(800) + lift * label
+    score += noise * np.random.default_rng(seed).normal(0, 1, 800)
+    return uncertainty.Resampler(user, label, user, 200).of_run([score, score + 0.0])
+
+
+def test_a_difference_in_bold_survives_other_seeds_and_other_users():
+    table = replace(TABLE, seeds=[1, 2, 3], pairs=[("DIN", "base")])
+    done, again = {}, {}
+    for seed in table.seeds:
+        for row, lift in (("base", 0.1), ("DIN", 0.5)):
+            found = resampled(lift, 0.05, seed)
+            again[row, DATASET, seed] = found
+            done[row, DATASET, seed] = result(float(found.whole["auc"][0]))
+    text = table_text.as_markdown(table, done, again)
+    line = next(x for x in text.splitlines() if x.startswith("| DIN − base |"))
+    compared = uncertainty.compare(
+        [again["DIN", DATASET, s] for s in table.seeds],
+        [again["base", DATASET, s] for s in table.seeds],
+    )
+    assert f"| **{compared.difference:+.4f}** ± " in line and "(3)" in line
+    assert f" [{compared.low:+.4f}, {compared.high:+.4f}] |" in line
+    low, high = uncertainty.interval([again["base", DATASET, s] for s in table.seeds])
+    assert f" [{low:.4f}, {high:.4f}] |" in text.splitlines()[4]
+    assert "95 % over test's users and 2 draws of its negatives. A difference in bold" in text
+    two = {key: value for key, value in again.items() if key[2] < 3}
+    assert "**+" not in table_text.as_markdown(table, done, two)  # too few seeds
+    same = {key: resampled(0.1, 0.05, key[2]) for key in again}
+    assert "**+" not in table_text.as_markdown(table, done, same)
+    chinese = excerpt.in_chinese(text)
+    assert "方括号内：对测试集用户重新抽样、负样本抽取 2 次" in chinese and "square" not in chinese
+    assert "A difference" not in chinese
+
+
 def test_a_table_end_to_end(tmp_path):
     """Two seeds of a tiny model; the second call runs nothing, a changed setting runs again, a
     failing cell says so."""
@@ -267,11 +304,22 @@ def test_a_table_end_to_end(tmp_path):
     kept = [
         json.loads(p.read_text())
         for p in sorted((tmp_path / "output" / "tables" / "cells").iterdir())
+        if not p.name.endswith(".bars.json")
     ]
     assert sorted(float(r["test_auc"]) for r in rows) == sorted(k["test"]["auc"] for k in kept)
     assert f"| base | {np.mean([k['test']['auc'] for k in kept]):.4f} ± " in text
+    # other users: the interval is that of tools/compare.py's figures, and holds the mean
+    found = [bars.load(str(p)) for p in (tmp_path / "output" / "tables" / "cells").glob("*.bars.*")]
+    low, high = uncertainty.interval(found)
+    mean = np.mean([k["test"]["auc"] for k in kept])
+    assert len(found) == 2 and low < mean < high and f" [{low:.4f}, {high:.4f}] |" in text
+    assert sorted(f.whole["auc"][0] for f in found) == pytest.approx(
+        sorted(k["test"]["auc"] for k in kept), abs=1e-6
+    )
+    assert "In square brackets: 95 % over test's users.\n" in text
     again = run_tool("reproduce", "--table", table(), cwd=tmp_path)
-    assert again.json["done"] == 2 and "epoch" not in again.err.split("**beauty**")[0]
+    before = again.err.split("**beauty**")[0]
+    assert again.json["done"] == 2 and "epoch" not in before and "error bars" not in before
     broken = run_tool(
         "reproduce", "--table", table(set=[*tiny, "runner.epochs=many"]), cwd=tmp_path
     )

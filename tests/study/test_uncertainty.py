@@ -1,6 +1,7 @@
 """study/uncertainty.py: intervals against formulas and scikit-learn, and what is called a
 difference."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -36,7 +37,7 @@ def test_each_sample_is_what_copies_of_its_users_give():
     """A sample with a user three times scores as a file with three copies of the user's rows, each
     a user of its own."""
     user, label, good, _ = rows()
-    found = Resampler(user, label, samples=20).of_run([good])
+    found = Resampler(user, label, user, 20).of_run([good])
     for k, times in enumerate(user_samples(user, 20, SEED)):
         copies = np.repeat(np.arange(len(user)), times)
         number = np.concatenate([np.arange(n) for n in times])
@@ -56,7 +57,7 @@ def test_the_interval_is_as_wide_as_theory_says():
     rng = np.random.default_rng(3)
     label = rng.integers(0, 2, 800)
     score = label + rng.normal(0, 1.2, 800)
-    low, high = interval([Resampler(np.arange(800), label, 600).of_run([score])])
+    low, high = interval([Resampler(np.arange(800), label, label, 600).of_run([score])])
     a = roc_auc_score(label, score)
     positive = label.sum()
     q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
@@ -67,7 +68,7 @@ def test_the_interval_is_as_wide_as_theory_says():
 
 def test_draws_of_negatives_widen_the_interval():
     user, label, good, poor = rows()
-    resampler = Resampler(user, label, 200)
+    resampler = Resampler(user, label, user, 200)
     one = resampler.of_run([good, good, good])
     other = resampler.of_run([good, (good + poor) / 2, poor])
     low, high = interval([other])
@@ -88,7 +89,7 @@ def models(resampler, label, seeds, lift, noise=0.02):
 
 def test_a_difference_is_called_one_only_if_it_survives_both():
     user, label, good, poor = rows(users=300)
-    resampler = Resampler(user, label, 300)
+    resampler = Resampler(user, label, user, 300)
     ones, others = models(resampler, label, 4, lift=0.2)
     found = compare(ones, others)
     assert found.survives_test and found.survives_seeds and found.is_difference and found.better
@@ -113,7 +114,7 @@ def test_a_difference_is_called_one_only_if_it_survives_both():
 
 def test_a_difference_on_few_users_does_not_survive_other_users():
     user, label, _, _ = rows(users=12)
-    resampler = Resampler(user, label, 300)
+    resampler = Resampler(user, label, user, 300)
     ones, others = models(resampler, label, 5, lift=0.02, noise=0.001)
     found = compare(ones, others)
     assert found.survives_seeds and not found.survives_test and not found.is_difference
@@ -121,7 +122,7 @@ def test_a_difference_on_few_users_does_not_survive_other_users():
 
 def test_a_difference_that_one_draw_of_negatives_turns_round():
     user, label, good, poor = rows(users=300)
-    resampler = Resampler(user, label, 200)
+    resampler = Resampler(user, label, user, 200)
     draws = [good, good, poor]
     against = [poor, poor, good]
     found = compare([resampler.of_run(draws)], [resampler.of_run(against)])
@@ -130,19 +131,20 @@ def test_a_difference_that_one_draw_of_negatives_turns_round():
 
 def test_lower_log_loss_is_better():
     user, label, good, poor = rows(users=300)
-    resampler = Resampler(user, label, 100)
+    resampler = Resampler(user, label, user, 100)
     found = compare([resampler.of_run([good])], [resampler.of_run([poor])], "logloss")
     assert found.difference < 0 and found.better
 
 
 def test_other_rows_are_not_compared():
     user, label, good, _ = rows()
-    one = Resampler(user, label, 50).of_run([good])
+    one = Resampler(user, label, user, 50).of_run([good])
     for other in (
-        Resampler(user, 1 - label, 50).of_run([good]),
-        Resampler(user[::-1], label, 50).of_run([good]),
-        Resampler(user, label, 50).of_run([good, good]),
-        Resampler(user, label, 60).of_run([good]),
+        Resampler(user, 1 - label, user, 50).of_run([good]),
+        Resampler(user[::-1], label, user, 50).of_run([good]),
+        Resampler(user, label, user + 1, 50).of_run([good]),
+        Resampler(user, label, user, 50).of_run([good, good]),
+        Resampler(user, label, user, 60).of_run([good]),
     ):
         with pytest.raises(InputError, match="tested on other rows"):
             compare([one], [other])
@@ -150,7 +152,7 @@ def test_other_rows_are_not_compared():
 
 def test_json_and_back():
     user, label, good, poor = rows()
-    one = Resampler(user, label, 30).of_run([good, poor])
+    one = Resampler(user, label, user, 30).of_run([good, poor])
     again = Resampled.from_json(one.as_json())
     assert again.key == one.key and again.draws == 2
     for name in METRICS:
@@ -164,7 +166,9 @@ def test_json_and_back():
 def test_a_sample_without_clicks_is_left_out():
     """Two users, one of them without a click: samples of one class have no AUC."""
     user, label = np.array([0, 0, 1, 1]), np.array([1, 0, 0, 0])
-    run = Resampler(user, label, 40).of_run([np.array([0.9, 0.1, 0.2, 0.3])])
+    run = Resampler(user, label, user, 40).of_run([np.array([0.9, 0.1, 0.2, 0.3])])
     assert np.isnan(run.samples["auc"]).any() and interval([run]) == (1.0, 1.0)
+    again = Resampled.from_json(json.loads(json.dumps(run.as_json(), allow_nan=False)))
+    assert np.array_equal(again.samples["auc"], run.samples["auc"], equal_nan=True)
     nothing = replace(run, samples={**run.samples, "auc": np.full((1, 40), np.nan)})
     assert np.isnan(interval([nothing])).all()

@@ -1,0 +1,30 @@
+r"""Say whether one trained model is better than another, or may be so by chance.
+
+    python tools/compare.py output/din/mine output/base/mine
+    python tools/compare.py output/din/mine-1,output/din/mine-2,output/din/mine-3 \
+        output/base/mine-1,output/base/mine-2,output/base/mine-3
+
+The two were tested on the same rows. Test's users are drawn again (with replacement, 1,000 samples,
+the same for both), and so are its negatives if the protocol draws them (three draws). That says
+what other users would give; only other seeds say what another training would give, so name a run
+per seed, with commas between them, at least three of each. A difference survives both, or it is not
+one.
+"""
+
+import argparse
+
+from paddleinterest.core import cli
+from paddleinterest.study.comparison import compare_runs
+
+
+def work(args: argparse.Namespace) -> dict:
+    return compare_runs(args.one.split(","), args.other.split(","))
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("one", metavar="RUN", help="run directory, or one per seed: A,B,C")
+    p.add_argument("other", metavar="RUN", help="run directory, or one per seed: A,B,C")
+    cli.run(p, work)

@@ -1,0 +1,99 @@
+"""What tools/compare.py does: one model against another on the same test rows."""
+
+import os
+
+from paddleinterest.core import environment, settings
+from paddleinterest.core.errors import InputError
+from paddleinterest.core.log import say
+from paddleinterest.study import bars, results, uncertainty
+from paddleinterest.study.markdown import table
+from paddleinterest.study.uncertainty import FEWEST_SEEDS, METRICS, Comparison, Resampled
+from paddleinterest.training import run
+
+WORDS = {"auc": "AUC", "gauc": "gAUC", "logloss": "log loss"}
+
+
+def compare_runs(ones: list[str], others: list[str]) -> dict:
+    """Compare two models.
+
+    Args:
+        ones: run directories of the one, a seed each.
+        others: those of the other; the runs are paired in order.
+
+    Returns:
+        What the tool prints.
+
+    Raises:
+        InputError: a run is missing, or the two were not tested on the same rows.
+    """
+    if len(ones) != len(others):
+        raise InputError(
+            f"{len(ones)} runs against {len(others)}; name equally many, of the same seeds in the"
+            " same order"
+        )
+    opened = [results.open_run(directory) for directory in [*ones, *others]]
+    runner = opened[0].config.runner
+    environment.set_up(runner.threads, runner.cpu_tuning)  # before Paddle is imported
+    again = [_resampled(one.directory, one.config) for one in opened]
+    found = [
+        uncertainty.compare(again[: len(ones)], again[len(ones) :], metric) for metric in METRICS
+    ]
+    auc = found[0]
+    say(_page(found, again[0].draws))
+    verdict = _verdict(auc)
+    say(verdict)
+    return {
+        "one": ones,
+        "other": others,
+        "draws_of_negatives": again[0].draws,
+        **{one.metric: _as_json(one) for one in found},
+        "difference": auc.is_difference,
+        "verdict": verdict,
+    }
+
+
+def _resampled(directory: str, config: settings.Settings) -> Resampled:
+    data = run.dataset(config)
+    say(f"scoring {directory}")
+    try:
+        return bars.of_checkpoint(config, data, os.path.join(directory, "checkpoints", "best.npz"))
+    except InputError as e:
+        raise InputError(f"{directory}: {e}") from None
+
+
+def _as_json(one: Comparison) -> dict:
+    return {
+        "difference": round(one.difference, 6),
+        "interval": [round(one.low, 6), round(one.high, 6)],
+        "of_draws": [round(value, 6) for value in one.draws],
+        "seeds": one.seeds,
+        "p_over_seeds": None if one.p is None else round(one.p, 6),
+    }
+
+
+def _page(found: list[Comparison], draws: int) -> str:
+    """The differences as a table."""
+    over = "95 % over test's users" + (f" and {draws} draws of its negatives" if draws > 1 else "")
+    rows = []
+    for one in found:
+        spread = "" if one.spread is None else f" ± {one.spread:.4f}"
+        p = "" if one.p is None else f"{one.p:.3f}"
+        between = f"[{one.low:+.4f}, {one.high:+.4f}]"
+        rows.append([WORDS[one.metric], f"{one.difference:+.4f}{spread}", between, p])
+    return table(["test", "one − other", over, "p over seeds"], rows)
+
+
+def _verdict(auc: Comparison) -> str:
+    """What may be said of the two, by their AUC, in one line."""
+    who = "the one is better" if auc.better else "the other is better"
+    if not auc.survives_test:
+        return "no difference: other users or negatives of test may turn it round"
+    if auc.survives_seeds is None:
+        return (
+            f"{who} on other users and negatives too; of other seeds nothing is known: train each"
+            f" with {FEWEST_SEEDS} seeds or more, and name the runs of a model with commas between"
+            " them"
+        )
+    if not auc.survives_seeds:
+        return f"no difference: other seeds may turn it round (p = {auc.p:.2f})"
+    return f"a difference: {who}, on other users, negatives and seeds too"
