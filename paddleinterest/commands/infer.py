@@ -3,10 +3,16 @@ r"""Evaluate a trained run's best checkpoint on a split and write every predicti
     python tools/infer.py -m models/din/config.yaml
     python tools/infer.py -m models/din/config.yaml --split valid \
         -o runner.infer_load_path=some/checkpoint.npz
+    python tools/infer.py -m models/din/config.yaml --candidates 1000 --users 0
 
 Writes predictions.parquet (user, item, label, time, score; raw ids) into the run's directory. With
 --error-bars test's users are drawn again (with replacement, 1,000 samples) and, if the protocol
 draws negatives, these too (three draws); the JSON then says where 95 % of each figure lies.
+
+Ranked lists: --by-impression gives AUC, MRR, NDCG@5 and NDCG@10 within the rows of a user at one
+moment, as the MIND and EB-NeRD leaderboards do. --candidates ranks each positive among the whole
+catalogue without the user's history (all), or among N sampled items that the user never touched,
+and gives NDCG@10, HR@10 and MRR by user; the two are not comparable with each other.
 """
 
 import argparse
@@ -25,10 +31,11 @@ def work(args):
     run.check_predictions(out)
     if args.error_bars and args.split != "test":
         raise InputError("--error-bars are of test; leave out --split")
+    wanted = _wanted(args)
     environment.set_up(config.runner.threads, config.runner.cpu_tuning)  # before Paddle is imported
     data = run.dataset(config)
     from paddleinterest.core.metrics import format_metrics
-    from paddleinterest.study import bars
+    from paddleinterest.study import bars, candidates
     from paddleinterest.training.predict import score_checkpoint, write_predictions
 
     model, reader, score, state = score_checkpoint(config, data, path, args.split)
@@ -40,6 +47,13 @@ def work(args):
         found = bars.of_checkpoint(config, data, path)
         bars.save(found, args.error_bars)
         more["error_bars"] = bars.summary(found)
+    if args.by_impression:
+        more["by_impression"] = candidates.by_impression(reader, score)
+        say(f"by impression: {_in_words(more['by_impression'])}")
+    if wanted:
+        ranked = candidates.of_checkpoint(config, data, path, args.split, wanted)
+        more["among_candidates"] = ranked
+        say(f"among {_in_words(ranked)}")
     say(f"{args.split} {format_metrics(metrics)}")
     if reader.schema.note:
         say(reader.schema.note)
@@ -55,6 +69,31 @@ def work(args):
         **more,
         "predictions": out,
     }
+
+
+def _wanted(args):
+    """What to rank each positive among; None for nothing."""
+    if args.users < 0:
+        raise InputError(f"--users is {args.users}, must be at least 0")
+    if not args.candidates:
+        return None
+    from paddleinterest.study.candidates import Wanted
+
+    if args.candidates == "all":
+        return Wanted(0, args.users)
+    if not args.candidates.isdecimal() or not 0 < int(args.candidates) < 2**31:
+        raise InputError(f"--candidates is {args.candidates}, must be all or a number from 1")
+    return Wanted(int(args.candidates), args.users)
+
+
+def _in_words(figures):
+    """Figures of ranked lists in one line."""
+    words = [f"{figures['candidates']}:"] if "candidates" in figures else []
+    for name, value in figures.items():
+        if name != "candidates":
+            text = f"{value:.4f}" if isinstance(value, float) else f"{value:,}"
+            words.append(f"{name} {text}")
+    return " ".join(words)
 
 
 def main():
@@ -75,5 +114,21 @@ def main():
         "--error-bars",
         metavar="FILE",
         help="draw test's users and negatives again, and write the figures to this JSON file",
+    )
+    p.add_argument(
+        "--by-impression", action="store_true", help="also AUC, MRR and NDCG within each impression"
+    )
+    p.add_argument(
+        "--candidates",
+        default="",
+        metavar="N",
+        help="rank each positive among N sampled items, or among `all`: NDCG@10, HR@10, MRR",
+    )
+    p.add_argument(
+        "--users",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="with --candidates: of so many users, drawn at random; 0 = all; default 1000",
     )
     cli.run(p, work)

@@ -209,7 +209,7 @@ def draw(table: pd.DataFrame, title: str, path: str, time: str, said: dict[str, 
 
 
 def _names(candidates: list[str], said: dict[str, str]) -> dict[str, str]:
-    """How the candidates are called: by what is said of them, with the id if that is said of two."""
+    """What the candidates are called: what is said of them, with the id if two have the same."""
     names = {item: said.get(item, "") or item for item in candidates}
     owners = Counter(names.values())
     return {i: name if owners[name] == 1 else f"{name} ({i})" for i, name in names.items()}
