@@ -9,7 +9,7 @@ output/<model>/<name>.
 
 import argparse
 
-from paddleinterest.core import cli, environment, settings
+from paddleinterest.core import cli, distributed, environment, settings
 from paddleinterest.core.settings import rendering
 from paddleinterest.training import run
 
@@ -18,9 +18,13 @@ def work(args):
     config = settings.load(args.config_yaml, args.override)
     environment.set_up(config.runner.threads, config.runner.cpu_tuning)  # before Paddle is imported
     data = run.dataset(config)
+    from paddleinterest.study import floors
     from paddleinterest.training.trainer import train
 
-    return train(config, data)
+    result = train(config, data)
+    if "valid" in result and not distributed.process_index():
+        floors.say_if_no_better(data, result["valid"]["auc"])
+    return result
 
 
 def main():
