@@ -42,11 +42,14 @@ def base(net: Net, lengths: np.ndarray) -> Counts:
 def din(net: Net, lengths: np.ndarray) -> Counts:
     """The local activation unit, the weighted sum, the tower."""
     positions = sum_of(lengths)
-    return {
+    width = net.embeddings.item_width
+    parts = {
         "activation unit": activation_unit(net.attention.unit, len(lengths), positions),
-        "weighted sum": 2 * positions * net.embeddings.item_width,
-        "tower": tower(net, len(lengths)),
+        "weighted sum": 2 * positions * width,
     }
+    if net.pooling is not None:
+        parts["history sum"] = 2 * positions * width
+    return {**parts, "tower": tower(net, len(lengths))}
 
 
 def activation_unit(unit: Any, rows: int, positions: int) -> int:
@@ -77,7 +80,7 @@ def dien(net: Net, lengths: np.ndarray) -> Counts:
     parts["evolution"] = recurrence(gates, hidden, hidden, positions)
     if net.kind == "gru_attention":
         parts["evolution"] += 2 * positions * hidden
-    if net.history_sum:
+    if net.pooling is not None:
         parts["history sum"] = 2 * positions * width
     return {**parts, "tower": tower(net, rows)}
 

@@ -32,12 +32,12 @@ class Trainee:
         self.negatives = self.model.needs_negatives(config)
         self.net.train()
 
-    def step(self, batch: dict[str, np.ndarray]) -> None:
-        """One step of training, without schedule or regularisation."""
+    def step(self, batch: dict[str, np.ndarray]) -> float:
+        """One step of training, without schedule or regularisation. Returns the clicks' loss."""
         from paddleinterest.training.trainer import train_step
 
         rate = self.config.hyper_parameters.optimizer.learning_rate
-        train_step(
+        _, parts = train_step(
             self.model,
             self.net,
             self.optimizer,
@@ -48,6 +48,17 @@ class Trainee:
             self.number,
         )
         self.number += 1
+        return parts["loss"]
+
+    def scores(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+        """Click probabilities of a batch, in evaluation mode, [B]."""
+        import paddle
+
+        self.net.eval()
+        with paddle.no_grad():
+            found = self.model.infer_forward(self.net, self.model.create_feeds(batch)).numpy()
+        self.net.train()
+        return found
 
     def reader(self, data: str, batch_size: int) -> Reader:
         """The train split of a prepared dataset, as training reads it."""

@@ -1,17 +1,19 @@
 """The benchmarks: the peers' samples against the reader, operations against hand counts, what is
 written."""
 
+import argparse
 import csv
 import json
 import os
+import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import TINY, TINY_DIN, settings_of, small_dataset
+from helpers import ROOT, TINY, TINY_DIN, settings_of, small_dataset
 
-from benchmarks import flops, roofline, scaling
+from benchmarks import flops, gpu, roofline, scaling
 from benchmarks.peers import compare, report, runs, samples
 from benchmarks.peers.runners import common
 from benchmarks.steps import Trainee, random_batch, random_schema
@@ -87,7 +89,7 @@ def test_each_distinct_history_is_stored_once(data, folder):
     assert stored == set(range(len(theirs.offsets) - 1))
     readers = [Reader(data, split, 1, CAP) for split in ("train", "valid", "test")]
     assert len(stored) == len(
-        {pair for r in readers for pair in zip(r.sequence.tolist(), r.end.tolist())}
+        {pair for r in readers for pair in zip(r.sequence.tolist(), r.end.tolist(), strict=True)}
     )
 
 
@@ -238,6 +240,8 @@ def test_operations_of_base_and_din():
         "weighted sum": 2 * 4 * 8,
         "tower": TOWER,
     }
+    wider = flops.din(net("din", *TINY_DIN, "hyper_parameters.history_sum=true"), LENGTHS)
+    assert wider["history sum"] == 2 * 4 * 8 and wider["tower"] == TOWER + 2 * 2 * 16 * 8
 
 
 def test_operations_of_dien():
@@ -416,3 +420,56 @@ def test_the_peers_measure_with_our_metrics():
     user, label, score = rng.integers(0, 9, 300), rng.integers(0, 2, 300), rng.random(300)
     found = common.click_metrics()(user, label, score)
     assert found == metrics.click_metrics(user, label, score) and 0 < found["auc"] < 1
+
+
+def gpu_flags(data, out, *more):
+    flags = ["--data", data, "--models", "din", "bst", "--batches", "32", "64", "--steps", "2"]
+    return [sys.executable, "benchmarks/gpu.py", *flags, "--out", out, *more, "-o", *TINY]
+
+
+def test_the_gpu_benchmark_on_the_cpu(data, tmp_path):
+    """--device cpu compares the CPU with itself: equal to the last bit, with every speed."""
+    out = str(tmp_path / "gpu.md")
+    command = gpu_flags(data, out, "--device", "cpu", "--threads", "1")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert {m: f["agree"] for m, f in found["agreement"].items()} == {"din": True, "bst": True}
+    assert all(f["losses"] == f["scores"] == 0 for f in found["agreement"].values())
+    assert len(found["speed"]) == 2 * 2 * 2
+    assert all(row["samples_per_second"] > 0 for row in found["speed"])
+    text = open(out, encoding="utf-8").read()
+    assert "| DIN | 0.0e+00 | 0.0e+00 | yes |" in text and "| BST | 64 | " in text
+
+
+def test_a_gpu_that_differs_is_said():
+    same = {"losses": [0.7, 0.6], "scores": [0.5, 0.25]}
+    assert gpu.differences(same, same)["agree"]
+    far = ({"losses": [0.7, 0.6002]}, {"scores": [0.5, 0.25002]}, {"losses": [0.7, np.nan]})
+    for wrong in far:
+        assert not gpu.differences(same, {**same, **wrong})["agree"]
+    near = {"losses": [0.7, 0.60005], "scores": [0.5, 0.250005]}
+    assert gpu.differences(same, near)["agree"]
+
+
+def test_start_weights_are_shared(data, tmp_path):
+    """The second side takes the first one's, whatever it drew itself."""
+    schema = random_schema(20, 1, 10)
+    path = str(tmp_path / "start.npz")
+    first = Trainee(settings_of("din", *TINY_DIN), schema)
+    gpu.share_start(first.net, path)
+    second = Trainee(settings_of("din", *TINY_DIN, "runner.seed=9"), schema)
+    batch = random_batch(schema, 8, 3)
+    assert not np.array_equal(first.scores(batch), second.scores(batch))
+    gpu.share_start(second.net, path)
+    assert np.array_equal(first.scores(batch), second.scores(batch))
+
+
+def test_the_peer_gets_the_same_device():
+    args = argparse.Namespace(steps=7, device="gpu")
+    command = gpu.peer_command("python", "dien", 4096, "F", args)
+    assert command[0] == "python" and command[1].endswith("peers/runners/run_fuxictr.py")
+    assert command[command.index("--gpu") + 1] == "0"
+    assert command[command.index("--batch-size") + 1] == "4096"
+    args.device = "cpu"
+    assert gpu.peer_command("python", "dien", 1, "F", args)[-1] == "-1"

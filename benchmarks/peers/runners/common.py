@@ -42,6 +42,7 @@ def arguments(models):
     )
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--seed", type=int, default=2026)
+    p.add_argument("--gpu", type=int, default=-1, help="number of the GPU; default the CPU")
     args = p.parse_args()
     import torch
 

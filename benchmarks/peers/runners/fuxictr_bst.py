@@ -35,7 +35,7 @@ class BST(BaseModel):
         loss,
         **settings,
     ):
-        super().__init__(feature_map, model_id="BST", gpu=-1, **settings)
+        super().__init__(feature_map, model_id="BST", **settings)
         self.fields, self.heads = fields, heads
         items = width * len(fields)
         d = items + width
@@ -73,5 +73,5 @@ class BST(BaseModel):
         """What may not be seen, [B·heads, L, L]: padding, except by itself, so that no row is
         without anything."""
         n = padded.shape[1]
-        mask = padded[:, None, :] & ~torch.eye(n, dtype=torch.bool)
+        mask = padded[:, None, :] & ~torch.eye(n, dtype=torch.bool, device=padded.device)
         return mask[:, None].expand(-1, self.heads, -1, -1).reshape(-1, n, n)

@@ -57,7 +57,7 @@ def main():
 def net_of(model, samples, candidates):
     """The peer's net, in evaluation mode."""
     build = run_fuxictr.bst if model == "bst" else run_fuxictr.long_ctr
-    flags = SimpleNamespace(model=model, emb=32, batch_size=candidates)
+    flags = SimpleNamespace(model=model, emb=32, batch_size=candidates, gpu=-1)
     with tempfile.TemporaryDirectory(prefix="fuxictr-") as folder:
         _, net = build(flags, samples, folder)
     net.eval()

@@ -167,7 +167,7 @@ def long_ctr(args, samples, folder):
         embedding_regularizer=0,
         net_regularizer=0,
         net_dropout=0,
-        gpu=-1,
+        gpu=args.gpu,
         **model_settings(folder),
     )
 
@@ -201,6 +201,7 @@ def bst(args, samples, folder):
         4,
         samples.cap + 1,
         1e-3,
+        gpu=args.gpu,
         **model_settings(folder),
     )
 
