@@ -22,33 +22,24 @@ class Trainee:
 
     def __init__(self, config: Any, schema: Schema) -> None:
         from paddleinterest.training import loading
+        from paddleinterest.training.trainer import Learner
 
         self.config = config
         self.model = loading.bind(config)
         self.number = 0  # of the next step
         self.net = loading.create_net(self.model, config, schema)
         self.optimizer = self.model.create_optimizer(self.net, config)
+        self.learner = Learner(self.model, self.net, self.optimizer, None, config.runner.seed)
         self.times = self.model.needs_times(config, schema)
         self.negatives = self.model.needs_negatives(config)
         self.net.train()
 
     def step(self, batch: dict[str, np.ndarray]) -> float:
         """One step of training, without schedule or regularisation. Returns the clicks' loss."""
-        from paddleinterest.training.trainer import train_step
-
         rate = self.config.hyper_parameters.optimizer.learning_rate
-        _, parts = train_step(
-            self.model,
-            self.net,
-            self.optimizer,
-            None,
-            batch,
-            rate,
-            self.config.runner.seed,
-            self.number,
-        )
+        stepped = self.learner.step(batch, self.number, rate)
         self.number += 1
-        return parts["loss"]
+        return stepped.loss["loss"]
 
     def scores(self, batch: dict[str, np.ndarray]) -> np.ndarray:
         """Click probabilities of a batch, in evaluation mode, [B]."""

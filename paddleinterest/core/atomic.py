@@ -7,10 +7,11 @@ import glob
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def whole_directory(path, overwrite=False):
+def whole_directory(path: str, overwrite: bool = False) -> Iterator[str]:
     """Yield a new directory beside `path`; rename it to `path` on success, remove it on any
     failure.
 
@@ -21,7 +22,8 @@ def whole_directory(path, overwrite=False):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     remove_stale(path)
     token = secrets.token_hex(4)
-    made, old = f"{path}.part-{token}", f"{path}.old-{token}"
+    made = f"{path}.part-{token}"
+    old = f"{path}.old-{token}"
     try:
         os.mkdir(made)  # within the try: Ctrl-C may come as soon as it is there
         with _alive(made):
@@ -42,7 +44,7 @@ def whole_directory(path, overwrite=False):
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _exchange(one, other):
+def _exchange(one: str, other: str) -> bool:
     """Swap the names of two directories in one step, so that a reader always finds one of them.
 
     Returns False if this system cannot (Linux can, on most file systems).
@@ -57,7 +59,7 @@ def _exchange(one, other):
 
 
 @contextlib.contextmanager
-def whole_file(path):
+def whole_file(path: str) -> Iterator[str]:
     """Yield the name of a file to write beside `path`; move it onto `path` on success, remove it on
     failure."""
     path = os.path.abspath(path)
@@ -78,7 +80,7 @@ def whole_file(path):
         raise
 
 
-def remove_stale(path):
+def remove_stale(path: str) -> None:
     """Remove what killed writers of `path` left beside it; what a living one is writing stays.
 
     A writer killed between the two renames of an overwrite left no `path`: then the old one comes
@@ -99,7 +101,7 @@ def remove_stale(path):
 
 
 @contextlib.contextmanager
-def _alive(path):
+def _alive(path: str) -> Iterator[None]:
     """Hold a lock on `path` meanwhile. The system lets go of it when this process dies, however it
     dies."""
     fd = os.open(path, os.O_RDONLY)
@@ -111,8 +113,8 @@ def _alive(path):
         os.close(fd)
 
 
-def _is_alive(path):
-    """Whether a process holds the lock of `_alive`; true where nobody can tell."""
+def _is_alive(path: str) -> bool:
+    """Whether a process holds the lock of `_alive`; true if nobody can tell."""
     try:
         fd = os.open(path, os.O_RDONLY)
     except OSError:
@@ -126,7 +128,7 @@ def _is_alive(path):
         os.close(fd)
 
 
-def _remove(path):
+def _remove(path: str) -> None:
     if os.path.isdir(path):
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -33,7 +33,7 @@ def check_sha256(path: str, digest: str) -> None:
 
 @functools.lru_cache(256)
 def _sha256(path: str, *_: int) -> str:
-    """Asked again for a file that has not changed since, it does not read it again."""
+    """Cached by path, inode, size and time of the last change."""
     return checksum(path)
 
 

@@ -7,11 +7,11 @@ import os
 class InputError(Exception):
     """The user's input is wrong. The tools print its one line and end with exit status 1."""
 
-    def __init__(self, message):
+    def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
 
 
-def one_line(text, longest=2000):
+def one_line(text: object, longest: int = 2000) -> str:
     """`text` for a terminal: line breaks and control characters escaped, the middle of what is
     too long left out."""
     text = str(text)
@@ -20,10 +20,11 @@ def one_line(text, longest=2000):
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def nearest_path(path):
+def nearest_path(path: str) -> str:
     """ "; the nearest is X" where a file or folder of a like name is there instead of `path`, else
     ""."""
-    folder, missing = os.path.normpath(path), []
+    folder = os.path.normpath(path)
+    missing: list[str] = []
     while folder and not os.path.exists(folder):
         folder, name = os.path.split(folder)
         missing.insert(0, name)

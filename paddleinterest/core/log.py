@@ -4,15 +4,17 @@ log.txt."""
 import contextlib
 import sys
 import time
+from collections.abc import Iterator
+from typing import TextIO
 
 from tqdm import tqdm
 
 from paddleinterest.core import distributed
 
-_files = []
+_files: list[TextIO] = []  # that `say` also writes to
 
 
-def progress(total, what):
+def progress(total: int, what: str) -> tqdm:
     """A progress bar of samples on standard error; one frame a minute where that is a file. Of
     several processes the first one shows it."""
     wait = 0.1 if sys.stderr.isatty() else 60
@@ -28,7 +30,7 @@ def progress(total, what):
     )
 
 
-def say(text):
+def say(text: str) -> None:
     """Print a line on standard error without tearing a progress bar; copy it to the open log files.
     Of several processes the first one speaks."""
     if distributed.process_index():
@@ -40,7 +42,7 @@ def say(text):
 
 
 @contextlib.contextmanager
-def log_to(path):
+def log_to(path: str) -> Iterator[None]:
     """Copy what `say` prints to the end of `path` meanwhile."""
     with open(path, "a", encoding="utf-8") as f:
         _files.append(f)

@@ -3,15 +3,17 @@ much, and says nothing."""
 
 import contextlib
 import math
+from collections.abc import Iterator
+from typing import Any
 
 from paddleinterest.core.errors import InputError
 
 GIB = 2**30
 
 
-def available():
+def available() -> float:
     """Bytes that a process may still take, by the system's and the container's account; infinity
-    where neither is known."""
+    if neither is known."""
     found = [math.inf]
     with (
         contextlib.suppress(OSError, ValueError, IndexError),
@@ -24,8 +26,8 @@ def available():
     return min(found)
 
 
-def check(need, what, room=None):
-    """InputError where `need` bytes are more than there are, or than `room`."""
+def check(need: float, what: str, room: float | None = None) -> None:
+    """Raise InputError if `need` bytes are more than there are, or than `room`."""
     room = available() if room is None else room
     if need > room:
         raise InputError(
@@ -35,26 +37,29 @@ def check(need, what, room=None):
 
 
 @contextlib.contextmanager
-def checked_parameters():
+def checked_parameters() -> Iterator[None]:
     """Within, a Paddle layer's parameter that would not fit beside those made before is refused,
     not made."""
     import paddle
 
-    make, total, room = paddle.nn.Layer.create_parameter, 0, available()
+    layers: Any = paddle.nn.Layer
+    make = layers.create_parameter
+    room = available()
+    total = 0
 
-    def create(layer, shape, *arguments, **named):
+    def create(layer: Any, shape: Any, *arguments: Any, **named: Any) -> Any:
         nonlocal total
         total += 4 * math.prod(map(int, shape))
         check(total, "the net", room)
         return make(layer, shape, *arguments, **named)
 
-    paddle.nn.Layer.create_parameter = create
+    layers.create_parameter = create
     try:
         yield
     finally:
-        paddle.nn.Layer.create_parameter = make
+        layers.create_parameter = make
 
 
-def _text(path):
+def _text(path: str) -> str:
     with open(path, encoding="ascii") as f:
         return f.read()

@@ -6,32 +6,40 @@ Example:
     0.75
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
+
+Metrics = dict[str, Any]  # name → float, or None if it is undefined
 
 
-def auc(label, score):
+def auc(label: ArrayLike, score: ArrayLike) -> float:
     """Area under the ROC curve, by ranks, ties counted half.
 
     Args:
-        label: 0 or 1, [N].  score: any finite numbers that rank the rows, [N].
+        label: 0 or 1, [N].
+        score: any finite numbers that rank the rows, [N].
 
     Returns:
-        float; NaN where only one class is present.
+        The area; NaN if only one class is present.
     """
-    return group_auc(np.zeros(len(label), np.int8), label, score)
+    return group_auc(np.zeros(np.shape(label), np.int8), label, score)
 
 
-def group_auc(group, label, score):
+def group_auc(group: ArrayLike, label: ArrayLike, score: ArrayLike) -> float:
     """gAUC: AUC inside each group (user), weighted by the group's rows; groups with one class are
     left out.
 
     gAUC = Σ n_u · AUC_u / Σ n_u.
 
     Args:
-        group: group of each row, any sortable type, [N].  label: 0 or 1, [N].  score: [N].
+        group: group of each row, any sortable type, [N].
+        label: 0 or 1, [N].
+        score: any finite numbers that rank the rows, [N].
 
     Returns:
-        float; NaN where no group has both classes.
+        The mean; NaN if no group has both classes.
     """
     group, label, score = np.asarray(group), np.asarray(label), np.asarray(score)
     order = np.lexsort((score, group))
@@ -63,28 +71,28 @@ def group_auc(group, label, score):
     )
 
 
-def log_loss(label, probability):
-    """Mean negative log likelihood, nats a row; probabilities are kept 1e-7 away from 0 and 1."""
+def log_loss(label: ArrayLike, probability: ArrayLike) -> float:
+    """Mean negative log likelihood, nats per row; probabilities are kept 1e-7 away from 0 and 1."""
     label = np.asarray(label, np.float64)
     p = np.clip(np.asarray(probability, np.float64), 1e-7, 1 - 1e-7)
     return float(-np.mean(label * np.log(p) + (1 - label) * np.log1p(-p)))
 
 
-def pcoc(label, probability):
+def pcoc(label: ArrayLike, probability: ArrayLike) -> float:
     """Predicted over observed click rate: mean prediction / mean label. 1 is calibrated; NaN
     without a click."""
-    mean = float(np.mean(label))
+    mean = float(np.mean(np.asarray(label, np.float64)))
     return float(np.mean(np.asarray(probability, np.float64)) / mean) if mean > 0 else float("nan")
 
 
-def rela_impr(auc_model, auc_base):
+def rela_impr(auc_model: float, auc_base: float) -> float:
     """RelaImpr of the DIN paper (there of the user-weighted AUC), in percent: ((AUC − 0.5) / (AUC
     of the base model − 0.5) − 1) · 100."""
     return ((auc_model - 0.5) / (auc_base - 0.5) - 1) * 100
 
 
-def click_metrics(user, label, probability):
-    """AUC, gAUC, log loss and PCOC of one split, as a dict of floats; an undefined one is None."""
+def click_metrics(user: ArrayLike, label: ArrayLike, probability: ArrayLike) -> Metrics:
+    """AUC, gAUC, log loss and PCOC of one split; an undefined one is None."""
     values = {
         "auc": auc(label, probability),
         "gauc": group_auc(user, label, probability),
@@ -94,7 +102,7 @@ def click_metrics(user, label, probability):
     return {k: None if np.isnan(v) else v for k, v in values.items()}
 
 
-def format_metrics(metrics):
+def format_metrics(metrics: Metrics) -> str:
     """`click_metrics`, or some of them, in one line for a person."""
     return " ".join(
         f"{k} {'undefined' if v is None else format(v, '.4f')}" for k, v in metrics.items()

@@ -1,14 +1,25 @@
 """Going on with a run that was stopped: with the settings and the data that gave its numbers so
 far, or not at all."""
 
+import os
+from typing import TYPE_CHECKING, Any
+
 from paddleinterest.core import settings
 from paddleinterest.core.errors import InputError
+from paddleinterest.core.log import say
+from paddleinterest.data.schema import Schema
 from paddleinterest.training import checkpoint
+from paddleinterest.training.run_directory import RunDirectory
+from paddleinterest.training.state import State, read_state
+
+if TYPE_CHECKING:
+    from paddleinterest.training.trainer import Learner
 
 
-def settings_that_count(config, schema):
-    """The settings that a run must go on with, {key: value}, and a mark of its dataset's
-    content."""
+def settings_that_count(config: settings.Settings, schema: Schema) -> dict[str, Any]:
+    """The settings that a run must be resumed with, {key: value}, and a mark of its dataset's
+    content. The others change no number of training, or only the last digits, as another machine
+    would."""
     free = set(settings.keys_that(config, "may_change_on_resume"))
     kept = {key: value for key, value in settings.flatten(config).items() if key not in free}
     if config.hyper_parameters.schedule.kind == "cosine":  # which falls to 0 over all epochs
@@ -16,22 +27,22 @@ def settings_that_count(config, schema):
     return {**kept, "data": schema.fingerprint()}
 
 
-def saved_state(path, new):
-    """The state in the checkpoint of a run to go on with; `new` is that of one that starts.
+def saved_state(path: str, new: State, batches: int) -> State:
+    """The state in the checkpoint of a run that is to be resumed.
+
+    Args:
+        path: of the checkpoint.
+        new: the state of a run that starts.
+        batches: per epoch.
 
     Raises:
-        InputError: no such checkpoint, or the run was started with settings or data that give other
-            numbers.
+        InputError: no such checkpoint, it is damaged, or the run was started with settings or data
+            that give other numbers.
     """
-    saved = checkpoint.read(path)["state"]
-    if saved.keys() != new.keys():
-        raise InputError(
-            f"{path} is not a checkpoint to go on from: it holds no state of a training by this"
-            " version"
-        )
-    if saved["model"] != new["model"]:
-        raise InputError(f"{path} is a checkpoint of model {saved['model']}, not of {new['model']}")
-    was, now = saved["settings"], new["settings"]
+    saved = read_state(checkpoint.read(path)["state"], path)
+    if saved.model != new.model:
+        raise InputError(f"{path} is a checkpoint of model {saved.model}, not of {new.model}")
+    was, now = saved.settings, new.settings
     if was.get("data") != now["data"]:
         raise InputError(
             f"{path} was trained on other data than this: prepare the same again, or start a new"
@@ -44,4 +55,46 @@ def saved_state(path, new):
                 f"{path} was trained with {key} {before}, not {asked}, which gives other numbers:"
                 " go on with the same, or start a new runner.name"
             )
+    if saved.batch > batches or saved.step != saved.epoch * batches + saved.batch:
+        raise InputError(
+            f"{path} is damaged: its state is at epoch {saved.epoch}, batch {saved.batch} and step"
+            f" {saved.step}, which cannot be with {batches} batches per epoch; start the run anew"
+            " with runner.overwrite=true"
+        )
     return saved
+
+
+def restore(
+    directory: RunDirectory,
+    new: State,
+    learner: "Learner",
+    batches: int,
+    runner: settings.Runner,
+) -> State:
+    """The state that a training begins with: that of its latest checkpoint if it is to be resumed
+    and has one, whose weights and moments go into the learner; otherwise `new`.
+
+    Args:
+        directory: of the run.
+        new: the state of a run that starts.
+        learner: what to fill.
+        batches: per epoch.
+        runner: the settings of the run.
+
+    Raises:
+        InputError: as in `saved_state`.
+    """
+    if not runner.resume:
+        return new
+    if not os.path.exists(directory.latest):
+        say(f"{directory.path} holds no run to go on with: it starts from the beginning")
+        return new
+    state = saved_state(directory.latest, new, batches)
+    checkpoint.load(directory.latest, learner.net, state.model, learner.optimizer)
+    where = f" after epoch {state.epoch}"
+    if state.batch:
+        where += f", step {state.step}"
+    if state.is_finished(runner):
+        where += ": it is finished"
+    say(f"going on with {directory.path}{where}")
+    return state

@@ -1,8 +1,5 @@
-"""A run on disk and what trainer, infer and to_static open alike before Paddle is imported:
-settings, dataset, the checkpoint's path. training/loading.py opens the model.
-
-output/<model>/<name>/   config.yaml  metrics.jsonl  result.json  log.txt  checkpoints/latest.npz
-checkpoints/best.npz
+"""What trainer, infer and to_static open alike before Paddle is imported: settings, dataset, the
+path of a run and its checkpoint. training/loading.py opens the model.
 """
 
 import os

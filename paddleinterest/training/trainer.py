@@ -1,369 +1,340 @@
-"""The training loop."""
+"""The training loop: batch, forward, backward, step, evaluate, save.
 
-import collections
-import os
-import time
+What else a training does is hooked in: `schedule` (the learning rate), `bad_numbers` (a loss or a
+gradient that is not finite), `progress` (the bar), `resume` (where a run goes on), `record` (the
+files of the run), core/distributed.py (several processes).
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import paddle
 
 from paddleinterest.core import distributed, environment
 from paddleinterest.core.errors import InputError
-from paddleinterest.core.log import log_to, progress, say
-from paddleinterest.core.metrics import auc, format_metrics
-from paddleinterest.data.reader import Reader
+from paddleinterest.core.log import log_to, say
+from paddleinterest.core.metrics import Metrics, format_metrics
+from paddleinterest.core.settings import Settings
+from paddleinterest.data.reader import Batch, Reader
 from paddleinterest.data.schema import Schema
-from paddleinterest.nets.sharded import ShardedEmbedding
-from paddleinterest.training import bad_numbers, checkpoint, loading, record, resume, run, schedule
+from paddleinterest.nets.click_model import ClickModel
+from paddleinterest.nets.regularization import MiniBatchAwareRegularization
+from paddleinterest.training import (
+    bad_numbers,
+    checkpoint,
+    loading,
+    record,
+    resume,
+    run,
+    schedule,
+)
 from paddleinterest.training.predict import predict
+from paddleinterest.training.progress import EpochProgress
+from paddleinterest.training.run_directory import RunDirectory
+from paddleinterest.training.state import State
 
 
-def train(config, data):
-    """Train as `config` says on the prepared dataset `data`; returns the result as a dict.
+class Stepped(NamedTuple):
+    """What a step tells: the batch's logits [B], and the parts of the loss by name."""
 
-    Of several processes (paddleinterest/core/distributed.py) all come here; rank 0 writes the run.
+    logit: np.ndarray
+    loss: dict[str, float]
+
+
+@dataclass
+class Learner:
+    """A net and what changes its weights.
+
+    Attributes:
+        model: the binding of the net to the tools.
+        net: the net.
+        optimizer: Paddle's optimiser of its parameters.
+        regularization: of the embedding rows that occur in a batch, or None.
+        seed: with a step's number, the seed of its dropout.
     """
-    out, r = run.directory(config), config.runner
-    record.check_free(out, r)
-    model = loading.bind(config)
-    readers = _readers(config, data, model)
-    schema = readers["train"].schema
-    net = loading.create_net(model, config, schema)
-    optimizer = model.create_optimizer(net, config)
-    regularization = model.create_regularization(config, readers["train"].counts)
-    latest, best = (os.path.join(out, "checkpoints", f) for f in ("latest.npz", "best.npz"))
-    state = _begin(config, schema, out, latest, net, optimizer)
-    record.open_directory(
-        out, config, latest, best, state["metrics_bytes"]
-    )  # only now: wrong input harms no older run
-    with (
-        log_to(os.devnull if distributed.process_index() else os.path.join(out, "log.txt")),
-        record.Scalars(out, r.visualdl) as scalars,
-    ):
-        _introduce(config, readers, net)
-        distributed.wait()  # reading the data takes one longer than another
+
+    model: ClickModel
+    net: paddle.nn.Layer
+    optimizer: paddle.optimizer.Optimizer
+    regularization: MiniBatchAwareRegularization | None
+    seed: int
+
+    def step(self, batch: Batch, number: int, learning_rate: float) -> Stepped:
+        """One update of the weights.
+
+        Args:
+            batch: the reader's.
+            number: of the step, from 0 on.
+            learning_rate: of this step.
+
+        Raises:
+            BadNumbers: a part of the loss, or a gradient, is not finite; nothing was updated.
+        """
+        self.seed_step(number)
+        loss, logit, parts = self.model.train_forward(
+            self.net, self.model.create_feeds(batch), self.regularization
+        )
+        values = self._values(parts)
+        bad_numbers.check_loss(values)
+        loss.backward()
+        distributed.sync_gradients(self.net)
+        bad_numbers.check_gradients(self.net, self.optimizer._parameter_list)
+        self.optimizer.set_lr(learning_rate)
+        self.optimizer.step()
+        self.optimizer.clear_grad()
+        return Stepped(logit.numpy(), values)
+
+    def seed_step(self, number: int) -> None:
+        """Draw the random numbers of a step: they depend on its number and the process alone, so
+        that a resumed run draws the same."""
+        words = [self.seed, number]
+        if distributed.process_index():
+            words.append(distributed.process_index())
+        paddle.seed(int(np.random.SeedSequence(words).generate_state(1)[0]))
+
+    def _values(self, parts: dict[str, paddle.Tensor]) -> dict[str, float]:
+        """The parts of the loss as numbers, of all processes together."""
+        needed = ["loss"] + ["regularization"] * (self.regularization is not None)
+        for name in needed:
+            if name not in parts:  # of a binding of one's own
+                raise InputError(
+                    f"train_forward returns the parts {', '.join(parts) or 'none'}, and must name"
+                    f" {name} among them (paddleinterest/nets/click_model.py)"
+                )
+        return distributed.totals({name: float(value) for name, value in parts.items()})
+
+
+@dataclass
+class Trainer:
+    """A training and how far it has come.
+
+    Attributes:
+        config: the settings.
+        learner: the net and what changes its weights.
+        readers: {"train": …} and, if the dataset has them, "valid" and "test".
+        directory: where the run is written.
+        state: how far it has come.
+    """
+
+    config: Settings
+    learner: Learner
+    readers: dict[str, Reader]
+    directory: RunDirectory
+    state: State
+
+    def fit(self, scalars: "record.Scalars") -> list[float]:
+        """Train until the last epoch, or until valid has not improved for runner.early_stop.
+
+        Returns:
+            Samples per second of each epoch.
+        """
         speeds = []
-        while not _finished(state, r):
-            speeds.append(
-                _train_epoch(
-                    model,
-                    net,
-                    optimizer,
-                    regularization,
-                    readers["train"],
-                    config,
-                    state,
-                    lambda: checkpoint.save(latest, net, state, optimizer),
-                )
-            )
-            valid = _evaluate(model, net, readers["valid"]) if "valid" in readers else None
-            record.epoch(out, state, valid, speeds[-1], scalars)
-            if _is_best(state, valid, config):
-                checkpoint.save(
-                    best,
-                    net,
-                    {
-                        "model": config.model,
-                        "epoch": state["epoch"],
-                        "valid": valid,
-                        "settings": state["settings"],
-                    },
-                )
-            checkpoint.save(latest, net, state, optimizer)
-        metrics = _evaluate_best(best, latest, model, net, readers, state)
-        if state["best_epoch"] == state["epoch"] == r.epochs > 1 and "valid" in readers:
-            say(
-                "the last epoch was the best: with more runner.epochs and runner.resume=true it may"
-                " learn more"
-            )
-    later = speeds[1:] or speeds
-    result = {
-        "model": config.model,
-        "dataset": schema.name,
-        "protocol": schema.protocol,
-        "run_dir": out,
-        "checkpoint": best,
-        "best_epoch": state["best_epoch"],
-        "epochs": state["epoch"],
-        "rows": {k: n.rows for k, n in readers.items()},
-        **metrics,
-        "skipped_batches": state["skipped_batches"],
-        "samples_per_second": round(float(np.median(later))) if later else None,
-        "threads": environment.threads(),
-        **({"best_possible": schema.best} if schema.best else {}),
-        **({"note": schema.note} if schema.note else {}),
-    }
-    record.keep_result(os.path.join(out, "result.json"), result)
-    return result
+        while not self.state.is_finished(self.config.runner):
+            speeds.append(self.train_epoch())
+            valid = self.evaluate("valid")
+            record.epoch(self.directory.metrics, self.state, valid, speeds[-1], scalars)
+            schedule.plateau(self.state.plateau, valid, self.config.hyper_parameters.plateau)
+            if self.state.has_improved(valid, self.config.runner.monitor):
+                self.save_best(valid)
+            self.save_latest()
+        return speeds
 
+    def train_epoch(self) -> float:
+        """One pass over train, from the batch on where the run stands.
 
-def _begin(config, schema, out, latest, net, optimizer):
-    """The state of a new run, or that of the one to go on with, whose weights and moments go into
-    net and optimizer."""
-    state = {
-        "model": config.model,
-        "settings": resume.settings_that_count(config, schema),
-        "epoch": 0,
-        "batch": 0,
-        "step": 0,
-        "best": None,
-        "best_epoch": 0,
-        "waited": 0,
-        "loss": {},
-        "learning_rate": 0.0,
-        "metrics_bytes": 0,
-        "plateau": {"best": None, "waited": 0, "factor": 1.0},
-        "skipped_batches": 0,
-    }
-    if config.runner.resume and os.path.exists(latest):
-        state = resume.saved_state(latest, state)
-        checkpoint.load(latest, net, config.model, optimizer)
-        say(
-            f"going on with {out} after epoch {state['epoch']}"
-            + (f", step {state['step']}" if state["batch"] else "")
-            + (": it is finished" if _finished(state, config.runner) else "")
-        )
-    elif config.runner.resume:
-        say(f"{out} holds no run to go on with: it starts from the beginning")
-    return state
+        Returns:
+            Samples per second.
+        """
+        state = self.state
+        runner = self.config.runner
+        reader = self.readers["train"]
+        rows = reader.sizes(state.epoch).tolist()  # per batch, of all processes together
+        skipper = bad_numbers.Skipper(self.learner, reader, runner.skip_bad_batches)
+        self.learner.net.train()
+        with EpochProgress(state, sum(rows[state.batch :]), runner.print_interval) as progress:
+            for batch in reader.epoch(state.epoch, state.batch):
+                state.learning_rate = schedule.learning_rate(self.config, state, reader.batches)
+                stepped = skipper.step(batch, state)
+                of_batch = rows[state.batch]
+                if stepped:
+                    state.add_loss(stepped.loss, of_batch)
+                state.step += 1
+                state.batch += 1
+                progress.add(of_batch, batch["label"], stepped.logit if stepped else None)
+                if runner.save_interval and state.step % runner.save_interval == 0:
+                    self.save_latest()
+            speed = progress.speed
+        state.epoch += 1
+        state.batch = 0
+        return speed
 
-
-def _introduce(config, readers, net):
-    """The first lines of the log."""
-    schema, size = readers["train"].schema, config.runner.train_batch_size
-    say(
-        f"{config.model} on {schema.name} ({schema.protocol}): "
-        + ", ".join(f"{k} {n.rows:,}" for k, n in readers.items())
-        + f" samples; {_parameters(net):,} parameters"
-    )
-    if schema.note:
-        say(schema.note)
-    if readers["train"].batches < 10:
-        say(
-            f"only {readers['train'].batches} steps an epoch: so small a log learns more with a"
-            f" smaller runner.train_batch_size (now {size})"
-        )
-    if distributed.process_count() > 1:
-        say(f"{distributed.process_count()} processes share every batch{_tables(net)}")
-
-
-def _is_best(state, valid, config):
-    """Whether the epoch that has ended is the best so far; early stop and plateau count it."""
-    schedule.plateau(state["plateau"], valid, config.hyper_parameters.plateau)
-    value = _monitored(valid, config.runner.monitor, state["epoch"])
-    better = state["best"] is None or value > state["best"]
-    state["waited"] = 0 if better else state["waited"] + 1
-    if better:
-        state["best"], state["best_epoch"] = value, state["epoch"]
-    return better
-
-
-def _monitored(valid, monitor, epoch):
-    """The number to maximise. Without a valid split the last epoch is the best."""
-    if valid is None:
-        return float(epoch)
-    if valid[monitor] is None:
-        say(
-            f"{monitor} is undefined on valid (it needs both classes); the log loss decides instead"
-        )
-        monitor = "logloss"
-    return -valid[monitor] if monitor == "logloss" else valid[monitor]
-
-
-def _evaluate_best(best, latest, model, net, readers, state):
-    """Metrics of the best checkpoint on valid and test, {split: metrics}."""
-    epoch = checkpoint.load(best, net, state["model"])["epoch"]
-    if (
-        epoch != state["best_epoch"]
-    ):  # killed between the two files, and started again to stop earlier
-        raise InputError(
-            f"{best} is of epoch {epoch}, which {latest} has not reached; go on with more"
-            " runner.epochs or a longer runner.early_stop"
-        )
-    result = {k: _evaluate(model, net, readers[k]) for k in ("valid", "test") if k in readers}
-    known = readers["train"].schema.best
-    for split, m in result.items():
-        truth = (
-            f"  (the true probabilities reach {known[split]['auc']:.4f})" if split in known else ""
-        )
-        say(f"{split:5s} at epoch {state['best_epoch']}: {format_metrics(m)}{truth}")
-    return result
-
-
-def _finished(state, r):
-    return state["epoch"] >= r.epochs or bool(r.early_stop and state["waited"] >= r.early_stop)
-
-
-def _train_epoch(model, net, optimizer, regularization, reader, config, state, save):
-    """One pass over train, from state["batch"] on. Returns samples a second."""
-    r = config.runner
-    net.train()
-    started, rows, sizes = time.perf_counter(), 0, reader.sizes(state["epoch"]).tolist()
-    recent = collections.deque(
-        maxlen=200
-    )  # the AUC on the bar is of so many batches: neither its cost nor memory grows
-    with progress(sum(sizes[state["batch"] :]), f"epoch {state['epoch'] + 1}") as bar:
-        for batch in reader.epoch(state["epoch"], state["batch"]):
-            state["learning_rate"] = schedule.learning_rate(config, state, reader.batches)
-            made = _step_or_skip(
-                model, net, optimizer, regularization, reader, batch, config, state
-            )
-            of_batch = sizes[state["batch"]]  # of which this process may have a part
-            if made:
-                _add(state["loss"], made[1], of_batch)
-                recent.append((batch["label"], made[0]))
-            state["step"] += 1
-            state["batch"] += 1
-            rows += of_batch
-            bar.update(of_batch)
-            if state["batch"] % r.print_interval == 0 and recent:
-                _refresh(bar, state, recent)
-            if r.save_interval and state["step"] % r.save_interval == 0:
-                save()
-    state["epoch"], state["batch"] = state["epoch"] + 1, 0
-    return rows / (time.perf_counter() - started)
-
-
-def _step_or_skip(model, net, optimizer, regularization, reader, batch, config, state):
-    """`train_step`; None where runner.skip_bad_batches leaves out a batch with bad numbers: weights and all stay as they were.
-
-    Otherwise bad numbers end the run, with the rows that they come from; its last checkpoint stays.
-    """
-    r, step = config.runner, state["step"]
-    may_skip = state["skipped_batches"] < r.skip_bad_batches
-    buffers = bad_numbers.copy_of_buffers(net) if may_skip else []
-    try:
-        return train_step(
-            model, net, optimizer, regularization, batch, state["learning_rate"], r.seed, step
-        )
-    except bad_numbers.BadNumbers as e:
-        optimizer.clear_grad()
-        what = f"{e} at step {step + 1} (epoch {state['epoch'] + 1}, batch {state['batch'] + 1}), "
-        if distributed.process_count() == 1:
-            bad = bad_numbers.culprits(
-                model, net, regularization, batch, lambda: paddle.seed(_mix(r.seed, step))
-            )
-            what += bad_numbers.origin(reader, state["epoch"], state["batch"], bad)
-        else:  # the search would have each process compute what the others do not
-            what += (
-                "from rows that only a single process looks for: go on without"
-                " paddle.distributed.launch to find them"
-            )
-        if not may_skip:
+    def evaluate(self, split: str) -> Metrics | None:
+        """Metrics of the net on a split; None if the dataset has no such split."""
+        if split not in self.readers:
+            return None
+        reader = self.readers[split]
+        score = predict(self.learner.model, self.learner.net, reader)
+        bad = np.flatnonzero(~np.isfinite(score))
+        if len(bad):
             raise InputError(
-                f"{what}; try a smaller learning rate or clip_norm, or, where the data are to"
-                f" blame, runner.skip_bad_batches (now {r.skip_bad_batches})"
-            ) from None
-        bad_numbers.restore_buffers(buffers)
-        state["skipped_batches"] += 1
-        say(f"skipped a batch: {what} ({state['skipped_batches']} of at most {r.skip_bad_batches})")
-        return None
+                f"the model's scores are not finite for {bad_numbers.rows_in_words(reader, bad)};"
+                " try a smaller learning rate or clip_norm"
+            )
+        return self.learner.model.create_metrics()(reader.user, reader.label, score)
+
+    def save_latest(self) -> None:
+        """Save all that is needed to resume."""
+        learner = self.learner
+        state = self.state.model_dump()
+        checkpoint.save(self.directory.latest, learner.net, state, learner.optimizer)
+
+    def save_best(self, valid: Metrics | None) -> None:
+        """Save the net of the epoch that has ended, for evaluation and export."""
+        state = {
+            "model": self.state.model,
+            "epoch": self.state.epoch,
+            "valid": valid,
+            "settings": self.state.settings,
+        }
+        checkpoint.save(self.directory.best, self.learner.net, state)
+
+    def evaluate_best(self) -> dict[str, Metrics]:
+        """Metrics of the best epoch's net on valid and test, {split: metrics}."""
+        path = self.directory.best
+        epoch = checkpoint.load(path, self.learner.net, self.state.model)["epoch"]
+        if (
+            epoch != self.state.best_epoch
+        ):  # killed between the two files, then told to stop earlier
+            raise InputError(
+                f"{path} is of epoch {epoch}, which {self.directory.latest} has not reached; go on"
+                " with more runner.epochs or a longer runner.early_stop"
+            )
+        found = {}
+        best_possible = self.readers["train"].schema.best
+        for split in ("valid", "test"):
+            metrics = self.evaluate(split)
+            if metrics is None:
+                continue
+            found[split] = metrics
+            truth = ""
+            if split in best_possible:
+                auc = best_possible[split]["auc"]
+                truth = f"  (the true probabilities reach {auc:.4f})"
+            say(f"{split:5s} at epoch {epoch}: {format_metrics(metrics)}{truth}")
+        return found
 
 
-def train_step(model, net, optimizer, regularization, batch, learning_rate, seed, step):
-    """One update, number `step`. Returns the logits [B] and the parts of the loss by name, as
-    numbers.
+def train(config: Settings, data: str) -> dict[str, Any]:
+    """Train as `config` says, and evaluate the best epoch.
+
+    Of several processes (core/distributed.py) all come here; the first one writes the run.
+
+    Args:
+        config: the settings.
+        data: the prepared dataset.
+
+    Returns:
+        The result, as the tool prints it.
+    """
+    directory = RunDirectory(run.directory(config))
+    directory.check_free(config)
+    with directory.owned():
+        trainer = start(config, data, directory)
+        directory.begin(config, trainer.state.metrics_bytes)  # wrong input harms no older run
+        log = record.log_file(directory)
+        with log_to(log), record.Scalars(directory, config.runner.visualdl) as scalars:
+            record.introduce(config, trainer.readers, trainer.learner.net)
+            distributed.wait()  # reading the data takes one process longer than another
+            speeds = trainer.fit(scalars)
+            metrics = trainer.evaluate_best()
+            record.advise(config, trainer.state, "valid" in trainer.readers)
+        result = _result(trainer, metrics, speeds)
+        record.keep_result(directory.result, result)
+    return result
+
+
+def start(config: Settings, data: str, directory: RunDirectory) -> Trainer:
+    """A training about to start, or one to resume where its latest checkpoint left it.
 
     Raises:
-        BadNumbers: a part of the loss, or a gradient, is no number; nothing was updated.
+        InputError: the settings, the data and the checkpoint do not fit together.
     """
-    paddle.seed(
-        _mix(seed, step)
-    )  # dropout depends on the number of step and rank alone: a resumed run draws the same
-    optimizer.set_lr(learning_rate)
-    loss, scores, parts = model.train_forward(net, model.create_feeds(batch), regularization)
-    for name in ("loss", *(["regularization"] if regularization is not None else [])):
-        if name not in parts:  # of a binding of one's own
-            raise InputError(
-                f"train_forward returns the parts {', '.join(parts) or 'none'}, and must name"
-                f" {name} among them (paddleinterest/nets/click_model.py)"
-            )
-    parts = distributed.totals({name: float(value) for name, value in parts.items()})
-    bad_numbers.check_loss(parts)
-    loss.backward()
-    distributed.sync_gradients(net)
-    bad_numbers.check_gradients(net, optimizer._parameter_list)
-    optimizer.step()
-    optimizer.clear_grad()
-    return scores.numpy(), parts
-
-
-def _refresh(bar, state, recent):
-    """Loss so far, and AUC of the recent batches, on the bar."""
-    mean, (label, logit) = state["loss"]["loss"] / state["loss"]["rows"], zip(*recent)
-    bar.set_postfix(
-        loss=f"{mean:.4f}",
-        auc=f"{auc(np.concatenate(label), np.concatenate(logit)):.4f}",
-        refresh=False,
+    model = loading.bind(config)
+    readers = make_readers(config, data, model)
+    schema = readers["train"].schema
+    net = loading.create_net(model, config, schema)
+    learner = Learner(
+        model,
+        net,
+        model.create_optimizer(net, config),
+        model.create_regularization(config, readers["train"].counts),
+        config.runner.seed,
     )
+    new = State(model=config.model, settings=resume.settings_that_count(config, schema))
+    state = resume.restore(directory, new, learner, readers["train"].batches, config.runner)
+    return Trainer(config, learner, readers, directory, state)
 
 
-def _add(total, parts, rows):
-    """Add up the parts of the loss."""
-    for name, value in parts.items():
-        total[name] = total.get(name, 0.0) + value * rows
-    total["rows"] = total.get("rows", 0) + rows
-
-
-def _evaluate(model, net, reader):
-    score = predict(model, net, reader)
-    bad = np.flatnonzero(~np.isfinite(score))
-    if len(bad):
+def make_readers(config: Settings, data: str, model: ClickModel) -> dict[str, Reader]:
+    """Readers of train and, if the dataset has them, of valid and test."""
+    runner = config.runner
+    if runner.train_batch_size < distributed.process_count():
         raise InputError(
-            f"the model's scores are not finite for {bad_numbers.rows_in_words(reader, bad)}; try a"
-            " smaller learning rate or clip_norm"
-        )
-    return model.create_metrics()(reader.user, reader.label, score)
-
-
-def _readers(config, data, model):
-    r = config.runner
-    if r.train_batch_size < distributed.process_count():
-        raise InputError(
-            f"runner.train_batch_size is {r.train_batch_size}, for {distributed.process_count()} processes; "
-            "it counts the rows of all of them together"
+            f"runner.train_batch_size is {runner.train_batch_size}, for"
+            f" {distributed.process_count()} processes; it counts the rows of all of them together"
         )
     times = model.needs_times(config, Schema.load(data))
-    common = dict(history_cap=r.history_cap, seed=r.seed, times=times)
     train_reader = Reader(
         data,
         "train",
-        r.train_batch_size,
+        runner.train_batch_size,
+        history_cap=runner.history_cap,
         shuffle=True,
-        bucket_batches=r.bucket_batches,
-        negatives=model.needs_negatives(config),
-        targets=r.negatives,
-        per_positive=r.negatives_per_positive,
+        bucket_batches=runner.bucket_batches,
+        seed=runner.seed,
         process_index=distributed.process_index(),
         process_count=distributed.process_count(),
-        **common,
+        times=times,
+        negatives=model.needs_negatives(config),
+        targets=runner.negatives,
+        per_positive=runner.negatives_per_positive,
     )
-    others = [
-        k for k in ("valid", "test") if k in train_reader.schema.rows and (k != "test" or r.test)
-    ]
-    return {
-        "train": train_reader,
-        **{k: Reader(data, k, r.infer_batch_size, beside=train_reader, **common) for k in others},
+    readers = {"train": train_reader}
+    for split in ("valid", "test") if runner.test else ("valid",):
+        if split in train_reader.schema.rows:
+            readers[split] = Reader(
+                data,
+                split,
+                runner.infer_batch_size,
+                history_cap=runner.history_cap,
+                seed=runner.seed,
+                times=times,
+                beside=train_reader,
+            )
+    return readers
+
+
+def _result(trainer: Trainer, metrics: dict[str, Metrics], speeds: list[float]) -> dict[str, Any]:
+    schema = trainer.readers["train"].schema
+    state = trainer.state
+    later = speeds[1:] or speeds  # the first epoch also warms up
+    result: dict[str, Any] = {
+        "model": state.model,
+        "dataset": schema.name,
+        "protocol": schema.protocol,
+        "run_dir": trainer.directory.path,
+        "checkpoint": trainer.directory.best,
+        "best_epoch": state.best_epoch,
+        "epochs": state.epoch,
+        "rows": {split: reader.rows for split, reader in trainer.readers.items()},
+        **metrics,
+        "skipped_batches": state.skipped_batches,
+        "samples_per_second": round(float(np.median(later))) if later else None,
+        "threads": environment.threads(),
     }
-
-
-def _tables(net):
-    """How much of the tables this process holds, where they are spread."""
-    tables = [k for k in net.sublayers() if isinstance(k, paddle.nn.Embedding)]
-    if not any(isinstance(k, ShardedEmbedding) for k in tables):
-        return ""
-    own = sum(4 * k.weight.shape[0] * k.weight.shape[1] for k in tables)
-    whole = sum(4 * getattr(k, "rows", k.weight.shape[0]) * k.weight.shape[1] for k in tables)
-    return f"; each holds about {own:,} of {whole:,} bytes of tables, moments aside"
-
-
-def _parameters(net):
-    return sum(int(np.prod(p.shape)) for p in net.parameters())
-
-
-def _mix(seed, step):
-    return int(
-        np.random.SeedSequence(
-            [seed, step] + [distributed.process_index()] * (distributed.process_index() > 0)
-        ).generate_state(1)[0]
-    )
+    if schema.best:
+        result["best_possible"] = schema.best
+    if schema.note:
+        result["note"] = schema.note
+    return result

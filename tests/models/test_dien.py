@@ -686,7 +686,7 @@ def test_a_user_who_touched_everything_has_no_negatives():
 def test_negatives_come_only_where_training_reads_them(data):
     for auxiliary, expected in (("none", False), ("inner", True)):
         config = settings_of("dien", *TINY, f"hyper_parameters.auxiliary={auxiliary}")
-        readers = training._readers(config, data, DygraphModel())
+        readers = training.make_readers(config, data, DygraphModel())
         assert ("negative_item" in next(readers["train"].epoch(0))) == expected
         assert not any(
             k.startswith("negative_")

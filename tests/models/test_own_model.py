@@ -24,7 +24,7 @@ from paddleinterest.nets import fast
 from paddleinterest.serving.bundle import Bundle
 from paddleinterest.serving.export import export
 from paddleinterest.training import loading
-from paddleinterest.training.trainer import train, train_step
+from paddleinterest.training.trainer import Learner, train
 
 pytestmark = pytest.mark.slow
 
@@ -150,16 +150,8 @@ def one_step(config, *, penalty=0.0):
     regularization = model.create_regularization(
         config, lambda: {f.name: np.ones(f.size, np.int64) for f in FIELDS}
     )
-    return train_step(
-        model,
-        net,
-        model.create_optimizer(net, config),
-        regularization,
-        random_batch(SCHEMA, 8, 3),
-        0.01,
-        1,
-        0,
-    )
+    learner = Learner(model, net, model.create_optimizer(net, config), regularization, seed=1)
+    return learner.step(random_batch(SCHEMA, 8, 3), 0, 0.01)
 
 
 @pytest.mark.parametrize(

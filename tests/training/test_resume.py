@@ -357,9 +357,19 @@ def test_a_directory_whose_replacement_was_killed_comes_back(tmp_path):
     assert os.listdir(tmp_path) == ["d"] and (tmp_path / "d" / "f").read_text() == "d.old-1a"
 
 
-def test_an_overwrite_that_is_killed_is_not_gone_on_with(tmp_path, tiny, monkeypatch):
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_an_overwrite_that_is_killed_is_not_gone_on_with(tmp_path, tiny, monkeypatch, after):
+    """Killed after so many files of the older run are gone."""
     ran(tiny, tmp_path, "runner.epochs=1")
-    monkeypatch.setattr(shutil, "rmtree", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    remove, left = os.remove, [after]
+
+    def last_breath(path):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= os.path.exists(path)
+        remove(path)
+
+    monkeypatch.setattr(os, "remove", last_breath)
     with pytest.raises(KeyboardInterrupt):
         ran(tiny, tmp_path, "runner.epochs=1", "runner.seed=5", "runner.overwrite=true")
     monkeypatch.undo()
@@ -496,18 +506,13 @@ def test_settings_of_the_way_change_no_number(tmp_path, tiny, change):
 
 def test_evaluating_more_often_and_in_another_order_changes_no_number(tmp_path, tiny, monkeypatch):
     a, a_dir, a_latest = ran_dien(tiny, tmp_path / "a")
-    readers, evaluate = [], training._evaluate
-    monkeypatch.setattr(
-        training,
-        "_readers",
-        lambda *args, made=training._readers: readers.append(made(*args)) or readers[-1],
-    )
+    evaluate = training.Trainer.evaluate
 
-    def test_first(model, net, reader):
-        evaluate(model, net, readers[-1]["test"])
-        return evaluate(model, net, reader)
+    def test_first(trainer, split):
+        evaluate(trainer, "test")
+        return evaluate(trainer, split)
 
-    monkeypatch.setattr(training, "_evaluate", test_first)
+    monkeypatch.setattr(training.Trainer, "evaluate", test_first)
     b, b_dir, b_latest = ran_dien(tiny, tmp_path / "b")
     same(b_latest, a_latest)
     assert text(b_dir) == text(a_dir) and (b["valid"], b["test"]) == (a["valid"], a["test"])

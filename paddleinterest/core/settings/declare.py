@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic.config import JsonDict
 
 LARGEST = 2**31 - 1  # of an integer without a bound of its own: Paddle's sizes have 32 bits
 LONGEST = 100  # elements of a list: layers of an MLP
@@ -90,7 +91,7 @@ def setting(
         >>> class Runner(Section):
         ...     monitor: Literal["auc", "gauc"] = setting("auc", "What decides the best epoch")
     """
-    extra = {
+    extra: JsonDict = {
         "least": least,
         "above": above,
         "most": most,
