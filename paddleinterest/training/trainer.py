@@ -88,10 +88,7 @@ class Learner:
     def seed_step(self, number: int) -> None:
         """Draw the random numbers of a step: they depend on its number and the process alone, so
         that a resumed run draws the same."""
-        words = [self.seed, number]
-        if distributed.process_index():
-            words.append(distributed.process_index())
-        paddle.seed(int(np.random.SeedSequence(words).generate_state(1)[0]))
+        paddle.seed(step_seed(self.seed, number))
 
     def _values(self, parts: dict[str, paddle.Tensor]) -> dict[str, float]:
         """The parts of the loss as numbers, of all processes together."""
@@ -223,6 +220,14 @@ class Trainer:
                 truth = f"  (the true probabilities reach {auc:.4f})"
             say(f"{split:5s} at epoch {epoch}: {format_metrics(metrics)}{truth}")
         return found
+
+
+def step_seed(seed: int, number: int) -> int:
+    """The seed of step `number` in this process."""
+    words = [seed, number]
+    if distributed.process_index():
+        words.append(distributed.process_index())
+    return int(np.random.SeedSequence(words).generate_state(1)[0])
 
 
 def train(config: Settings, data: str) -> dict[str, Any]:

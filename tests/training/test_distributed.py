@@ -19,7 +19,7 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.data.schema import Schema
 from paddleinterest.nets import fast
 from paddleinterest.training import checkpoint, loading
-from paddleinterest.training.trainer import _mix, train
+from paddleinterest.training.trainer import step_seed, train
 
 pytestmark = [
     pytest.mark.slow,
@@ -389,12 +389,12 @@ def test_bad_numbers_end_or_skip_a_batch_in_all_processes(together):
 
 
 def test_masks_of_dropout_differ_between_processes(monkeypatch):
-    alone = _mix(5, 7)
+    alone = step_seed(5, 7)
     monkeypatch.setenv("PADDLE_TRAINERS_NUM", "3")
     seeds = []
     for r in range(3):
         monkeypatch.setenv("PADDLE_TRAINER_ID", str(r))
-        seeds.append(_mix(5, 7))
+        seeds.append(step_seed(5, 7))
     assert seeds[0] == alone and len(set(seeds)) == 3
 
 
