@@ -4,7 +4,7 @@ rows they come from."""
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Optional
+from typing import Protocol
 
 import numpy as np
 import paddle
@@ -14,10 +14,9 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.data.columns import read_parquet
 from paddleinterest.data.reader import Batch, Reader
-from paddleinterest.training.state import State
-
-if TYPE_CHECKING:
-    from paddleinterest.training.trainer import Learner, Stepped
+from paddleinterest.nets.click_model import ClickModel
+from paddleinterest.nets.regularization import MiniBatchAwareRegularization
+from paddleinterest.training.state import State, Stepped
 
 SHOWN = 3  # rows, or parameters, that a message names
 Buffers = list[tuple[paddle.Tensor, paddle.Tensor]]  # (a buffer, a copy of its values)
@@ -25,6 +24,19 @@ Buffers = list[tuple[paddle.Tensor, paddle.Tensor]]  # (a buffer, a copy of its 
 
 class BadNumbers(InputError):
     """The loss or a gradient of a batch is NaN or infinite; no weight has been touched."""
+
+
+class Learner(Protocol):
+    """What makes a step: the trainer's."""
+
+    model: ClickModel
+    net: paddle.nn.Layer
+    optimizer: paddle.optimizer.Optimizer
+    regularization: MiniBatchAwareRegularization | None
+
+    def step(self, batch: Batch, number: int, learning_rate: float) -> Stepped: ...
+
+    def seed_step(self, number: int) -> None: ...
 
 
 class Skipper:
@@ -36,12 +48,12 @@ class Skipper:
         most: how many batches the whole training may skip; one more ends it.
     """
 
-    def __init__(self, learner: "Learner", reader: Reader, most: int) -> None:
+    def __init__(self, learner: Learner, reader: Reader, most: int) -> None:
         self.learner = learner
         self.reader = reader
         self.most = most
 
-    def step(self, batch: Batch, state: State) -> Optional["Stepped"]:
+    def step(self, batch: Batch, state: State) -> Stepped | None:
         """`learner.step`, or None if the batch is skipped: weights, moments and buffers stay as
         they were.
 
@@ -129,7 +141,7 @@ def restore_buffers(copies: Buffers) -> None:
         buffer.set_value(copy)
 
 
-def culprits(learner: "Learner", batch: Batch, number: int) -> np.ndarray:
+def culprits(learner: Learner, batch: Batch, number: int) -> np.ndarray:
     """Rows of a batch that are bad by themselves; none if it takes several together.
 
     Those with a logit that is not finite, else one whose loss or gradient alone is bad, searched by

@@ -2,7 +2,9 @@
 far, or not at all."""
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import paddle
 
 from paddleinterest.core import settings
 from paddleinterest.core.errors import InputError
@@ -11,9 +13,6 @@ from paddleinterest.data.schema import Schema
 from paddleinterest.training import checkpoint
 from paddleinterest.training.run_directory import RunDirectory
 from paddleinterest.training.state import State, read_state
-
-if TYPE_CHECKING:
-    from paddleinterest.training.trainer import Learner
 
 
 def settings_that_count(config: settings.Settings, schema: Schema) -> dict[str, Any]:
@@ -67,17 +66,19 @@ def saved_state(path: str, new: State, batches: int) -> State:
 def restore(
     directory: RunDirectory,
     new: State,
-    learner: "Learner",
+    net: paddle.nn.Layer,
+    optimizer: paddle.optimizer.Optimizer,
     batches: int,
     runner: settings.Runner,
 ) -> State:
     """The state that a training begins with: that of its latest checkpoint if it is to be resumed
-    and has one, whose weights and moments go into the learner; otherwise `new`.
+    and has one, whose weights and moments go into the net and the optimiser; otherwise `new`.
 
     Args:
         directory: of the run.
         new: the state of a run that starts.
-        learner: what to fill.
+        net: what to fill with the weights.
+        optimizer: what to fill with the moments.
         batches: per epoch.
         runner: the settings of the run.
 
@@ -90,7 +91,7 @@ def restore(
         say(f"{directory.path} holds no run to go on with: it starts from the beginning")
         return new
     state = saved_state(directory.latest, new, batches)
-    checkpoint.load(directory.latest, learner.net, state.model, learner.optimizer)
+    checkpoint.load(directory.latest, net, state.model, optimizer)
     where = f" after epoch {state.epoch}"
     if state.batch:
         where += f", step {state.step}"

@@ -1,7 +1,8 @@
 """How far a training has come: what its latest checkpoint holds beside the weights."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from paddleinterest.core.errors import InputError
@@ -11,6 +12,13 @@ from paddleinterest.core.settings import Runner
 
 _CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 Count = Annotated[int, Field(ge=0)]
+
+
+class Stepped(NamedTuple):
+    """What a step tells: the batch's logits [B], and the parts of the loss by name."""
+
+    logit: np.ndarray
+    loss: dict[str, float]
 
 
 class PlateauState(BaseModel):

@@ -6,7 +6,7 @@ files of the run), core/distributed.py (several processes).
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import paddle
@@ -32,14 +32,7 @@ from paddleinterest.training import (
 from paddleinterest.training.predict import predict
 from paddleinterest.training.progress import EpochProgress
 from paddleinterest.training.run_directory import RunDirectory
-from paddleinterest.training.state import State
-
-
-class Stepped(NamedTuple):
-    """What a step tells: the batch's logits [B], and the parts of the loss by name."""
-
-    logit: np.ndarray
-    loss: dict[str, float]
+from paddleinterest.training.state import State, Stepped
 
 
 @dataclass
@@ -277,7 +270,8 @@ def start(config: Settings, data: str, directory: RunDirectory) -> Trainer:
         config.runner.seed,
     )
     new = State(model=config.model, settings=resume.settings_that_count(config, schema))
-    state = resume.restore(directory, new, learner, readers["train"].batches, config.runner)
+    batches = readers["train"].batches
+    state = resume.restore(directory, new, net, learner.optimizer, batches, config.runner)
     return Trainer(config, learner, readers, directory, state)
 
 
