@@ -110,6 +110,7 @@ class Reader:
         self.users: UserTable
         self.sequences: Sequences
         if beside:
+            self.schema.check_same(beside.schema, directory)
             self.items = beside.items
             self.users = beside.users
             self.sequences = beside.sequences
@@ -136,6 +137,7 @@ class Reader:
             self.items.rows,
             self.sequences,
         )
+        self.schema.verify(directory, *shared, f"{split}/")  # what was read is what was checked
         self._order = Order(batch_size, shuffle, bucket_batches, seed, history_cap)
         self.rows = self.samples.rows
         self.batches = len(self.sizes(0))

@@ -232,6 +232,13 @@ class Schema:
         facts = [self.rows, [f.facts() for f in self.fields], self.files]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
+    def check_same(self, other: "Schema", directory: str) -> None:
+        """Raise InputError if the dataset in `directory`, once read as `other`, is another now."""
+        if self.fingerprint() != other.fingerprint():
+            raise InputError(
+                f"{directory} was replaced by another dataset while it was read; start again"
+            )
+
     def command(self, directory: str) -> str:
         """The command that prepares the dataset anew, as far as the schema knows it."""
         return (

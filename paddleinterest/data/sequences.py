@@ -66,6 +66,7 @@ class Sequences:
         self._items = items
         self._where: list[tuple[str, int]] = []  # file and record batch of every piece
         self._open: collections.OrderedDict[int, Piece] = collections.OrderedDict()
+        self._identities = {path: _identity(path) for path in files}
         sizes: list[int] = []
         for path in files:
             for number in range(_open(path).num_record_batches):
@@ -173,7 +174,11 @@ class Sequences:
         """A piece, mapped anew if it was let go."""
         piece = self._open.get(number)
         if piece is None:
-            piece = self._open[number] = Piece(*self._where[number], self._fields)
+            path, batch = self._where[number]
+            piece = Piece(path, batch, self._fields)
+            if _identity(path) != self._identities[path]:
+                raise InputError(f"{path} was replaced while it was read; start again")
+            self._open[number] = piece
         self._open.move_to_end(number)
         while len(self._open) > max(OPEN, needed):
             self._open.popitem(last=False)
@@ -188,6 +193,14 @@ class Sequences:
             if f.kind == "category":
                 check_range(piece.columns[f.name], f.size, f"{path}, column {f.name}")
         return piece
+
+
+def _identity(path: str) -> tuple[int, int, int, int]:
+    """What tells a file from another one that later has its name."""
+    if not os.path.isfile(path):
+        raise InputError(f"{path} is missing; prepare the dataset again")
+    facts = os.stat(path)
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def _open_fails(path: str, error: Exception) -> InputError:

@@ -116,10 +116,10 @@ class Split:
         now = self.parts[part]
         self._loaded = None
         self._hold(self._nothing, 0)  # so that the two are never in memory together
-        self.schema.verify(
-            self.directory, *(f"{self.name}/{os.path.basename(path)}" for path in now.files)
-        )  # may be hours later
+        names = [f"{self.name}/{os.path.basename(path)}" for path in now.files]
+        self.schema.verify(self.directory, *names)  # may be hours after the start
         self._hold(lambda column: self._read(now, column), now.first)
+        self.schema.verify(self.directory, *names)  # what was read is what was checked
         self._loaded = part
 
     def _nothing(self, column: str) -> pa.Table:

@@ -10,6 +10,7 @@
 - ``request.example.json``: a request that ``paddle_infer.py --request`` can score.
 """
 
+import copy
 import filecmp
 import os
 import shutil
@@ -114,6 +115,7 @@ def export(config: Settings, data: str, out: str, histories: bool = True) -> dic
     """
     check_replaceable(out)
     schema = Schema.load(data)
+    prepared = copy.copy(schema)  # the bundle's lists other files
     taken = ("items.parquet", "users.parquet", "vocab/", *(["sequences"] if histories else []))
     schema.verify(data, *taken)
     model = loading.bind(config)
@@ -136,6 +138,7 @@ def export(config: Settings, data: str, out: str, histories: bool = True) -> dic
         write_example(os.path.join(made, EXAMPLE), data, schema)  # unlisted: a user may change it
         agreement.check(made, net, rows, split)
         check_replaceable(out)  # once more: minutes may have passed
+        Schema.load(data).check_same(prepared, data)
     return {
         "model": config.model,
         "bundle": out,

@@ -283,7 +283,8 @@ def make_readers(config: Settings, data: str, model: ClickModel) -> dict[str, Re
             f"runner.train_batch_size is {runner.train_batch_size}, for"
             f" {distributed.process_count()} processes; it counts the rows of all of them together"
         )
-    times = model.needs_times(config, Schema.load(data))
+    schema = Schema.load(data)
+    times = model.needs_times(config, schema)
     train_reader = Reader(
         data,
         "train",
@@ -299,6 +300,7 @@ def make_readers(config: Settings, data: str, model: ClickModel) -> dict[str, Re
         targets=runner.negatives,
         per_positive=runner.negatives_per_positive,
     )
+    train_reader.schema.check_same(schema, data)
     readers = {"train": train_reader}
     for split in ("valid", "test") if runner.test else ("valid",):
         if split in train_reader.schema.rows:
