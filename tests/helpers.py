@@ -191,17 +191,22 @@ def trained(model, data, directory, *overrides, **scrambled):
     """A run on disk as the trainer leaves it, with scrambled weights in place of trained ones:
     settings, binding, net."""
     from paddleinterest.data.schema import Schema
-    from paddleinterest.training import checkpoint, loading, run
+    from paddleinterest.training import checkpoint, loading, resume, run
 
     config = settings_of(
         model, *overrides, f"runner.data_dir={data}", f"runner.model_save_path={directory}"
     )
     binding = loading.bind(config)
-    net = scramble(loading.create_net(binding, config, Schema.load(data)), **scrambled)
+    schema = Schema.load(data)
+    net = scramble(loading.create_net(binding, config, schema), **scrambled)
     folder = os.path.join(run.directory(config), "checkpoints")
-    checkpoint.save(
-        os.path.join(folder, "best.npz"), net, {"model": model, "epoch": 1, "valid": None}
-    )
+    state = {
+        "model": model,
+        "epoch": 1,
+        "valid": None,
+        "settings": resume.settings_that_count(config, schema),
+    }
+    checkpoint.save(os.path.join(folder, "best.npz"), net, state)
     settings.save(config, os.path.join(run.directory(config), "config.yaml"))
     net.eval()
     return config, binding, net

@@ -14,6 +14,7 @@ from typing import Any
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
+from paddleinterest.core.names import check_folder_name
 from paddleinterest.core.settings import nearest, read_yaml
 from paddleinterest.data import leaks, summary
 from paddleinterest.data.builder import build, check_free
@@ -89,7 +90,7 @@ class Recipe:
     @property
     def name(self) -> str:
         """The dataset's name."""
-        last = os.path.basename(os.path.normpath(self.common.out or self.common.source))
+        last = os.path.basename(os.path.abspath(self.common.out or self.common.source))
         return self.common.name or last
 
     @property
@@ -202,6 +203,7 @@ def prepare(recipe: Recipe) -> tuple[Schema, str]:
 def check(recipe: Recipe) -> None:
     """Raise InputError if the options do not fit together."""
     common = recipe.common
+    check_folder_name(recipe.name, "name" if common.name else "the last part of out")
     protocol = recipe.protocol
     if (protocol == "given") != recipe.has_splits:
         raise InputError(

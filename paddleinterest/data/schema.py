@@ -232,6 +232,14 @@ class Schema:
         facts = [self.rows, [f.facts() for f in self.fields], self.files]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
+    def ids_fingerprint(self) -> str:
+        """A short hash of what an index stands for: the fields, and the files of items, users and
+        values; not of the samples. A net can score datasets that share it."""
+        samples = ("train/", "valid/", "test/", "sequences")
+        files = {name: facts for name, facts in self.files.items() if not name.startswith(samples)}
+        facts = [[f.facts() for f in self.fields], files]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
     def check_same(self, other: "Schema", directory: str) -> None:
         """Raise InputError if the dataset in `directory`, once read as `other`, is another now."""
         if self.fingerprint() != other.fingerprint():

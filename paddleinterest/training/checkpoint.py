@@ -13,6 +13,8 @@ import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import paddle
@@ -23,12 +25,28 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.nets.sharded import ShardedEmbedding
 from paddleinterest.training import run
 
+WEIGHTS = "weights/"
+MOMENTS = "optimizer/"
+Arrays = dict[str, np.ndarray]
+State = dict[str, Any]  # as JSON
 
-def save(path, net, state, optimizer=None):
-    """Write the weights (buffers too), `state` (JSON-able) and, if given, the optimiser's moments.
 
-    Of several processes the first one writes, and the others wait for it; tables that are spread
+def save(
+    path: str,
+    net: paddle.nn.Layer,
+    state: State,
+    optimizer: paddle.optimizer.Optimizer | None = None,
+) -> None:
+    """Write the weights (buffers too), the state and, if given, the optimiser's moments.
+
+    Of several processes the first one writes, and the others wait for it; tables that are split
     over them come out whole.
+
+    Args:
+        path: of the file.
+        net: whose weights.
+        state: what else is needed, JSON-able.
+        optimizer: whose moments.
 
     Raises:
         InputError: a weight is not finite; the checkpoint written before stays.
@@ -42,44 +60,46 @@ def save(path, net, state, optimizer=None):
     distributed.wait()
 
 
-def _arrays(net, state, optimizer):
-    """Name and array, one after the other: of a spread table only one is whole at a time, and at
-    rank 0 alone."""
-    spread = _spread(net)
-    for name, tensor in net.state_dict().items():
-        if not np.isfinite(tensor.numpy()).all():
-            raise InputError(
-                f"{name} is not finite after the last step; try a smaller learning rate or"
-                " clip_norm"
-            )
-    for name, tensor in net.state_dict().items():
-        yield (
-            f"weights/{name}",
-            distributed.whole(tensor.numpy(), spread[name]) if name in spread else tensor.numpy(),
+def _arrays(
+    net: paddle.nn.Layer, state: State, optimizer: paddle.optimizer.Optimizer | None
+) -> Iterator[tuple[str, np.ndarray | None]]:
+    """Name and array, one after the other: of a split table only one is whole at a time, and in
+    the first process alone."""
+    split = _split_tables(net)
+    bad = [
+        name for name, tensor in net.state_dict().items() if not np.isfinite(tensor.numpy()).all()
+    ]
+    if distributed.totals({"bad": len(bad)})["bad"]:  # all processes come to one answer
+        what = bad[0] if bad else "another process's part of a table"
+        raise InputError(
+            f"{what} is not finite after the last step; try a smaller learning rate or clip_norm"
         )
-    for name, tensor in (_moments(net, optimizer) if optimizer is not None else {}).items():
-        rows = spread.get(name.rpartition("/")[0])
-        yield (
-            f"optimizer/{name}",
-            distributed.whole(tensor.numpy(), rows)
-            if rows and tensor.ndim == 2
-            else tensor.numpy(),
-        )
+    for name, tensor in net.state_dict().items():
+        rows = split.get(name)
+        yield WEIGHTS + name, _whole(tensor, rows)
+    moments = _moments(net, optimizer) if optimizer is not None else {}
+    for name, tensor in moments.items():
+        rows = split.get(name.rpartition("/")[0])
+        yield MOMENTS + name, _whole(tensor, rows if tensor.ndim == 2 else None)
     yield "state", np.frombuffer(json.dumps(state).encode(), np.uint8)
 
 
-def _write(path, arrays):
-    first = next(arrays)  # nothing is touched where a weight is not finite
+def _whole(tensor: paddle.Tensor, rows: int | None) -> np.ndarray | None:
+    """A tensor, or the table of `rows` rows of which every process has a part."""
+    return distributed.whole(tensor.numpy(), rows) if rows else tensor.numpy()
+
+
+def _write(path: str, arrays: Iterator[tuple[str, np.ndarray | None]]) -> None:
+    first = next(arrays)  # nothing is touched if a weight is not finite
     with whole_file(path) as made, zipfile.ZipFile(made, "w") as z:
-        for name, array in itertools.chain(
-            [first], arrays
-        ):  # as np.savez, which on NumPy 1 leaves a mess on a full disk
+        # as np.savez, which on NumPy 1 leaves a mess on a full disk
+        for name, array in itertools.chain([first], arrays):
             with z.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as f:
                 np.lib.format.write_array(f, np.asanyarray(array), allow_pickle=False)
 
 
-def _spread(net):
-    """{name: rows of the whole table} of the tables that the processes share out."""
+def _split_tables(net: paddle.nn.Layer) -> dict[str, int]:
+    """{name: rows of the whole table} of the tables that are split over the processes."""
     return {
         f"{name}.weight": layer.rows
         for name, layer in net.named_sublayers()
@@ -87,26 +107,30 @@ def _spread(net):
     }
 
 
-def load(path, net, model, optimizer=None):
-    """Fill `net` (and `optimizer`) from `path`; returns the state.
+def load(
+    path: str,
+    net: paddle.nn.Layer,
+    model: str,
+    optimizer: paddle.optimizer.Optimizer | None = None,
+) -> State:
+    """Fill a net (and an optimiser) from a checkpoint.
+
+    Args:
+        path: of the file.
+        net: to fill with the weights.
+        model: the name of the net's model.
+        optimizer: to fill with the moments.
+
+    Returns:
+        The checkpoint's state.
 
     Raises:
         InputError: no such file, not a checkpoint, one of another model, or of other sizes.
     """
-    spread = _spread(net)
-
-    def part(name, array):
-        rows = spread.get(
-            name.removeprefix("weights/"),
-            spread.get(name.removeprefix("optimizer/").rpartition("/")[0]),
-        )
-        return distributed.own(array) if rows and array.shape[:1] == (rows,) else array
-
-    arrays = read(path, part)
-    state = arrays.pop("state")
+    arrays, state = read_parts(path, net)
     if state.get("model") != model:
         raise InputError(f"{path} is a checkpoint of model {state.get('model')}, not of {model}")
-    weights = {k[8:]: v for k, v in arrays.items() if k.startswith("weights/")}
+    weights = _named(arrays, WEIGHTS)
     own = net.state_dict()
     for name in own.keys() | weights.keys():
         ours = list(own[name].shape) if name in own else "nothing"
@@ -116,45 +140,56 @@ def load(path, net, model, optimizer=None):
                 f"{path} does not fit this net: {name} is {theirs} there and {ours} here; "
                 "were hyper_parameters or the dataset changed?"
             )
-        if weights[name].dtype != np.float32:
-            raise InputError(
-                f"{path} is no checkpoint of this program: {name} is {weights[name].dtype}, not"
-                " float32"
-            )
-        if not np.isfinite(weights[name]).all():
-            raise InputError(
-                f"{path}: {name} is not finite; it was damaged, or training went astray"
-            )
+        check_weight(path, name, weights[name])
     for name, tensor in own.items():
         tensor.set_value(weights[name])
     if optimizer is not None:
-        moments = {k[10:]: v for k, v in arrays.items() if k.startswith("optimizer/")}
-        if (
-            moments
-        ):  # Paddle 2.6 has none before the first step; those that the optimiser starts with stay
+        moments = _named(arrays, MOMENTS)
+        if moments:  # Paddle 2.6 has none before the first step; those of the start stay
             _set_moments(path, net, optimizer, moments)
     return state
 
 
-def read(path, part=lambda name, array: array):
-    """All arrays of a checkpoint file, {name: part(name, array)}, and its `state` as a dict."""
+def read_parts(path: str, net: paddle.nn.Layer) -> tuple[Arrays, State]:
+    """The arrays of a checkpoint, of split tables this process's part, and its state."""
+    split = _split_tables(net)
+
+    def part(name: str, array: np.ndarray) -> np.ndarray:
+        of_weight = split.get(name.removeprefix(WEIGHTS))
+        of_moment = split.get(name.removeprefix(MOMENTS).rpartition("/")[0])
+        rows = of_weight or of_moment
+        return distributed.own(array) if rows and array.shape[:1] == (rows,) else array
+
+    arrays = read(path, part)
+    return arrays, arrays.pop("state")
+
+
+def check_weight(path: str, name: str, array: np.ndarray) -> None:
+    """Raise InputError unless an array of the checkpoint at `path` can be a weight."""
+    if array.dtype != np.float32:
+        raise InputError(
+            f"{path} is no checkpoint of this program: {name} is {array.dtype}, not float32"
+        )
+    if not np.isfinite(array).all():
+        raise InputError(f"{path}: {name} is not finite; it was damaged, or training went astray")
+
+
+def read(
+    path: str, part: Callable[[str, np.ndarray], np.ndarray] = lambda name, array: array
+) -> dict[str, Any]:
+    """All arrays of a checkpoint file, {name: part(name, array)}, and its "state" as a dict.
+
+    Raises:
+        InputError: no such file, or it is not a whole checkpoint.
+    """
     run.check_checkpoint(path)
     try:
         with zipfile.ZipFile(path) as z:
-            members = z.infolist()
-            if sum(m.file_size for m in members) > os.path.getsize(path) or len(
-                {m.filename for m in members}
-            ) < len(members):
-                raise ValueError(
-                    "its members say that they are larger than the file, or have the same name"
-                )
-            arrays = {
-                m.filename.removesuffix(".npy"): part(m.filename.removesuffix(".npy"), _array(z, m))
-                for m in members
-            }
-        arrays["state"] = json.loads(bytes(arrays["state"]).decode())
-        if not isinstance(arrays["state"], dict) or "epoch" not in arrays["state"]:
-            raise ValueError("its state names no epoch")
+            arrays: dict[str, Any] = {}
+            for member in _members(z, os.path.getsize(path)):
+                name = member.filename.removesuffix(".npy")
+                arrays[name] = part(name, _array(z, member))
+        arrays["state"] = _state(arrays["state"])
         return arrays
     except (
         ValueError,
@@ -177,8 +212,34 @@ def read(path, part=lambda name, array: array):
         ) from None
 
 
-def _array(z, member):
-    """One array. Its header is believed only where the bytes that it asks for are there: memory is
+def _members(z: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:
+    """The members of a checkpoint of `size` bytes; ValueError if they cannot be."""
+    members = z.infolist()
+    names = {member.filename for member in members}
+    if sum(member.file_size for member in members) > size or len(names) < len(members):
+        raise ValueError(
+            "its members say that they are larger than the file, or have the same name"
+        )
+    for name in names:
+        if name != "state.npy" and not name.startswith((WEIGHTS, MOMENTS)):
+            raise ValueError(f"its member {name[:60]!r} is neither a weight nor a moment")
+    return members
+
+
+def _state(array: np.ndarray) -> State:
+    state = json.loads(bytes(array).decode())
+    if not isinstance(state, dict) or "epoch" not in state:
+        raise ValueError("its state names no epoch")
+    epoch = state["epoch"]
+    if type(epoch) is not int or epoch < 0:
+        raise ValueError(f"the epoch of its state is {str(epoch)[:60]!r}")
+    if not isinstance(state.get("valid"), (dict, type(None))):
+        raise ValueError("the valid of its state is not a mapping")
+    return state
+
+
+def _array(z: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """One array. Its header is believed only if the bytes that it asks for are there: memory is
     taken by what it says."""
     with z.open(member) as f:
         version = np.lib.format.read_magic(f)
@@ -193,13 +254,23 @@ def _array(z, member):
         return np.lib.format.read_array(f, allow_pickle=False)  # of Python objects nothing is read
 
 
-def _moments(net, optimizer):
+def _named(arrays: Arrays, prefix: str) -> Arrays:
+    """Those arrays whose names begin so, without it."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
+def _moments(
+    net: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer
+) -> dict[str, paddle.Tensor]:
     """The optimiser's tensors by the net's own names; Paddle's count up with every net a process
     makes."""
     moments = {}
-    by_paddle_name = sorted(
-        ((p.name, k) for k, p in net.named_parameters()), key=lambda x: -len(x[0])
-    )
+    pairs = ((p.name, name) for name, p in net.named_parameters())
+    by_paddle_name = sorted(pairs, key=lambda pair: -len(pair[0]))
     for key, value in optimizer.state_dict().items():
         for paddle_name, name in by_paddle_name:
             if key.startswith(paddle_name + "_"):
@@ -208,7 +279,9 @@ def _moments(net, optimizer):
     return moments
 
 
-def _set_moments(path, net, optimizer, arrays):
+def _set_moments(
+    path: str, net: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer, arrays: Arrays
+) -> None:
     parameters = dict(net.named_parameters())
     state = {}
     for key, value in arrays.items():

@@ -88,18 +88,19 @@ def _refuse_fast_forms(model, net, config, schema):
 def trained_net(model, config, data, schema, path):
     """The net with the weights of the checkpoint `path`, and the checkpoint's state.
 
-    It says so where the checkpoint was trained on other data, as the same sizes may hide other ids,
-    or with other histories.
+    Shorter or longer histories than it was trained with give a warning.
 
     Raises:
         InputError: the checkpoint does not fit the net, or was trained with other settings of it,
-            be the shapes the same.
+            or on other data: the same sizes may hide other ids.
     """
     net = create_net(model, config, schema)
     state = checkpoint.load(path, net, config.model)
     trained = state.get("settings")
     if not isinstance(trained, dict):
-        return net, state
+        raise InputError(
+            f"{path} is not a checkpoint of this version: it names no settings; train again"
+        )
     now = settings.flatten(config)
     of_the_net = {d.key for d in config.hyper_parameters.all_declared("hyper_parameters.")}
     of_the_net -= set(settings.keys_that(config, "of_training"))
@@ -116,10 +117,9 @@ def trained_net(model, config, data, schema, path):
             f"warning: {path} was trained with histories of {trained.get('runner.history_cap')}"
             f" events, not {now['runner.history_cap']}"
         )
-    if trained.get("data") != schema.fingerprint():
-        say(
-            f"warning: {path} was trained on other data than {data} is now: an id may stand for"
-            " another item or value there, and then all scores are wrong; train again, or name its"
-            " own dataset with runner.data_dir"
+    if trained.get("ids") != schema.ids_fingerprint():
+        raise InputError(
+            f"{path} was trained on other data than {data} is now, where an id may stand for another"
+            " item or value; name its own dataset with runner.data_dir, or train again"
         )
     return net, state

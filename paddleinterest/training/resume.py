@@ -16,14 +16,14 @@ from paddleinterest.training.state import State, read_state
 
 
 def settings_that_count(config: settings.Settings, schema: Schema) -> dict[str, Any]:
-    """The settings that a run must be resumed with, {key: value}, and a mark of its dataset's
+    """The settings that a run must be resumed with, {key: value}, and marks of its dataset's
     content. The others change no number of training, or only the last digits, as another machine
     would."""
     free = set(settings.keys_that(config, "may_change_on_resume"))
     kept = {key: value for key, value in settings.flatten(config).items() if key not in free}
     if config.hyper_parameters.schedule.kind == "cosine":  # which falls to 0 over all epochs
         kept["runner.epochs"] = config.runner.epochs
-    return {**kept, "data": schema.fingerprint()}
+    return {**kept, "data": schema.fingerprint(), "ids": schema.ids_fingerprint()}
 
 
 def saved_state(path: str, new: State, batches: int) -> State:

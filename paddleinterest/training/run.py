@@ -2,15 +2,19 @@
 path of a run and its checkpoint. training/loading.py opens the model.
 """
 
+import argparse
 import os
 
 from paddleinterest.core import distributed, settings
 from paddleinterest.core.atomic import remove_stale
 from paddleinterest.core.errors import InputError, nearest_path
 from paddleinterest.core.log import say
+from paddleinterest.core.names import check_folder_name
+from paddleinterest.core.settings import Settings
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add -m and -o to a tool's flags."""
     parser.add_argument(
         "-m",
         "--config_yaml",
@@ -32,20 +36,25 @@ def add_arguments(parser):
     )
 
 
-def directory(config):
-    """Where this run lives."""
+def directory(config: Settings) -> str:
+    """Path of the run."""
     runner = config.runner
-    return os.path.join(runner.model_save_path, config.model, runner.name or dataset_name(config))
+    name = check_folder_name(runner.name, "runner.name") if runner.name else dataset_name(config)
+    return os.path.join(runner.model_save_path, config.model, name)
 
 
-def dataset_name(config):
+def dataset_name(config: Settings) -> str:
+    """Name of the dataset: that of its folder, or the recipe's."""
     runner = config.runner
     if runner.data_dir:
-        return os.path.basename(os.path.normpath(runner.data_dir))
-    return str(settings.read_yaml(settings.from_root(runner.dataset)).get("name", "dataset"))
+        last = os.path.basename(os.path.abspath(runner.data_dir))
+        return check_folder_name(last, f"the name of runner.data_dir {runner.data_dir}")
+    recipe = settings.from_root(runner.dataset)
+    name = settings.read_yaml(recipe, "numbers").get("name", "dataset")
+    return check_folder_name(str(name), f"{recipe}: name")
 
 
-def open_run(args):
+def open_run(args: argparse.Namespace) -> Settings:
     """Settings of a run that was trained: those it was trained with, and `-o` above them."""
     config = settings.load(args.config_yaml, args.override)
     trained = os.path.join(directory(config), "config.yaml")
@@ -54,38 +63,38 @@ def open_run(args):
     return config
 
 
-def checkpoint_path(config):
-    """The checkpoint to evaluate or export; InputError where there is none."""
-    path = config.runner.infer_load_path or os.path.join(
-        directory(config), "checkpoints", "best.npz"
-    )
+def checkpoint_path(config: Settings) -> str:
+    """Path of the checkpoint to evaluate or export; InputError if there is none."""
+    best = os.path.join(directory(config), "checkpoints", "best.npz")
+    path = config.runner.infer_load_path or best
     check_checkpoint(path)
     return path
 
 
-def check_checkpoint(path):
-    """InputError where no file is at `path`."""
+def check_checkpoint(path: str) -> None:
+    """Raise InputError if no file is at `path`."""
     if not os.path.isfile(path):
         raise InputError(f"no checkpoint at {path}{nearest_path(path)}; tools/trainer.py makes one")
 
 
-def check_predictions(path):
-    """InputError unless `path` can be that of predictions: what stands there is replaced."""
+def check_predictions(path: str) -> None:
+    """Raise InputError unless `path` can be that of predictions, which replace what is there."""
     if not path.endswith(".parquet") or os.path.isdir(path):
         raise InputError(
             f"--out {path}: predictions are a Parquet file; give it a name that ends in .parquet"
         )
 
 
-def data_directory(config):
-    """Where the prepared dataset lies, or will."""
+def data_directory(config: Settings) -> str:
+    """Path of the prepared dataset, which may not be there yet."""
     return config.runner.data_dir or os.path.join("data", dataset_name(config))
 
 
-def dataset(config):
-    """The prepared dataset's directory; the recipe's is prepared first where it is not there, by
-    rank 0 alone."""
-    runner, out = config.runner, data_directory(config)
+def dataset(config: Settings) -> str:
+    """Path of the prepared dataset. A recipe's is prepared first if it is not there, by the first
+    process alone."""
+    runner = config.runner
+    out = data_directory(config)
     if runner.data_dir:
         return out
     from paddleinterest.data.prepare import check_same, prepare_file

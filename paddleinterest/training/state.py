@@ -121,7 +121,9 @@ def read_state(values: dict[str, Any], path: str) -> State:
     Raises:
         InputError: a key is missing or unknown, or a value is of a wrong type or out of its range.
     """
-    if values.keys() != State.model_fields.keys():
+    plateau = values.get("plateau")
+    is_whole = isinstance(plateau, dict) and plateau.keys() == PlateauState.model_fields.keys()
+    if values.keys() != State.model_fields.keys() or not is_whole:
         raise InputError(
             f"{path} is not a checkpoint to go on from: it holds no state of a training by this"
             " version"

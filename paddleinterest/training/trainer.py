@@ -33,6 +33,7 @@ from paddleinterest.training.predict import predict
 from paddleinterest.training.progress import EpochProgress
 from paddleinterest.training.run_directory import RunDirectory
 from paddleinterest.training.state import State, Stepped
+from paddleinterest.training.warm_start import warm_start
 
 
 @dataclass
@@ -236,6 +237,11 @@ def train(config: Settings, data: str) -> dict[str, Any]:
         The result, as the tool prints it.
     """
     directory = RunDirectory(run.directory(config))
+    if config.runner.infer_load_path:
+        raise InputError(
+            "runner.infer_load_path is what infer and to_static read; to start a training from the"
+            " weights of a checkpoint, use runner.warm_start"
+        )
     directory.check_free(config)
     with directory.owned():
         trainer = start(config, data, directory)
@@ -272,6 +278,8 @@ def start(config: Settings, data: str, directory: RunDirectory) -> Trainer:
     new = State(model=config.model, settings=resume.settings_that_count(config, schema))
     batches = readers["train"].batches
     state = resume.restore(directory, new, net, learner.optimizer, batches, config.runner)
+    if config.runner.warm_start and state is new:
+        warm_start(config.runner.warm_start, net, schema)
     return Trainer(config, learner, readers, directory, state)
 
 

@@ -263,7 +263,7 @@ def test_a_model_is_one_of_ours(tmp_path, model):
     (tmp_path / "config.yaml").write_text("model: din")
     path = tmp_path / "c.yaml"
     path.write_text(f"model: {model}" if "\0" not in model else 'model: "din\\0"')
-    refused("must be a folder under models/, one of base", settings.load, str(path))
+    refused("must be a folder under models/, one of .*base, bst", settings.load, str(path))
 
 
 # requests
@@ -550,7 +550,7 @@ def test_a_file_exchanged_for_another_datasets_of_the_same_size_is_refused(place
     refused(
         f"{os.path.basename(name)} is not the file that schema.yaml", Reader, str(data), "train", 7
     )
-    if "/" in name:
+    if name.startswith("train/"):
         Reader(str(data), "test", 7)  # reads, and so checks, its own split
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from helpers import TINY_DIN, trained, tree
+from helpers import TINY_DIN, small_dataset, trained, tree
 
 from paddleinterest.core import atomic
 from paddleinterest.core.errors import InputError
@@ -186,3 +186,22 @@ def test_a_clone_scores_in_another_thread(two):
     for thread in threads:
         thread.join()
     assert found == [True] * 40
+
+
+def test_a_dataset_replaced_during_the_export_is_refused(tmp_path, monkeypatch):
+    """At the end the dataset is still the one that the bundle's tables were copied from."""
+    from paddleinterest.serving import export as exporting
+
+    data = small_dataset(tmp_path, "clicks", users=20, impressions=12)
+    other = small_dataset(tmp_path, "others", users=20, impressions=12, seed=5)
+    config, _, _ = trained("din", data, tmp_path / "runs")
+    write = exporting._write_signature
+
+    def write_and_replace(*args):
+        write(*args)
+        swap(data, other, True)
+
+    monkeypatch.setattr(exporting, "_write_signature", write_and_replace)
+    with pytest.raises(InputError, match="clicks was replaced by another dataset"):
+        export(config, data, str(tmp_path / "bundle"))
+    assert not (tmp_path / "bundle").exists()

@@ -26,6 +26,11 @@ class Runner(Section):
     infer_load_path: str = setting(
         "", 'Checkpoint (.npz) that infer and to_static read; "" = the best of the run', place=True
     )
+    warm_start: str = setting(
+        "",
+        "Checkpoint (.npz) of a run on the same dataset; a new run starts from its weights of the"
+        ' same names, the others are drawn. "" = all are drawn',
+    )
     resume: bool = setting(
         False,
         "Resume the run from its latest checkpoint; false = refuse a run that exists",

@@ -1,0 +1,54 @@
+"""A new run that starts from the weights of another one."""
+
+import os
+
+import paddle
+
+from paddleinterest.core.errors import InputError
+from paddleinterest.core.log import say
+from paddleinterest.data.schema import Schema
+from paddleinterest.training import checkpoint
+
+
+def warm_start(path: str, net: paddle.nn.Layer, schema: Schema) -> None:
+    """Give a net the weights that a checkpoint has under the same names; the others stay as drawn.
+
+    The checkpoint may be of another model: FM's embeddings can start DeepFM's.
+
+    Args:
+        path: of the checkpoint.
+        net: to fill.
+        schema: of the dataset that the net will be trained on.
+
+    Raises:
+        InputError: the checkpoint is of other data, has a weight of the same name and another
+            shape, or has none of the net's.
+    """
+    arrays, state = checkpoint.read_parts(path, net)
+    trained = state.get("settings")
+    ids = trained.get("ids") if isinstance(trained, dict) else None
+    if ids != schema.ids_fingerprint():
+        raise InputError(
+            f"runner.warm_start: {path} was trained on other data than this, where an id may stand"
+            " for another item or value; train it on the same dataset"
+        )
+    own = net.state_dict()
+    found = {}
+    for name, tensor in own.items():
+        array = arrays.get(checkpoint.WEIGHTS + name)
+        if array is None:
+            continue
+        if list(array.shape) != list(tensor.shape):
+            raise InputError(
+                f"runner.warm_start: {path} does not fit this net: {name} is {list(array.shape)}"
+                f" there and {list(tensor.shape)} here"
+            )
+        checkpoint.check_weight(path, name, array)
+        found[name] = array
+    if not found:
+        raise InputError(f"runner.warm_start: {path} has none of this net's weights")
+    for name, array in found.items():
+        own[name].set_value(array)
+    drawn = sorted(own.keys() - found.keys())
+    rest = f"; drawn anew: {', '.join(drawn)}" if drawn else ""
+    say(f"{len(found)} of {len(own)} weights start from {os.path.normpath(path)}{rest}")
