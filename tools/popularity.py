@@ -10,7 +10,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from paddleinterest.commands.popularity import main  # noqa: E402
+from paddleinterest.__main__ import run_verb  # noqa: E402
 
 if __name__ == "__main__":
-    main()
+    run_verb("popularity")

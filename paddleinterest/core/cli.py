@@ -1,64 +1,83 @@
 """What every tool does around its work: one JSON line on standard output, everything else on
 standard error."""
 
+import argparse
+import contextlib
+import io
 import math
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any, NoReturn, Protocol, TextIO
 
-from paddleinterest.core import distributed, json_text
+from paddleinterest.core import distributed, json_text, streams
 from paddleinterest.core.errors import InputError, one_line
 from paddleinterest.core.log import say
 
+SIGNALS = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 143)}
 
-def run(parser, work):
-    """Parse the command line, call ``work(args) -> dict`` and print its result as the last line of
-    standard output.
+
+class Parser(Protocol):
+    """argparse's, or one with the same method."""
+
+    def parse_args(self) -> Any: ...
+
+
+def run(parser: Parser | argparse.ArgumentParser, work: Callable[[Any], dict[str, Any]]) -> None:
+    """Parse the command line, call `work` and print its result as the last line of standard output.
 
     Exit status: 0 done; 1 wrong input, a full disk or an unreadable file (one line says which); 2 a
     wrong flag; 130 Ctrl-C; 143 SIGTERM. An error of ours, a bug, keeps its traceback.
-    """
-    started, stopped = time.time(), []
 
-    def stop(number, _):
+    Args:
+        parser: of the command line.
+        work: from the parsed arguments to the result, JSON-able.
+    """
+    started = time.time()
+    stopped: list[int] = []
+    help_text = io.StringIO()
+
+    def stop(number: int, _: FrameType | None) -> None:
         stopped.append(number)
         sys.unraisablehook = lambda *_: None  # objects caught half-made would complain as they go
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(143)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    streams.open_missing()
+    streams.keep_talking()
+    for number in SIGNALS:
         signal.signal(number, stop)
     try:
         _check_encoding(sys.argv[1:])
-        args = parser.parse_args()  # that of prepare also reads a file
+        with contextlib.redirect_stdout(help_text):
+            args = parser.parse_args()  # that of prepare also reads a file
         stdout = _reserve_stdout()
-        result = work(args)
+        result = plain({**work(args), "seconds": round(time.time() - started, 2)})
+        if not distributed.process_index():
+            streams.write_out(stdout, json_text.dumps(result) + "\n")
     except (Exception, KeyboardInterrupt, SystemExit) as e:
         if stopped:  # whatever an import or a library made of it
-            what, status = (
-                ("interrupted", 130) if stopped[0] == signal.SIGINT else ("terminated", 143)
-            )
+            what, status = SIGNALS[signal.Signals(stopped[0])]
             _stop(
                 f"{what}; what was not finished has been removed, finished checkpoints stay", status
             )
         if isinstance(e, InputError):
             _stop(f"error: {e}", 1)
-        if isinstance(
-            e, OSError
-        ):  # no such file, permission, no space left on device: say it in one line
+        if isinstance(e, OSError):  # no such file, no permission, no space left on the device
             _stop(f"error: {one_line(e)}", 1)
         if isinstance(e, MemoryError):
             _stop(
                 "error: out of memory; try a smaller batch, a shorter history_cap or fewer rows", 1
             )
+        if isinstance(e, SystemExit) and help_text.getvalue():
+            _print_help(help_text.getvalue())
         raise
-    result = plain({**result, "seconds": round(time.time() - started, 2)})
-    if not distributed.process_index():
-        print(json_text.dumps(result), file=stdout, flush=True)
 
 
-def plain(value):
-    """The result with None for numbers that are none: JSON knows neither NaN nor infinity."""
+def plain(value: Any) -> Any:
+    """The result with None for numbers that are not finite, which JSON does not know."""
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -66,8 +85,8 @@ def plain(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _check_encoding(argv):
-    """An argument that is no UTF-8 could be read, but not be written into any file of ours."""
+def _check_encoding(argv: Sequence[str]) -> None:
+    """An argument that is not UTF-8 could be read, but not be written into any file of ours."""
     for argument in argv:
         try:
             argument.encode()
@@ -75,7 +94,7 @@ def _check_encoding(argv):
             raise InputError(f"the argument {argument!r} is not UTF-8") from None
 
 
-def _reserve_stdout():
+def _reserve_stdout() -> TextIO:
     """Keep standard output for the result: libraries that print there, C++ ones too, now reach
     standard error."""
     stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -84,10 +103,16 @@ def _reserve_stdout():
     return stdout
 
 
-def _stop(message, status):
-    if (
-        distributed.process_index()
-    ):  # what rank 0 says is on the terminal, this is in the process's own log
-        print(f"rank {distributed.process_index()}: {message}", file=sys.stderr)
+def _print_help(text: str) -> None:
+    try:
+        streams.write_out(sys.stdout, text)
+    except InputError as e:
+        _stop(f"error: {e}", 1)
+
+
+def _stop(message: str, status: int) -> NoReturn:
+    index = distributed.process_index()
+    if index:  # what the first process says is on the terminal, this is in this process's own log
+        print(f"process {index}: {message}", file=sys.stderr)
     say(message)
     sys.exit(status)
