@@ -14,6 +14,7 @@ VERBS = (
     "to_static",
     "paddle_infer",
     "serve",
+    "load_history",
     "attention",
     "report",
     "compare",

@@ -9,7 +9,7 @@ KEEP = 1000  # events of one user that a store keeps, the latest
 LONGEST_ID = 1024  # characters of an id that a store takes
 
 
-class StoreError(Exception):
+class StoreError(OSError):
     """A store cannot be reached or read. It may work again later."""
 
 

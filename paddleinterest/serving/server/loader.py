@@ -92,7 +92,7 @@ class Loader:
         self.limits = limits
         self.scorers: set[int] = set()
         self.bundle = _open(options)
-        _send(control, {"ready": _facts(self.bundle, options)})
+        _send(control, {"ready": bundle_facts(self.bundle, options)})
 
     def run(self) -> None:
         """Do what the server asks until it closes the socket."""
@@ -199,7 +199,7 @@ def _open(options: Options) -> "Bundle":
     return bundle
 
 
-def _facts(bundle: "Bundle", options: Options) -> dict[str, Any]:
+def bundle_facts(bundle: "Bundle", options: Options) -> dict[str, Any]:
     """What the server tells of the bundle."""
     schema = bundle.schema
     kinds = {f.name: f.kind for f in schema.fields}

@@ -12,7 +12,7 @@ import time
 
 import pyarrow.parquet as pq
 import pytest
-from helpers import ROOT, TINY_DIN, small_log, trained
+from helpers import ROOT, TINY_DIN, run_tool, small_log, trained
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.serving.bundle import Bundle
@@ -319,3 +319,33 @@ def test_a_model_that_reads_times_gets_one_with_a_stored_history(data, tmp_path)
     times = [t for _, t in clicks_of(user)[-12:]]
     answer = bundle.rank({"user": user, "candidates": CANDIDATES, "time": times[1]})
     assert answer["history_events"] == len([t for t in times if t <= times[1]]) < len(times)
+
+
+# tools/load_history.py
+
+
+def test_a_store_filled_from_a_bundle(bundle, form, store):
+    store.append([("u3", Event("newer", 1_900_000_000))])
+    done = run_tool("load_history", "--bundle", bundle.directory, "--history", form, cwd=ROOT)
+    assert done.status == 0, done.err
+    result = done.json
+    own = bundle.histories.own
+    users = [user for user in bundle.encoder.user_row if own.latest(user, 99) and user != "u3"]
+    events = sum(len(own.latest(user, 99)) for user in users)
+    assert (result["users"], result["events"], result["users_left_out"]) == (len(users), events, 1)
+    for user in users:
+        assert store.latest(user, 99) == own.latest(user, 99)
+    assert [e.item for e in store.latest("u3", 99)] == ["newer"]
+    again = run_tool("load_history", "--bundle", bundle.directory, "--history", form, cwd=ROOT)
+    assert again.json["events"] == 0 and again.json["users_left_out"] == len(users) + 1
+
+
+def test_what_load_history_refuses(bundle, data, tmp_path):
+    for flags, words in (
+        (["--bundle", bundle.directory, "--history", "bundle"], "takes no events"),
+        (["--bundle", data, "--history", "sqlite:x.db"], "holds no histories.arrow"),
+        (["--bundle", "nowhere", "--history", "sqlite:x.db"], "schema.yaml does not exist"),
+    ):
+        done = run_tool("load_history", *flags, cwd=tmp_path)
+        assert done.status == 1 and not done.out
+        assert words in done.lines[-1], done.lines
