@@ -1,6 +1,7 @@
 """The paths of the server, and what each answers."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from paddleinterest.serving.server.pool import ClientGone, Pool, Unavailable
 from paddleinterest.serving.server.telemetry import CONTENT_TYPE, Telemetry
 
 JSON = "application/json"
+LINGER = 2.0  # seconds that a body which is too long may still come
+DISCARDED = 4  # times the longest body: more of it is not read
 MOST_HELD = 256 << 20  # bytes of all bodies that are read or wait
 SHOWN = 20  # users or items that a look-up lists, if it does not say how many
 PUBLIC = (
@@ -188,6 +191,7 @@ async def _job(service: Service, request: Request, head: dict[str, Any]) -> Resp
         client = request.client.host if request.client else ""
         reply, content = await service.pool.submit(head, body, client, _gone(request))
     except TooLong:
+        await _discard(request, service.limits.max_bytes)
         words = f"the request is longer than {service.limits.max_bytes:,} bytes (--max-bytes)"
         return _refusal(service, 413, words, "too long", close=True)
     except asyncio.TimeoutError:
@@ -238,6 +242,21 @@ async def _body(service: Service, request: Request) -> bytes:
         service.held -= len(body)
         raise
     return bytes(body)
+
+
+async def _discard(request: Request, longest: int) -> None:
+    """Read on for a moment and keep nothing: a client that still sends when the connection closes
+    gets a reset in place of the answer."""
+
+    async def read_on() -> None:
+        left = DISCARDED * longest
+        async for piece in request.stream():
+            left -= len(piece)
+            if left < 0:
+                return
+
+    with contextlib.suppress(asyncio.TimeoutError, ClientDisconnect):
+        await _within(LINGER, read_on())
 
 
 def _gone(request: Request) -> Callable[[], Any]:

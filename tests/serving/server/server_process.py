@@ -109,8 +109,11 @@ class Server:
         while todo:
             path = f"/proc/{todo.pop()}/task"
             for task in os.listdir(path) if os.path.isdir(path) else []:
-                with open(f"{path}/{task}/children") as f:
-                    children = [int(pid) for pid in f.read().split()]
+                try:
+                    with open(f"{path}/{task}/children") as f:
+                        children = [int(pid) for pid in f.read().split()]
+                except FileNotFoundError:  # it has just ended
+                    continue
                 found += children
                 todo += children
         return found
@@ -123,8 +126,12 @@ class Server:
 
 
 def parent(pid):
-    with open(f"/proc/{pid}/stat") as f:
-        return int(f.read().rpartition(")")[2].split()[1])
+    """Id of the process that started it; None if it has just ended."""
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return int(f.read().rpartition(")")[2].split()[1])
+    except FileNotFoundError:
+        return None
 
 
 def lives(pid):
