@@ -1,5 +1,5 @@
-"""From a raw log to a prepared dataset on disk, whole or not at all. README.md, "The prepared
-dataset", lists the files.
+"""From a raw log to a prepared dataset on disk, whole or not at all. docs/dataset.md lists the
+files.
 
 The users are cut into parts by a hash of their ids. An engine brings the events of one part after
 the other, twice: first what train knows is counted (`survey`), then everything is written. So no

@@ -4,7 +4,7 @@ This is the one implementation of the protocols. It sees some whole users at a t
 what is known of the whole log (`Facts`); an engine (paddleinterest/data/engines) brings both. No
 result depends on which users come together, nor on the order of the log.
 
-The names are part of the contract (README.md, "Protocols"): the same log under two of them can
+The names are part of the contract (docs/protocols.md): the same log under two of them can
 differ by 0.1 AUC.
 """
 

@@ -1,7 +1,7 @@
 """What preparation, reader, nets and serving agree on: the fields and the files of a prepared
 dataset.
 
-A prepared dataset is a directory (README.md, "The prepared dataset"), version 2:
+A prepared dataset is a directory (docs/dataset.md), version 2:
 
     schema.yaml            this module's `Schema`
     items.parquet          row i = item i: raw id, count in train, then for every attribute its

@@ -2,6 +2,9 @@
 
 import os
 import posixpath
+import re
+import subprocess
+import sys
 
 import pages
 import pytest
@@ -27,3 +30,36 @@ def test_there_are_pages_and_links():
         pages.all_pages()
     )
     assert len(pages.links(pages.text_of("README.md"))) > 20
+
+
+TOOL = re.compile(r"\b(?:tools|benchmarks)/[a-z_/]+\.py\b")
+COMMAND = re.compile(r"^(?:VENV/bin/)?python ((?:tools|benchmarks)/[a-z_/]+\.py)(.*)$", re.M)
+
+
+def test_every_tool_in_a_page_is_a_tool():
+    for path in pages.all_pages():
+        for name in TOOL.findall(pages.text_of(path)):
+            assert os.path.exists(os.path.join(ROOT, name)), f"{path} names {name}"
+
+
+def commands():
+    """{tool, or tool and source: flags} of every command in a page's blocks."""
+    found = {}
+    for path in pages.all_pages():
+        for _, code in pages.blocks(pages.text_of(path)):
+            for tool, words in COMMAND.findall(code.replace("\\\n", " ")):
+                source = re.search(r"--source \w+", words)
+                key = (tool, *(source[0].split() if source else ()))
+                flags = re.findall(r"(?<= )--[a-z][\w-]*", words.partition(" #")[0])
+                found.setdefault(key, set()).update(flags)
+    return sorted((key, sorted(flags)) for key, flags in found.items())
+
+
+@pytest.mark.parametrize("tool, flags", commands(), ids=lambda value: " ".join(value))
+def test_every_flag_of_a_command_is_one(tool, flags):
+    done = subprocess.run(
+        [sys.executable, *tool, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    known = set(re.findall(r"--[a-z][\w-]*", done.stdout))
+    assert set(flags) <= known

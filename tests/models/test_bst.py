@@ -25,15 +25,16 @@ from toy import FIELDS, OF_USER, SCHEMA, tensor, tensors
 
 from models.bst import net as bst
 from models.bst.dygraph_model import DygraphModel
-from models.bst.net import BST, TargetBlock
-from paddleinterest.core.errors import InputError
-from paddleinterest.data.schema import Schema
-from paddleinterest.nets.transformer import (
+from models.bst.net import (
+    BST,
     MultiHeadAttention,
     Position,
+    TargetBlock,
     TransformerBlock,
     time_edges,
 )
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import Schema
 from paddleinterest.training import loading
 
 SMALL = dict(

@@ -27,6 +27,7 @@ from models.dien.net import (
     DIEN,
     AGRUCell,
     AUGRUCell,
+    AuxiliaryLoss,
     EvolutionAttention,
     InterestEvolution,
     InterestGRU,
@@ -37,7 +38,6 @@ from paddleinterest.data.lists import Lists
 from paddleinterest.data.negatives import HistoryNegatives
 from paddleinterest.data.reader import Reader
 from paddleinterest.data.schema import Schema
-from paddleinterest.nets.next_item import AuxiliaryLoss
 from paddleinterest.training import loading
 from paddleinterest.training import trainer as training
 
