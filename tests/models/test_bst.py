@@ -25,16 +25,15 @@ from toy import FIELDS, OF_USER, SCHEMA, tensor, tensors
 
 from models.bst import net as bst
 from models.bst.dygraph_model import DygraphModel
-from models.bst.net import (
-    BST,
+from models.bst.net import BST, TargetBlock
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import Schema
+from paddleinterest.nets.transformer import (
     MultiHeadAttention,
     Position,
-    TargetBlock,
     TransformerBlock,
     time_edges,
 )
-from paddleinterest.core.errors import InputError
-from paddleinterest.data.schema import Schema
 from paddleinterest.training import loading
 
 SMALL = dict(

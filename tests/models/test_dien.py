@@ -27,7 +27,6 @@ from models.dien.net import (
     DIEN,
     AGRUCell,
     AUGRUCell,
-    AuxiliaryLoss,
     EvolutionAttention,
     InterestEvolution,
     InterestGRU,
@@ -38,6 +37,7 @@ from paddleinterest.data.lists import Lists
 from paddleinterest.data.negatives import HistoryNegatives
 from paddleinterest.data.reader import Reader
 from paddleinterest.data.schema import Schema
+from paddleinterest.nets.next_item import AuxiliaryLoss
 from paddleinterest.training import loading
 from paddleinterest.training import trainer as training
 

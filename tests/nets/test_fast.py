@@ -10,12 +10,14 @@ import pytest
 from helpers import random_batch, settings_of
 from toy import FIELDS, SCHEMA, tensors
 
-from models.bst.net import BST, MultiHeadAttention
-from models.dien.net import DIEN, AUGRUCell, AuxiliaryLoss, EvolutionAttention, InterestGRU
+from models.bst.net import BST
+from models.dien.net import DIEN, AUGRUCell, EvolutionAttention, InterestGRU
 from models.din.net import DIN, InterestAttention, LocalActivationUnit
 from paddleinterest.core import settings
 from paddleinterest.nets import fast, native
 from paddleinterest.nets.layers import SumPooling, masked_softmax
+from paddleinterest.nets.next_item import AuxiliaryLoss
+from paddleinterest.nets.transformer import MultiHeadAttention
 from paddleinterest.training import loading
 
 needs_compiler = pytest.mark.skipif(
