@@ -63,3 +63,28 @@ def test_every_flag_of_a_command_is_one(tool, flags):
     assert done.returncode == 0, done.stderr
     known = set(re.findall(r"--[a-z][\w-]*", done.stdout))
     assert set(flags) <= known
+
+
+PLACED = re.compile(
+    r"`(\w+)[\w.]*` in \[[^\]]+\]\(([^)#]+\.py)\)|\[[^\]]+\]\(([^)#]+\.py)\) 的 `(\w+)"
+)
+
+
+def placed():
+    """(page, name, file) of every name of code that a page says is in a file."""
+    for path in pages.all_pages():
+        for name, file, chinese_file, chinese_name in PLACED.findall(pages.text_of(path)):
+            there = posixpath.normpath(
+                posixpath.join(posixpath.dirname(path), file or chinese_file)
+            )
+            yield path, name or chinese_name, there
+
+
+def test_names_of_code_are_where_a_page_says():
+    found = list(placed())
+    assert len(found) > 30
+    for path, name, file in found:
+        with open(os.path.join(ROOT, file), encoding="utf-8") as f:
+            assert re.search(rf"^(?:class|def) {name}\b", f.read(), re.M), (
+                f"{path}: {name} is not in {file}"
+            )
