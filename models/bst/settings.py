@@ -16,7 +16,7 @@ class HyperParameters(settings.HyperParameters):
         " auto = time if the dataset has a clock, otherwise index",
     )
     position_merge: Literal["concat", "add"] = setting(
-        "concat", "The position stands beside the item's embedding (the paper) or is added to it"
+        "concat", "The position is joined to the item's embedding (the paper) or added to it"
     )
     position_size: int = setting(
         16, "Width of the position with concat; with add it is the item's", least=1

@@ -38,7 +38,7 @@ Settings come from four places. Later ones win:
 
 1. the declarations: [common ones](../paddleinterest/core/settings/common.py), a model's own in `models/<name>/settings.py`;
 2. `models/<name>/config.yaml`;
-3. the file that `-m` names, if it is another one;
+3. the file that `-m` names, if it is a different one;
 4. `-o section.key=value`, the value as in YAML.
 
 A key that is not declared, a value of another type and a value out of its range are refused in one line.
