@@ -31,7 +31,7 @@ def targets(text):
     """Where the links go, whatever the language of the page there."""
     found = Counter()
     for target in pages.links(text):
-        name = target.partition("#")[0].replace(".zh.md", ".md").replace("_cn.md", ".md")
+        name = target.partition("#")[0].replace(".zh.", ".").replace("_cn.md", ".md")
         found[name] += 1
     return found
 
