@@ -1,1 +1,1 @@
-"""One module a command, `paddleinterest VERB` or tools/VERB.py: its flags and its work."""
+"""One module per command, `paddleinterest VERB` or tools/VERB.py: its flags and one call."""

@@ -1,4 +1,4 @@
-r"""Draw which past items weigh how much for which candidate: one row per candidate, one column per
+r"""Draw how much each past event counts for each candidate: one row per candidate, one column per
 past event.
 
     python tools/attention.py --bundle output/din/complete_journey/export --user 1890 \
@@ -7,7 +7,7 @@ past event.
 
 With --user the history is that of the user's last sample in the prepared dataset's test split. The
 first candidate is the event that came next in the log, if there is one, and five items of the
-catalogue are the others, unless --candidates names some. Writes attention.png and the numbers as
+catalogue are the others, unless --candidates names items. Writes attention.png and the numbers as
 attention.parquet.
 """
 
@@ -45,7 +45,7 @@ def main() -> None:
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--user", help="raw id of a user in the prepared dataset")
     what.add_argument(
-        "--request", help="JSON request with history and candidates; of a list, the first"
+        "--request", help="JSON request with history and candidates; of a list, the first one"
     )
     p.add_argument(
         "--candidates", nargs="+", metavar="ITEM", help="with --user: raw item ids to score"
@@ -53,7 +53,7 @@ def main() -> None:
     p.add_argument(
         "--show",
         metavar="COLUMN",
-        help="write this attribute of the items in place of their ids, such as product_category",
+        help="label the items with this attribute instead of their ids, such as product_category",
     )
     p.add_argument(
         "--events",
@@ -67,8 +67,10 @@ def main() -> None:
     )
     p.add_argument(
         "--out",
-        help="path of the picture; the numbers go beside it as .parquet; default attention beside"
-        " the bundle",
+        help=(
+            "path of the picture; the numbers are written next to it as .parquet; default"
+            " attention next to the bundle"
+        ),
     )
     p.add_argument("--threads", type=int, default=1, help="CPU threads; default 1")
     cli.run(p, work)

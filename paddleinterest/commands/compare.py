@@ -1,14 +1,14 @@
-r"""Say whether one trained model is better than another, or may be so by chance.
+r"""Say whether one trained model is better than the other, or whether it may be chance.
 
     python tools/compare.py output/din/mine output/base/mine
     python tools/compare.py output/din/mine-1,output/din/mine-2,output/din/mine-3 \
         output/base/mine-1,output/base/mine-2,output/base/mine-3
 
-The two were tested on the same rows. Test's users are drawn again (with replacement, 1,000 samples,
-the same for both), and so are its negatives if the protocol draws them (three draws). That says
-what other users would give; only other seeds say what another training would give, so name a run
-per seed, with commas between them, at least three of each. A difference survives both, or it is not
-one.
+Both must have been tested on the same rows. Test's users are drawn again (with replacement, 1,000
+samples, the same for both), and so are its negatives if the protocol draws them (three draws). That
+shows what other users would give. Only other seeds show what a second training would give, so name
+one run per seed, separated by commas, at least three per model. A difference counts only if it
+survives both.
 """
 
 import argparse

@@ -7,7 +7,7 @@ r"""Evaluate a trained run's best checkpoint on a split and write every predicti
 
 Writes predictions.parquet (user, item, label, time, score; raw ids) into the run's directory. With
 --error-bars test's users are drawn again (with replacement, 1,000 samples) and, if the protocol
-draws negatives, these too (three draws); the JSON then says where 95 % of each figure lies.
+draws negatives, these too (three draws); the JSON then has the 95 % interval of each figure.
 
 Ranked lists: --by-impression gives AUC, MRR, NDCG@5 and NDCG@10 within the rows of a user at one
 moment, as the MIND and EB-NeRD leaderboards do. --candidates ranks each positive among the whole
@@ -30,7 +30,7 @@ def work(args):
     out = args.out or os.path.join(run.directory(config), "predictions.parquet")
     run.check_predictions(out)
     if args.error_bars and args.split != "test":
-        raise InputError("--error-bars are of test; leave out --split")
+        raise InputError("--error-bars works on test only; leave out --split")
     wanted = _wanted(args)
     environment.set_up(config.runner.threads, config.runner.cpu_tuning)  # before Paddle is imported
     data = run.dataset(config)
@@ -72,7 +72,7 @@ def work(args):
 
 
 def _wanted(args):
-    """What to rank each positive among; None for nothing."""
+    """The candidates to rank each positive among; None if --candidates is not given."""
     if args.users < 0:
         raise InputError(f"--users is {args.users}, must be at least 0")
     if not args.candidates:
@@ -129,6 +129,6 @@ def main():
         type=int,
         default=1000,
         metavar="N",
-        help="with --candidates: of so many users, drawn at random; 0 = all; default 1000",
+        help="with --candidates: number of users, drawn at random; 0 = all; default 1000",
     )
     cli.run(p, work)

@@ -2,8 +2,8 @@
 
     python tools/load_history.py --bundle output/din/complete_journey/export --history sqlite:events.db
 
-The store gets the latest events of every user that the bundle has. Events that it holds already
-stay; a user for whom it holds some is left out, so running the command twice repeats nothing.
+The store gets the latest events of every user that the bundle has. Events that are in it stay. A
+user who has some is skipped, so running the command twice adds nothing.
 """
 
 import argparse

@@ -58,6 +58,6 @@ def main():
     )
     p.add_argument("--out", help="with --split: also write every prediction to this Parquet file")
     p.add_argument(
-        "--batch-size", type=int, default=4096, help="with --split: rows a call; default 4096"
+        "--batch-size", type=int, default=4096, help="with --split: rows per call; default 4096"
     )
     cli.run(p, work)

@@ -1,10 +1,10 @@
-"""What popularity alone reaches: every sample scored by the number of its item's events in train
-(for a protocol with the log's labels: of its samples).
+"""Score every sample by the popularity of its item: the number of its events in train (its samples,
+if the protocol uses the log's labels).
 
     python tools/popularity.py --dataset datasets/beauty.yaml
 
-It is a row of the results' tables, and a floor: a model that is no better has learned nothing of
-the user. Counts are not probabilities, so there is an AUC and a gAUC but no log loss.
+It is a row of the tables of results, and a floor: a model that is not better has learned nothing
+about the user. Counts are not probabilities, so there are AUC and gAUC, but no log loss.
 """
 
 import argparse

@@ -25,7 +25,7 @@ FEW = 200  # samples
 
 class Parser:
     """The flags that all sources share, then those of the source that --source or the recipe in
-    --config names. A recipe's keys are the names of flags; flags beside it win."""
+    --config names. A recipe's keys are the names of flags. Flags win over the recipe."""
 
     def parse_args(self, args: Sequence[str] | None = None) -> Recipe:
         """The recipe that a command line asks for.
@@ -47,7 +47,7 @@ class Parser:
         if str(source) not in SOURCES and not known.source:
             if values:
                 make_recipe(values, known.config)  # its error names the sources
-            if not {"-h", "--help"} & set(argv):  # the source's flags would be called unknown
+            if not {"-h", "--help"} & set(argv):  # otherwise the source's flags would be unknown
                 raise InputError(
                     f"name a --source ({known_sources()}) or a --config with one; event_log reads"
                     " your own files"
@@ -70,7 +70,7 @@ def parser(source: str) -> argparse.ArgumentParser:
     made.add_argument(
         "--config",
         metavar="FILE",
-        help="a recipe such as datasets/beauty.yaml; flags given beside it win",
+        help="a recipe such as datasets/beauty.yaml; flags win over it",
     )
     add_flags(made, Options)
     if source in SOURCES:
@@ -100,7 +100,7 @@ def work(recipe: Recipe) -> dict[str, Any]:
     """Prepare and report; returns the last line of standard output."""
     schema, out = prepare(recipe)
     for split, n in schema.rows.items():
-        few = " (so few that its figures will say little)" if split != "train" and n < FEW else ""
+        few = " (too few for reliable figures)" if split != "train" and n < FEW else ""
         say(f"{split:5s} {n:>12,} samples{few}")
     if schema.best:
         say(f"best possible test AUC (true probabilities): {schema.best['test']['auc']:.4f}")

@@ -4,10 +4,10 @@ page with their numbers.
     python tools/report.py --runs output/din/beauty-2026 output/base/beauty-2026 --out docs/results
     python tools/report.py --table main --datasets beauty --out docs/results
 
-Runs of one model that differ in the seed alone are one line. --table takes the directories that
-tools/reproduce.py trains in. The best checkpoint of every run is scored on test once, and the
-scores are kept in the run directory (test-scores.npz; they are made again if checkpoint, settings
-or dataset have changed). Writes README.md, README.zh.md and four SVG files per dataset.
+Runs of one model that differ only in the seed become one line. --table takes the directories that
+tools/reproduce.py trains in. The best checkpoint of every run is scored on test once. The scores
+are kept in the run directory (test-scores.npz) and computed again if checkpoint, settings or
+dataset have changed. Writes README.md, README.zh.md and four SVG files per dataset.
 """
 
 import argparse
@@ -51,11 +51,11 @@ def main() -> None:
         help="folder of the page and its pictures; default output/report",
     )
     p.add_argument(
-        "--bins", type=int, default=6, help="ranges of history length, at most; default 6"
+        "--bins", type=int, default=6, help="largest number of ranges of history length; default 6"
     )
     p.add_argument(
         "--skip-missing",
         action="store_true",
-        help="leave out, and name, runs that are missing or not whole",
+        help="leave out runs that are missing or incomplete, and name them",
     )
     cli.run(p, work)

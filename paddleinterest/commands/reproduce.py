@@ -7,8 +7,8 @@ READMEs.
 
 A cell is one row of configs/tables/<name>.yaml on one dataset with one seed: one call of
 tools/trainer.py, whose result is kept in <out>/cells, for all tables that name the same command. A
-cell that has a result is not run again (delete its file after changing data or code). A cell that
-was interrupted is. Cells that have not been run say so in the table.
+cell with a result is not run again; delete its file after changing data or code. An interrupted
+cell is run again. Cells that have not been run say so in the table.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def main() -> None:
         help="also write the table between <!-- table NAME --> and <!-- /table --> of these files",
     )
     p.add_argument(
-        "--dry-run", action="store_true", help="only print the commands, and which are done"
+        "--dry-run", action="store_true", help="only print the commands, and which of them are done"
     )
     p.add_argument(
         "--write-only", action="store_true", help="run nothing, write the table of what is done"

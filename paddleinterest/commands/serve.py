@@ -3,15 +3,15 @@
     python tools/serve.py --bundle output/din/complete_journey/export
     curl --data @output/din/complete_journey/export/request.example.json localhost:8000/rank
 
-POST /rank      a request (docs/serving.md) or a list of them; answers as paddle_infer.py --request
+POST /rank      a request (docs/request.md) or a list of them; answers as paddle_infer.py --request
 POST /events    events of users, which their next requests see (--history sqlite:FILE or redis://…)
 GET  /ui        a page to look at users, histories and rankings
 GET  /docs      a page to try the paths on; /openapi.json describes them
 GET  /          the bundle: model, dataset, fields, version
 GET  /healthz   alive;  /readyz  able to answer;  /metrics  for Prometheus
-POST /-/reload  open the bundle's directory anew (with --token); SIGHUP does the same
+POST /-/reload  open the bundle's directory again (with --token); SIGHUP does the same
 
-What is wrong is told by the status and {"error": one line}. Encryption is the proxy's in front.
+Errors have a status and {"error": one line}. Encryption is the job of a proxy in front.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def work(args: argparse.Namespace) -> dict[str, Any]:
     if args.workers < 1 or args.workers > 1024:
         raise InputError(f"--workers is {args.workers}, must be from 1 to 1024")
     if args.use_gpu and args.workers > 1:
-        raise InputError("--use-gpu takes one worker: leave --workers out")
+        raise InputError("--use-gpu works with one worker; leave out --workers")
     options = Options(
         args.bundle,
         args.threads,
@@ -53,7 +53,7 @@ def work(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _hosts(args: argparse.Namespace) -> frozenset[str]:
-    """Names that the Host header may have: this machine's alone, if others cannot reach it."""
+    """Names that the Host header may have; only those of this machine if others cannot reach it."""
     given = {name.lower() for name in args.allow_host}
     if args.host in LOOPBACK:
         return frozenset({*LOOPBACK, *given})
@@ -74,7 +74,7 @@ def _token(args: argparse.Namespace) -> str:
 
 
 def _log(path: str) -> TextIO | None:
-    """Where the access log goes, line by line."""
+    """The function that writes lines of the access log."""
     if path == "-":
         return sys.stderr
     return open(path, "a", buffering=1, encoding="utf-8") if path else None
@@ -89,7 +89,7 @@ def main() -> None:
     )
     flags.add_arguments(p)
     add = p.add_argument
-    add("--host", default="127.0.0.1", help="address to listen at; default this machine alone")
+    add("--host", default="127.0.0.1", help="address to listen at; default this machine only")
     add("--port", type=int, default=8000, help="default 8000; 0 takes a free one")
     add("--workers", type=int, default=1, help="processes that score; default 1")
     add(
@@ -98,9 +98,19 @@ def main() -> None:
         metavar="STORE",
         help="histories of users: bundle (default), none, sqlite:FILE or redis://HOST:PORT/DB",
     )
-    add("--token", default="", help=f"what clients must bear; better --token-file or ${TOKEN}")
+    add(
+        "--token",
+        default="",
+        help=f"token that clients must send; better use --token-file or ${TOKEN}",
+    )
     add("--token-file", help="file that holds the token")
-    add("--allow-host", action="append", default=[], metavar="NAME", help="may be the Host header")
+    add(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="allowed Host header; repeat for more",
+    )
     add("--access-log", default="", metavar="FILE", help="a JSON line per answer; - = stderr")
     add("--reuse-port", action="store_true", help="let a new server start beside an old one")
     limits.add_arguments(p)

@@ -18,7 +18,7 @@ from paddleinterest.training import run
 def work(args: argparse.Namespace) -> dict[str, Any]:
     """Export the run that the flags name."""
     config = run.open_run(args)
-    run.checkpoint_path(config)  # before a dataset is prepared for nothing
+    run.checkpoint_path(config)  # before a dataset is prepared in vain
     environment.set_up(config.runner.threads, config.runner.cpu_tuning)  # before Paddle is imported
     data = run.dataset(config)
     from paddleinterest.serving.export import export
@@ -36,13 +36,12 @@ def main() -> None:
     p.add_argument(
         "--out",
         help=(
-            "directory of the bundle, replaced where it exists; default export in the run's"
-            " directory"
+            "directory of the bundle, replaced if it exists; default export in the run's directory"
         ),
     )
     p.add_argument(
         "--no-histories",
         action="store_true",
-        help="leave the users' latest events out: requests bring the history, or a store has it",
+        help="leave out the users' latest events, if requests or a store bring the history",
     )
     cli.run(p, work)

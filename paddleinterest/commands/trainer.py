@@ -3,7 +3,7 @@
     python tools/trainer.py -m models/din/config.yaml
     python tools/trainer.py -m models/din/config.yaml -o runner.data_dir=data/mine runner.epochs=3
 
-The last line of standard output is one JSON object with the metrics; the run lies in
+The last line of standard output is one JSON object with the metrics; the run is in
 output/<model>/<name>.
 """
 

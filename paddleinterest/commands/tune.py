@@ -1,21 +1,21 @@
-r"""Search for better settings of a model: trainings chosen by Optuna (TPE), judged on valid alone.
+r"""Search for better settings of a model: trainings chosen by Optuna (TPE), judged on valid only.
 
     python tools/tune.py -m models/din/config.yaml -o runner.dataset=datasets/beauty.yaml \
         --trials 20 --jobs 2
     python tools/trainer.py -m output/tune/din/beauty/best.yaml -o runner.name=beauty-tuned
 
 Trial 0 has the settings that -m and -o give. What may differ in the others is in
-configs/tune/<model>.yaml, or --space; what -o sets stays as it is. The objective is runner.monitor
-of a run's best epoch; test is not read. Poor trials are stopped early by successive halving: of
---keep-one-of trials that reach --prune-from epochs one goes on, of so many that reach
---keep-one-of times as many epochs again one, and so on. The same command resumes a search that was
-interrupted, up to --trials in all; with --jobs 1 it comes to what it would have come to otherwise.
+configs/tune/<model>.yaml, or --space; what -o sets stays fixed. The objective is runner.monitor of
+a run's best epoch; test is not read. Poor trials stop early by successive halving: of every
+--keep-one-of trials that reach --prune-from epochs one continues, and again at --keep-one-of times
+as many epochs, and so on. The same command resumes an interrupted search, up to --trials in all;
+with --jobs 1 the result is the same as without the interruption.
 
     output/tune/<model>/<dataset>[-runner.name]/
-      best.yaml     for -m: the best trial's settings that are not the defaults
-      trials.csv    a line per trial; Optuna's own record is journal.log
-      search.yaml   what is searched; another search is refused here
-      <model>/trial-0000 …    their runs, without checkpoints but for the best
+      best.yaml     for -m: the best trial's settings that differ from the defaults
+      trials.csv    one line per trial; Optuna's own record is journal.log
+      search.yaml   what is searched; a different search is refused here
+      <model>/trial-0000 …    their runs; only the best keeps its checkpoints
 """
 
 import argparse
@@ -51,7 +51,7 @@ def work(args: argparse.Namespace) -> dict:
     data = run.dataset(config)
     if "valid" not in Schema.load(data).rows:
         raise InputError(
-            f"{data} has no valid split, and a search is judged on nothing else; prepare it without"
+            f"{data} has no valid split, which a search is judged on; prepare it without"
             " --paper-split"
         )
     from paddleinterest.study.search import Plan, Search  # imports Optuna
@@ -77,7 +77,7 @@ def work(args: argparse.Namespace) -> dict:
 def _shipped(model: str) -> str:
     path = os.path.join(space.FOLDER, f"{model}.yaml")
     if not os.path.isfile(path):
-        raise InputError(f"{model} has no space in configs/tune; name one with --space FILE")
+        raise InputError(f"{model} has no file in configs/tune; name one with --space FILE")
     return path
 
 
@@ -91,7 +91,7 @@ def main() -> None:
         type=int,
         default=20,
         metavar="N",
-        help="trainings in all, those of earlier calls too; default 20",
+        help="number of trainings, including those of earlier calls; default 20",
     )
     p.add_argument(
         "--jobs",
@@ -110,21 +110,21 @@ def main() -> None:
         type=int,
         default=2,
         metavar="EPOCHS",
-        help="stop poor trials for the first time after so many epochs; 0 = never; default 2",
+        help="stop poor trials for the first time after this many epochs; 0 = never; default 2",
     )
     p.add_argument(
         "--keep-one-of",
         type=int,
         default=3,
         metavar="N",
-        help="of so many trials one goes beyond each rung; default 3",
+        help="one of this many trials continues beyond each rung; default 3",
     )
     p.add_argument(
         "--seed",
         type=int,
         default=1,
         metavar="N",
-        help="of what is drawn, not of the trainings; default 1",
+        help="seed of the search, not of the trainings; default 1",
     )
     p.add_argument(
         "--out", metavar="DIR", help="folder of the search; default output/tune/<model>/<dataset>"

@@ -1,1 +1,1 @@
-"""What every part stands on: errors, files written whole, settings, log, metrics, processes."""
+"""The base of all other parts: errors, whole files, settings, log, metrics, processes."""

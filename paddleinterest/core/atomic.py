@@ -15,8 +15,8 @@ def whole_directory(path: str, overwrite: bool = False) -> Iterator[str]:
     """Yield a new directory beside `path`; rename it to `path` on success, remove it on any
     failure.
 
-    Ctrl-C, a full disk and a bug alike leave `path` as it was; so does a kill, once `remove_stale`
-    has been here.
+    Ctrl-C, a full disk and a bug leave `path` as it was. So does a kill, after the next
+    `remove_stale`.
     """
     path = os.path.realpath(path)
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -25,7 +25,7 @@ def whole_directory(path: str, overwrite: bool = False) -> Iterator[str]:
     made = f"{path}.part-{token}"
     old = f"{path}.old-{token}"
     try:
-        os.mkdir(made)  # within the try: Ctrl-C may come as soon as it is there
+        os.mkdir(made)  # inside the try: Ctrl-C may come as soon as the directory exists
         with _alive(made):
             yield made
             if overwrite and os.path.isdir(path):
@@ -81,10 +81,10 @@ def whole_file(path: str) -> Iterator[str]:
 
 
 def remove_stale(path: str) -> None:
-    """Remove what killed writers of `path` left beside it; what a living one is writing stays.
+    """Remove what killed writers of `path` left next to it. What a running writer writes stays.
 
-    A writer killed between the two renames of an overwrite left no `path`: then the old one comes
-    back.
+    A writer that was killed between the two renames of an overwrite left no `path`; then the old
+    directory comes back.
     """
     path = glob.escape(os.path.abspath(path))
     for made in glob.glob(f"{path}.part-*"):
@@ -102,8 +102,8 @@ def remove_stale(path: str) -> None:
 
 @contextlib.contextmanager
 def _alive(path: str) -> Iterator[None]:
-    """Hold a lock on `path` meanwhile. The system lets go of it when this process dies, however it
-    dies."""
+    """Hold a lock on `path` within the block. The system releases it when this process dies,
+    however it dies."""
     fd = os.open(path, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # a file system without locks
@@ -114,7 +114,7 @@ def _alive(path: str) -> Iterator[None]:
 
 
 def _is_alive(path: str) -> bool:
-    """Whether a process holds the lock of `_alive`; true if nobody can tell."""
+    """True if a process holds the lock of `_alive`, or if the system cannot say."""
     try:
         fd = os.open(path, os.O_RDONLY)
     except OSError:

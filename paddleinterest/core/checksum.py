@@ -16,8 +16,8 @@ def check_size(path: str, size: int) -> None:
     found = os.path.getsize(path)
     if found != size:
         raise InputError(
-            f"{path} has {found:,} bytes where schema.yaml says {size:,}: it was cut short or "
-            "changed; prepare the dataset again"
+            f"{path} has {found:,} bytes, but schema.yaml says {size:,}: it was cut short or"
+            " changed; prepare the dataset again"
         )
 
 
@@ -26,8 +26,8 @@ def check_sha256(path: str, digest: str) -> None:
     facts = os.stat(path)
     if _sha256(path, facts.st_ino, facts.st_size, facts.st_mtime_ns) != digest:
         raise InputError(
-            f"{path} is not the file that schema.yaml was written with: its sha256 is another; it"
-            " was damaged, exchanged or edited; make the folder again"
+            f"{path} differs from the file that schema.yaml describes (sha256): it was damaged,"
+            " exchanged or edited; create the folder again"
         )
 
 

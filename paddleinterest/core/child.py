@@ -1,4 +1,4 @@
-"""A tool in a process of its own, for tools that run others many times."""
+"""Run a tool in its own process, for tools that run others many times."""
 
 import contextlib
 import ctypes
@@ -15,15 +15,14 @@ PATIENCE = 60  # seconds that a tool has to clean up when it is stopped
 
 
 class Tool:
-    """A tool that runs in a process of its own.
+    """A tool that runs in its own process.
 
-    It ends when this process does, however that ends: nobody is left to write into its run's
-    directory.
+    It ends with this process, however that ends, so nothing keeps writing into its run's directory.
 
     Args:
         tool: its path in the repository, such as tools/trainer.py.
         arguments: its command line.
-        stderr: an open file for what it says; None = this process's standard error.
+        stderr: an open file for its standard error; None = this process's standard error.
     """
 
     def __init__(self, tool: str, arguments: list[str], stderr: TextIO | None = None) -> None:
@@ -40,7 +39,7 @@ class Tool:
         return self._process.poll() is None
 
     def result(self) -> tuple[int, dict[str, Any] | None]:
-        """Wait for its end. Returns its exit status and its result; None if it failed."""
+        """Wait until it ends. Returns its exit status and its result; None if it failed."""
         try:
             out, _ = self._process.communicate()
         except BaseException:  # Ctrl-C or SIGTERM
@@ -50,7 +49,7 @@ class Tool:
         return status, None if status else json.loads(out.splitlines()[-1])
 
     def stop(self) -> None:
-        """End it, and wait until it has ended."""
+        """Stop it and wait until it has ended."""
         self._process.terminate()
         try:
             self._process.wait(PATIENCE)
@@ -67,8 +66,7 @@ def run(
 
 
 def _program(tool: str) -> list[str]:
-    """What Python runs for a tool: its file, or the installed package's verb if there is no
-    checkout."""
+    """Python's arguments for a tool: its file, or the installed package's verb without a checkout."""
     path = os.path.join(settings.ROOT, tool)
     if os.path.isfile(path):
         return [path]
@@ -77,8 +75,8 @@ def _program(tool: str) -> list[str]:
 
 
 def _end_with_parent() -> None:
-    """In the new process: be killed when its parent has gone, which SIGKILL gives no time to
-    arrange (Linux)."""
+    """In the new process: ask Linux to kill it when its parent dies, since SIGKILL leaves the
+    parent no time for that."""
     set_parent_death_signal = 1  # its number in prctl.h
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)

@@ -1,5 +1,4 @@
-"""What every tool does around its work: one JSON line on standard output, everything else on
-standard error."""
+"""The frame of every tool: one JSON line on standard output, everything else on standard error."""
 
 import argparse
 import contextlib
@@ -21,7 +20,7 @@ SIGNALS = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 1
 
 
 class Parser(Protocol):
-    """argparse's, or one with the same method."""
+    """argparse's parser, or one with the same method."""
 
     def parse_args(self) -> Any: ...
 
@@ -30,7 +29,7 @@ def run(parser: Parser | argparse.ArgumentParser, work: Callable[[Any], dict[str
     """Parse the command line, call `work` and print its result as the last line of standard output.
 
     Exit status: 0 done; 1 wrong input, a full disk or an unreadable file (one line says which); 2 a
-    wrong flag; 130 Ctrl-C; 143 SIGTERM. An error of ours, a bug, keeps its traceback.
+    wrong flag; 130 Ctrl-C; 143 SIGTERM. A bug keeps its traceback.
 
     Args:
         parser: of the command line.
@@ -42,7 +41,7 @@ def run(parser: Parser | argparse.ArgumentParser, work: Callable[[Any], dict[str
 
     def stop(number: int, _: FrameType | None) -> None:
         stopped.append(number)
-        sys.unraisablehook = lambda *_: None  # objects caught half-made would complain as they go
+        sys.unraisablehook = lambda *_: None  # half-made objects would complain when they are freed
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(143)
 
     streams.open_missing()
@@ -52,17 +51,15 @@ def run(parser: Parser | argparse.ArgumentParser, work: Callable[[Any], dict[str
     try:
         _check_encoding(sys.argv[1:])
         with contextlib.redirect_stdout(help_text):
-            args = parser.parse_args()  # that of prepare also reads a file
+            args = parser.parse_args()  # prepare's parser also reads a file
         stdout = _reserve_stdout()
         result = plain({**work(args), "seconds": round(time.time() - started, 2)})
         if not distributed.process_index():
             streams.write_out(stdout, json_text.dumps(result) + "\n")
     except (Exception, KeyboardInterrupt, SystemExit) as e:
-        if stopped:  # whatever an import or a library made of it
+        if stopped:  # an import or a library may have wrapped it
             what, status = SIGNALS[signal.Signals(stopped[0])]
-            _stop(
-                f"{what}; what was not finished has been removed, finished checkpoints stay", status
-            )
+            _stop(f"{what}; unfinished files have been removed, finished checkpoints stay", status)
         if isinstance(e, InputError):
             _stop(f"error: {e}", 1)
         if isinstance(e, OSError):  # no such file, no permission, no space left on the device
@@ -77,7 +74,7 @@ def run(parser: Parser | argparse.ArgumentParser, work: Callable[[Any], dict[str
 
 
 def plain(value: Any) -> Any:
-    """The result with None for numbers that are not finite, which JSON does not know."""
+    """The result with None in place of numbers that are not finite, which JSON does not have."""
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -86,7 +83,7 @@ def plain(value: Any) -> Any:
 
 
 def _check_encoding(argv: Sequence[str]) -> None:
-    """An argument that is not UTF-8 could be read, but not be written into any file of ours."""
+    """An argument that is not UTF-8 could not be written into our files."""
     for argument in argv:
         try:
             argument.encode()
@@ -95,8 +92,8 @@ def _check_encoding(argv: Sequence[str]) -> None:
 
 
 def _reserve_stdout() -> TextIO:
-    """Keep standard output for the result: libraries that print there, C++ ones too, now reach
-    standard error."""
+    """Keep standard output for the result: what libraries print, C++ ones too, goes to standard
+    error."""
     stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")
     sys.stdout.flush()
     os.dup2(2, 1)
@@ -112,7 +109,7 @@ def _print_help(text: str) -> None:
 
 def _stop(message: str, status: int) -> NoReturn:
     index = distributed.process_index()
-    if index:  # what the first process says is on the terminal, this is in this process's own log
+    if index:  # the first process prints to the terminal, this one to its own log
         print(f"process {index}: {message}", file=sys.stderr)
     say(message)
     sys.exit(status)

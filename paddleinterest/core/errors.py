@@ -1,4 +1,4 @@
-"""What is told to the person at the terminal when the input is wrong: one line."""
+"""Errors for the person at the terminal: one line each."""
 
 import difflib
 import os
@@ -12,8 +12,8 @@ class InputError(Exception):
 
 
 def one_line(text: object, longest: int = 2000) -> str:
-    """`text` for a terminal: line breaks and control characters escaped, the middle of what is
-    too long left out."""
+    """`text` for a terminal: line breaks and control characters escaped, the middle of a long text
+    left out."""
     text = str(text)
     if len(text) > longest:
         text = f"{text[: longest * 3 // 4]} … {text[-longest // 5 :]}"
@@ -21,7 +21,7 @@ def one_line(text: object, longest: int = 2000) -> str:
 
 
 def nearest_path(path: str) -> str:
-    """ "; the nearest is X" where a file or folder of a like name is there instead of `path`, else
+    """ "; the nearest is X" if a file or folder with a name similar to that of `path` exists, else
     ""."""
     folder = os.path.normpath(path)
     missing: list[str] = []

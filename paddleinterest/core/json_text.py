@@ -53,12 +53,12 @@ def dumps(value: Any, indent: "int | None" = None) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value for a message: its start, however long it is or deep it is nested."""
+    """The start of a value, for a message, however long or deeply nested the value is."""
     return _short.repr(value)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object. If a key occurs twice, nobody can tell which value is meant."""
+    """A JSON object. If a key occurs twice, it is unclear which value is meant."""
     made = dict(pairs)
     if len(made) < len(pairs):
         seen = set()

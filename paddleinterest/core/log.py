@@ -11,12 +11,12 @@ from tqdm import tqdm
 
 from paddleinterest.core import distributed
 
-_files: list[TextIO] = []  # that `say` also writes to
+_files: list[TextIO] = []  # files that `say` also writes to
 
 
 def progress(total: int, what: str) -> tqdm:
-    """A progress bar of samples on standard error; one frame a minute where that is a file. Of
-    several processes the first one shows it."""
+    """A progress bar of samples on standard error; one frame per minute if that is a file. Of
+    several processes only the first one shows it."""
     wait = 0.1 if sys.stderr.isatty() else 60
     return tqdm(
         total=total,
@@ -32,7 +32,7 @@ def progress(total: int, what: str) -> tqdm:
 
 def say(text: str) -> None:
     """Print a line on standard error without tearing a progress bar; copy it to the open log files.
-    Of several processes the first one speaks."""
+    Of several processes only the first one prints."""
     if distributed.process_index():
         return
     tqdm.write(text, file=sys.stderr)
@@ -43,7 +43,7 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def log_to(path: str) -> Iterator[None]:
-    """Copy what `say` prints to the end of `path` meanwhile."""
+    """Append what `say` prints to `path` within the block."""
     with open(path, "a", encoding="utf-8") as f:
         _files.append(f)
         try:

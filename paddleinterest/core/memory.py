@@ -1,5 +1,5 @@
-"""How much memory there is, asked before it is taken: the system ends a process that takes too
-much, and says nothing."""
+"""Check free memory before taking it: the system kills a process that takes too much, without a
+message."""
 
 import contextlib
 import math
@@ -12,7 +12,7 @@ GIB = 2**30
 
 
 def available() -> float:
-    """Bytes that a process may still take, by the system's and the container's account; infinity
+    """Bytes that a process may still take, by the limits of the system and the container; infinity
     if neither is known."""
     found = [math.inf]
     with (
@@ -27,19 +27,18 @@ def available() -> float:
 
 
 def check(need: float, what: str, room: float | None = None) -> None:
-    """Raise InputError if `need` bytes are more than there are, or than `room`."""
+    """Raise InputError if `need` bytes are more than are free, or than `room`."""
     room = available() if room is None else room
     if need > room:
         raise InputError(
-            f"{what} would take {need / GIB:,.1f} GiB of memory, and {room / GIB:,.1f} are free;"
-            " try smaller hyper_parameters, or a larger --min-count in preparation"
+            f"{what} would take {need / GIB:,.1f} GiB of memory, but {room / GIB:,.1f} GiB are"
+            " free; try smaller hyper_parameters, or prepare with a larger --min-count"
         )
 
 
 @contextlib.contextmanager
 def checked_parameters() -> Iterator[None]:
-    """Within, a Paddle layer's parameter that would not fit beside those made before is refused,
-    not made."""
+    """Within the block, a parameter of a Paddle layer that would not fit into memory is refused."""
     import paddle
 
     layers: Any = paddle.nn.Layer

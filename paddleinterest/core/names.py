@@ -8,11 +8,11 @@ LONGEST = 200  # bytes; most file systems allow 255, and temporary names are lon
 
 
 def check_folder_name(name: str, what: str) -> str:
-    """A name that can be that of one folder in a folder of ours.
+    """Check that a name can be the name of one folder.
 
     Args:
         name: the name.
-        what: whose name it is, for the message.
+        what: what has this name, for the message.
 
     Returns:
         The name.
@@ -29,7 +29,7 @@ def check_folder_name(name: str, what: str) -> str:
     is_text = name.isprintable() and len(os.fsencode(name)) <= LONGEST
     if not is_one_folder or not is_text:
         raise InputError(
-            f"{what} is {one_line(repr(name), 300)}; it must name one folder: letters, digits, -, _"
-            f" and the like, no /, at most {LONGEST} bytes"
+            f"{what} is {one_line(repr(name), 300)}, must be the name of one folder: letters,"
+            f" digits, - and _ for example, without /, at most {LONGEST} bytes"
         )
     return name

@@ -1,4 +1,4 @@
-"""Standard input, output and error that are closed, full, or have lost their reader."""
+"""Standard streams that are closed, full, or without a reader."""
 
 import contextlib
 import os
@@ -11,8 +11,8 @@ from paddleinterest.core.errors import InputError, one_line
 def open_missing() -> None:
     """Let closed standard streams lead to /dev/null.
 
-    Otherwise the next file that is opened gets the number of the closed stream, and whatever is
-    printed lands in it.
+    Otherwise the next opened file gets the number of the closed stream, and everything printed is
+    written into it.
     """
     for number in (0, 1, 2):
         try:
@@ -31,8 +31,7 @@ def open_missing() -> None:
 
 
 def keep_talking() -> None:
-    """From now on a standard error that is full or has lost its reader ends nothing: what is said
-    is lost, the work goes on."""
+    """Continue without messages if standard error is full or has no reader."""
     if not isinstance(sys.stderr, _Unfailing):
         stderr: Any = _Unfailing(sys.stderr)
         sys.stderr = stderr
@@ -49,7 +48,7 @@ def write_out(stream: TextIO, text: str) -> None:
         stream.flush()
     except OSError as e:
         with contextlib.suppress(OSError):
-            stream.close()  # so that nobody tries again at the end
+            stream.close()  # so Python does not try again at exit
         raise InputError(f"standard output cannot be written to: {one_line(e)}") from None
 
 

@@ -1,14 +1,14 @@
-"""YAML from a file that may be anyone's: plain values only, read as a reader of the text would, and
-never many more of them than the file has characters.
+"""YAML from untrusted files: plain values only, with the meaning that a reader expects, and not
+many more values than the file has characters.
 
 PyYAML's safe loader makes numbers, texts, lists and mappings, and runs nothing: a tag that asks for
 a Python object is an error. Three things are different here.
 
 A limit. An alias takes three characters and may stand for a list of aliases, and so on ("billion
-laughs"), harmless until someone copies or prints the value. So the values are counted with the
-aliases written out.
+laughs"), harmless until someone copies or prints the value. So values are counted with the aliases
+expanded.
 
-A key stands once. PyYAML takes the last one silently; here the second is an error with its line.
+A key may occur once. PyYAML takes the last one silently; here the second is an error with its line.
 
 Plain words and numbers are those of YAML 1.2, not of 1.1: 010 is ten, 1e-3 is a number, and 1:30,
 yes, no, on, off, 1_000 and 2024-01-05 are texts. True and false are written true and false. `dump`
@@ -23,7 +23,7 @@ import yaml
 
 LONGEST = 1 << 18  # characters; the longest file of ours has some thousands, and PyYAML is slow
 MOST = 100_000  # values
-DEEPEST = 50  # brackets within brackets: PyYAML's time grows with the square of it
+DEEPEST = 50  # depth of brackets: PyYAML's time grows with its square
 MERGE = "tag:yaml.org,2002:merge"
 BITS = 8192  # of an integer: Python reads hexadecimal ones of any length, but does not print them
 
@@ -34,7 +34,7 @@ _FLOAT = re.compile(
     r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
 )
-_PLAIN = (  # tag, pattern, the characters that such a word begins with; the first that fits is it
+_PLAIN = (  # tag, pattern, first characters; the first match counts
     ("null", _NULL, "~nN"),
     ("bool", _BOOL, "tTfF"),
     ("int", _INT, "-+0123456789"),
@@ -56,18 +56,18 @@ class _Loader(yaml.SafeLoader):
 
 
 class _NumbersAsWritten(_Loader):
-    """Leaves every number the text that it is written with."""
+    """Reads every number as the text that is written."""
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> str:  # type: ignore[override]
         return node.value
 
 
 class _AllAsWritten(yaml.BaseLoader):
-    """Leaves every value the text that it is written with."""
+    """Reads every value as the text that is written."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what YAML 1.1 or 1.2 would not read as a text."""
+    """Quotes texts that YAML 1.1 or 1.2 would read as something else."""
 
 
 for _tag, _pattern, _first in _PLAIN:
@@ -88,10 +88,10 @@ def parse(text: str, as_written: str = "") -> Any:
 
     Args:
         text: the YAML.
-        as_written: what stays the text that it is written with: "" nothing, "numbers", or "all".
+        as_written: what is read as text: "" nothing, "numbers", or "all".
 
     Raises:
-        yaml.YAMLError: whatever is wrong with it; PyYAML lets a dozen other exceptions through.
+        yaml.YAMLError: for any fault in it; PyYAML itself also raises a dozen other exceptions.
     """
     if len(text) > LONGEST:
         raise yaml.YAMLError(f"it is longer than {LONGEST:,} characters")
@@ -103,9 +103,7 @@ def parse(text: str, as_written: str = "") -> Any:
         if node is None:
             return None
         if _size(node, {}) > MOST:
-            raise yaml.YAMLError(
-                f"it holds more than {MOST:,} values, with its aliases written out"
-            )
+            raise yaml.YAMLError(f"it holds more than {MOST:,} values, with its aliases expanded")
         _check_keys(loader, node, set())
         return loader.construct_document(node)
     except RecursionError:
@@ -117,11 +115,11 @@ def parse(text: str, as_written: str = "") -> Any:
         AttributeError,
         ArithmeticError,
     ) as e:  # !!bool 3, !!timestamp 2024-13-01, …
-        raise yaml.YAMLError(f"a value is not what it says: {e}") from None
+        raise yaml.YAMLError(f"a value does not fit its tag: {e}") from None
 
 
 def read(path: str, as_written: str = "") -> Any:
-    """`parse` of a file. Raises yaml.YAMLError, also where it is not UTF-8, and OSError."""
+    """`parse` a file. Raises yaml.YAMLError, also if it is not UTF-8, and OSError."""
     try:
         with open(path, encoding="utf-8") as f:
             return parse(f.read(LONGEST + 1), as_written)
@@ -130,12 +128,12 @@ def read(path: str, as_written: str = "") -> Any:
 
 
 def dump(data: Any) -> str:
-    """`data` as YAML that `parse` reads as the same."""
+    """`data` as YAML; `parse` gives the same data back."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _check_keys(loader: Any, node: yaml.Node, done: set[int]) -> None:
-    """Raise yaml.YAMLError if a key stands twice in a mapping at `node` or below it."""
+    """Raise yaml.YAMLError if a key occurs twice in a mapping at `node` or below it."""
     if isinstance(node, yaml.ScalarNode) or id(node) in done:
         return
     done.add(id(node))
@@ -151,15 +149,14 @@ def _check_keys(loader: Any, node: yaml.Node, done: set[int]) -> None:
         key = loader.construct_object(key_node)
         if key in seen:
             raise yaml.YAMLError(
-                f"the key {key_node.value} stands twice, again in line"
+                f"the key {key_node.value} occurs twice, again in line"
                 f" {key_node.start_mark.line + 1}; remove one"
             )
         seen.add(key)
 
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values `node` comes to. known: {id of a list or mapping: its size}, so that each is
-    walked once."""
+    """Number of values in `node`. known: {id of a list or mapping: size}, to visit each once."""
     if isinstance(node, yaml.ScalarNode):
         return 1
     if id(node) not in known:

@@ -531,7 +531,7 @@ def test_a_model_elsewhere_has_a_plain_name(tmp_path, name):
     ],
 )
 def test_a_key_that_stands_twice_is_refused(tree, text, line):
-    refused(["mine.yaml is not YAML", f"stands twice, again in line {line}"], tree, text=text)
+    refused(["mine.yaml is not YAML", f"occurs twice, again in line {line}"], tree, text=text)
 
 
 def test_a_merged_key_may_be_set_again(tree):

@@ -537,5 +537,5 @@ def test_a_recipes_texts_are_taken_as_they_are_written(tmp_path):
     with pytest.raises(InputError, match="users is '1:30', must be a whole number"):
         Parser().parse_args(["--config", str(path)])
     path.write_text("source: synthetic\nname: a\nname: b\n")
-    with pytest.raises(InputError, match="the key name stands twice, again in line 3"):
+    with pytest.raises(InputError, match="the key name occurs twice, again in line 3"):
         Parser().parse_args(["--config", str(path)])

@@ -457,7 +457,7 @@ def test_missing_columns_and_values_are_named(copy, name, column):
 def test_a_file_that_is_missing_or_cut_short_is_named(copy, name):
     data = (copy / name).read_bytes()
     (copy / name).write_bytes(data[:-20])
-    refused(copy, f"{name} has {len(data) - 20:,} bytes where schema.yaml says {len(data):,}")
+    refused(copy, f"{name} has {len(data) - 20:,} bytes, but schema.yaml says {len(data):,}")
     (copy / name).unlink()
     refused(copy, f"{name} is missing")
 

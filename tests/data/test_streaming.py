@@ -338,7 +338,7 @@ def test_a_part_that_is_exchanged_while_it_trains_is_seen(copy):
     for k in {0, 1, 2, 3} - {current}:
         table = pq.read_table(files(copy)[k], partitioning=None)
         pq.write_table(table.slice(0, 1), files(copy)[k])
-    with pytest.raises(InputError, match="is not the file that schema.yaml was written with"):
+    with pytest.raises(InputError, match=r"part-\d+\.parquet differs from .* schema.yaml"):
         for batch in batches:
             rows += len(batch["label"])
     assert rows == (90 if current == 3 else PART)

@@ -132,7 +132,7 @@ def test_infer_says_where_the_figures_lie(place):
         "bars.json",
         cwd=folder,
     )
-    assert refused.status == 1 and "--error-bars are of test" in refused.err
+    assert refused.status == 1 and "--error-bars works on test only" in refused.err
 
 
 @pytest.mark.parametrize(

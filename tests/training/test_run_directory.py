@@ -165,9 +165,9 @@ def test_the_name_of_a_recipe_is_one_folder(tmp_path, name, monkeypatch):
     recipe = tmp_path / "r.yaml"
     name = name.replace("\\n", "\n").replace("\\u001b", "\x1b")
     recipe.write_text(f"source: synthetic\nusers: 30\nname: {json.dumps(name)}\n")
-    with pytest.raises(InputError, match="must name one folder"):
+    with pytest.raises(InputError, match="must be the name of one folder"):
         run.dataset(settings_of("din", f"runner.dataset={recipe}"))
-    with pytest.raises(InputError, match="must name one folder"):
+    with pytest.raises(InputError, match="must be the name of one folder"):
         prepare(Parser().parse_args(["--config", str(recipe)]))
     assert os.listdir(tmp_path) == ["r.yaml"]
 

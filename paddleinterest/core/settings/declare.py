@@ -34,10 +34,10 @@ class Declared:
         choices: the texts allowed; empty if any value of the kind is.
         least, above, most: bounds, of a list for each element; None = none.
         zero: what the value 0 means if that is special.
-        place: says where a run is, or what is done with it; changes no number.
-        machine: changes at most the last digits, as another machine would.
+        place: says where a run is or what happens to it; does not change any number.
+        machine: changes the last digits at most, as a different machine would.
         free_on_resume: may change when a run is resumed; so may those of `place` and `machine`.
-        of_training: acts in training only; a trained net needs no such setting.
+        of_training: acts in training only; a trained net does not need it.
     """
 
     key: str
@@ -57,7 +57,7 @@ class Declared:
 
     @property
     def may_change_on_resume(self) -> bool:
-        """Whether a resumed run may set it anew."""
+        """True if a resumed run may change it."""
         return self.place or self.machine or self.free_on_resume
 
 
@@ -137,7 +137,7 @@ class Section(BaseModel):
         return {name: value for name, value in values if isinstance(value, Section)}
 
     def all_declared(self, prefix: str = "") -> Iterator[Declared]:
-        """Every setting in it, those of sections within it too, with its full key."""
+        """Every setting in it and in the sections within it, with its full key."""
         for key, declared in self.declared().items():
             yield dataclasses.replace(declared, key=f"{prefix}{key}")
         for key, inner in self.sections().items():
@@ -177,7 +177,7 @@ def _declared(cls: type[Section], name: str) -> Declared:
 
 
 def _fault(declared: Declared, value: Any) -> str:
-    """What a value, or an element of a list, must be and is not; "" if it is all right."""
+    """What a value, or an element of a list, must be; "" if it is fine."""
     if isinstance(value, str):
         return "" if value.isprintable() else "text without control characters"
     if declared.least is not None and value < declared.least:

@@ -36,8 +36,8 @@ def load(path: str, overrides: Sequence[str] = (), folder: str = "") -> Settings
         path: a YAML file with at least ``model: NAME``; usually models/NAME/config.yaml. If
             its folder holds a dygraph_model.py, that folder is the model.
         overrides: texts ``section.key=value``, the value written as in YAML.
-        folder: the model's folder if `path` alone does not tell: the settings that a run of a model
-            outside of the repository was trained with.
+        folder: the model's folder if `path` alone does not name it, as for a run of a model outside
+            the repository.
 
     Raises:
         InputError: a missing or unreadable file, an unknown key, a wrong type, a value out of its
@@ -64,8 +64,7 @@ def load(path: str, overrides: Sequence[str] = (), folder: str = "") -> Settings
 
 
 def recipe_path(path: str) -> str:
-    """The path of a dataset's recipe; one that was moved is said, once, and found where it is
-    now."""
+    """The path of a dataset's recipe. If it was moved, its new path, which is printed once."""
     folder, name = os.path.split(os.path.normpath(path))
     moved = os.path.join("datasets", name)
     is_old = folder == OLD_RECIPES or folder.endswith(os.sep + OLD_RECIPES)
@@ -81,7 +80,8 @@ def _say_once(text: str) -> None:
 
 
 def from_root(path: str) -> str:
-    """A path as given, or else relative to the repository, so that the tools run from anywhere."""
+    """A path as given if it exists, otherwise relative to the repository: tools run from any
+    folder."""
     in_root = os.path.join(model_folders.ROOT, path)
     return in_root if not os.path.exists(path) and os.path.exists(in_root) else path
 
@@ -141,7 +141,7 @@ def flatten(config: Settings | Mapping[str, Any], prefix: str = "") -> dict[str,
 
 
 def difference(config: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """What nested dicts set otherwise than `other`, which has the same keys; nested as they are."""
+    """The values of nested dicts that differ from `other`, which has the same keys; also nested."""
     found: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, dict):
@@ -159,22 +159,21 @@ def keys_that(config: Section, which: str) -> list[str]:
 
 
 def nearest(name: str, known: Sequence[str], section: Sequence[str] | None = None) -> str:
-    """The end of a message about an unknown key: the likeliest of `known`, or what there is (in
+    """The end of a message about an unknown key: the most similar one of `known`, or all keys (of
     `section`).
 
-    A key's last part counts as much as the whole, so that the right key in the wrong section is
-    found.
+    A key's last part counts as much as the whole, which finds the right key in the wrong section.
     """
 
     def likeness(key: str) -> float:
         pairs = ((name, key), (name.split(".")[-1], key.split(".")[-1]))
         return sum(difflib.SequenceMatcher(None, a, b).ratio() for a, b in pairs)
 
-    name = name[:100]  # the likeness of two texts takes time with the product of their lengths
+    name = name[:100]  # comparing two texts takes time with the product of their lengths
     best = max(known, key=likeness)
     if likeness(best) > 1:
         return f"; nearest is {best}"
-    return f"; known here: {', '.join(section or known)}"
+    return f"; known keys: {', '.join(section or known)}"
 
 
 def _model_folder(path: str, own: Mapping[str, Any]) -> str:
@@ -186,7 +185,7 @@ def _model_folder(path: str, own: Mapping[str, Any]) -> str:
         if os.path.isfile(own_file) and read_yaml(own_file).get("model") == name:
             _check_name(path, name)
             return beside
-    if name in model_folders.models():  # not only a path that exists: its code is imported
+    if name in model_folders.models():  # a path is not enough: its code is imported
         return model_folders.model_folder(str(name))
     what = (
         f"model is {name!r}; it must be"
@@ -200,7 +199,7 @@ def _model_folder(path: str, own: Mapping[str, Any]) -> str:
 
 
 def _check_name(path: str, name: object) -> None:
-    """InputError unless a model's name can be that of a folder of runs."""
+    """Raise InputError unless a model's name can name a folder of runs."""
     if not isinstance(name, str) or not name.isidentifier():
         raise InputError(
             f"{path}: model is {name!r}; it must be a name of letters, digits and underscores"
@@ -208,7 +207,7 @@ def _check_name(path: str, name: object) -> None:
 
 
 def _nearest_yaml(path: str) -> str:
-    """As `nearest_path`, there or in the repository; a model's or a recipe's name alone will do."""
+    """As `nearest_path`, here or in the repository; the name of a model or recipe is enough."""
     for meant in (f"models/{path}/config.yaml", f"datasets/{path}.yaml"):
         if os.path.isfile(os.path.join(model_folders.ROOT, meant)):
             return f"; the nearest is {meant}"
@@ -227,9 +226,7 @@ def _override(config: Settings, given: str) -> None:
     written = value.strip()
     parsed = _parse(written, where, known.get(key))
     if key == "model" and parsed != config.model:
-        raise InputError(
-            f"{where}: the model is chosen with -m, whose settings differ from model to model"
-        )
+        raise InputError(f"{where}: choose the model with -m instead")
     if key.count(".") > DEEPEST:  # thousands would exhaust the stack
         raise InputError(f"{where}: unknown key {one_line(key, 100)}{nearest(key, list(known))}")
     new: Any = parsed
@@ -251,7 +248,7 @@ def _parse(written: str, where: str, declared: Declared | None) -> Any:
 
 
 def _merge(config: Settings, new: dict[Any, Any], texts: dict[Any, Any], where: str) -> None:
-    """Set what `new`, nested dicts, holds."""
+    """Set the values that `new`, nested dicts, holds."""
     _Layer(config, where).into(config, new, texts, "")
 
 
@@ -263,7 +260,7 @@ class _Layer:
         self.where = where
 
     def into(self, section: Section, new: dict[Any, Any], texts: Any, prefix: str) -> None:
-        """Set what `new` holds in a section; `texts` are its values as written."""
+        """Set the values of `new` in a section; `texts` are its values as written."""
         declared = section.declared()
         sections = section.sections()
         for key, value in new.items():
@@ -308,7 +305,7 @@ class _Layer:
 
 
 def _as_asked(declared: Declared, value: Any, text: Any) -> Any:
-    """A YAML value as the type that the setting has, if it can be read so without doubt."""
+    """A YAML value as the setting's type, if that is possible without doubt."""
     if declared.kind is str and type(value) in (int, float):
         return text if isinstance(text, str) else str(value)  # 007 and 1e3 as they were written
     if declared.kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
@@ -320,7 +317,7 @@ def _as_asked(declared: Declared, value: Any, text: Any) -> Any:
 
 
 def _in_words(error: ValidationError, name: str, declared: Declared) -> str:
-    """What pydantic has against a value, in one line."""
+    """Pydantic's objection to a value, in one line."""
     first = error.errors()[0]
     value = first["input"]
     place = "".join(f"[{k}]" for k in first["loc"] if isinstance(k, int))

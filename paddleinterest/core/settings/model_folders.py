@@ -2,7 +2,7 @@
 
 A model folder holds dygraph_model.py and net.py, and, if it has settings of its own, settings.py
 and config.yaml. Those of this repository are models/<name>, imported as models.<name>. A folder
-elsewhere becomes a package with a name of its own, so that `from .net import X` works there too.
+elsewhere becomes a package with its own name, so `from .net import X` works there too.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from paddleinterest.core.settings.common import HyperParameters
 
 _ABOVE_PACKAGE = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3))
 IS_CHECKOUT = os.path.isfile(os.path.join(_ABOVE_PACKAGE, "configs", "default.yaml"))
-# Installed without a checkout, the repository's paths are looked up in the current directory.
+# Without a checkout, the repository's paths are looked up in the current directory.
 ROOT = _ABOVE_PACKAGE if IS_CHECKOUT else os.curdir
 BINDING = "dygraph_model.py"
 
@@ -56,8 +56,8 @@ def package(folder: str) -> str:
 
 
 def hyper_parameters(folder: str) -> HyperParameters:
-    """The default hyper-parameters of the model in `folder`: those of its settings.py if it has
-    one, otherwise those that all models share.
+    """The default hyper-parameters of the model in `folder`: those of its settings.py, or without
+    one those that all models share.
 
     Raises:
         InputError: settings.py declares no HyperParameters, or it imports Paddle.
@@ -70,7 +70,7 @@ def hyper_parameters(folder: str) -> HyperParameters:
     module = importlib.import_module(f"{package(folder)}.settings")
     if "paddle" in sys.modules and not had_paddle:
         raise InputError(
-            f"{path} imports Paddle, which must wait until the settings are known; move that"
+            f"{path} imports Paddle, but settings must be read before Paddle starts; move that"
             " import to net.py"
         )
     own = getattr(module, "HyperParameters", None)

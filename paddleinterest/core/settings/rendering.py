@@ -13,8 +13,8 @@ from paddleinterest.core.settings import model_folders
 from paddleinterest.core.settings.common import HyperParameters, Settings
 from paddleinterest.core.settings.declare import Declared, Section
 
-WIDTH = 100  # of a YAML line with its comment
-INDENT = 29  # where the first line of a comment begins
+WIDTH = 100  # width of a YAML line with its comment
+INDENT = 29  # column where a comment begins
 KINDS = {int: "int", float: "float", bool: "bool", str: "str", list: "list of int"}
 
 DEFAULT_HEAD = """\
@@ -41,11 +41,12 @@ Settings come from four places. Later ones win:
 3. the file that `-m` names, if it is a different one;
 4. `-o section.key=value`, the value as in YAML.
 
-A key that is not declared, a value of another type and a value out of its range are refused in one line.
-In YAML, `010` is ten, a key may stand only once, and `yes`, `no`, `on`, `off`, `1:30` and dates are texts: write `true` and `false`.
+A key that is not declared, a value of another type and a value out of its range are refused in one
+line. In YAML, `010` is ten, a key may occur only once, and `yes`, `no`, `on`, `off`, `1:30` and
+dates are texts: write `true` and `false`.
 
-The column "resume" says whether a resumed run may set it anew; "net" whether a trained net depends on it, so that
-`infer` and `to_static` need the value it was trained with.
+The column "resume" says whether a resumed run may change it; "net" whether a trained net depends on
+it, so that `infer` and `to_static` need the value it was trained with.
 """
 
 
@@ -135,7 +136,7 @@ def write(root: str) -> list[str]:
 
 
 def value_text(declared: Declared) -> str:
-    """The default as it is written in YAML."""
+    """The default value in YAML."""
     if declared.kind is list:
         return f"[{', '.join(map(str, declared.default))}]"
     if declared.default == "":
@@ -144,7 +145,7 @@ def value_text(declared: Declared) -> str:
 
 
 def _own(name: str, prefix: str = "") -> list[Declared]:
-    """The settings of a model that others lack."""
+    """The settings of a model that the others do not have."""
     common = set(HyperParameters.declared())
     defaults = model_folders.hyper_parameters(model_folders.model_folder(name))
     own = [key for key in defaults.declared() if key not in common]
@@ -160,7 +161,7 @@ def _yaml_lines(section: Section, depth: int) -> Iterator[str]:
 
 
 def _line(declared: Declared, depth: int) -> str:
-    """`key: value  # comment`; a long comment goes on below."""
+    """`key: value  # comment`; a long comment continues below."""
     start = f"{'  ' * depth}{declared.key}: {value_text(declared)}"
     start = start.ljust(INDENT) + "  # "
     comment = textwrap.wrap(describe(declared), WIDTH - len(start), break_on_hyphens=False)

@@ -194,7 +194,7 @@ def test_flags_that_cannot_be(bundle, tmp_path):
         (["--history", "sqlite:/nowhere/x.db"], "cannot be opened"),
         (["--token", "a b"], "the token must be printable ASCII"),
         (["--token-file", "empty"], "empty is empty, must hold the token"),
-        (["--use-gpu", "--workers", "2"], "--use-gpu takes one worker"),
+        (["--use-gpu", "--workers", "2"], "--use-gpu works with one worker"),
     ):
         bundle_flag = [] if "--bundle" in flags else ["--bundle", bundle]
         port = [] if "--port" in flags else ["--port", "0"]
