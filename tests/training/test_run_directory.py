@@ -151,7 +151,7 @@ ELSEWHERE = ["..", ".", "../x", "/tmp/x", "a/b", "a\\b", "x" * 300, "a/"]
 def test_the_name_of_a_run_is_one_folder(tmp_path, tiny, name):
     config = settings_for(tiny, tmp_path, "runner.epochs=1")
     config.runner.name = name
-    with pytest.raises(InputError, match="runner.name is .*must name one folder"):
+    with pytest.raises(InputError, match="runner.name is .*must be the name of one folder"):
         train(config, tiny)
     assert os.listdir(tmp_path) == []
 
