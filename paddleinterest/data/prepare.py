@@ -8,7 +8,8 @@ Example:
 """
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ from paddleinterest.data.options import declared, option, read
 from paddleinterest.data.protocols import NEW_USERS, PROTOCOLS
 from paddleinterest.data.schema import Schema
 from paddleinterest.data.sources import SOURCES
+
+MOST_BUCKETS = 2**30  # embedding rows of a hashed field
 
 
 @dataclass
@@ -59,6 +62,12 @@ class Options:
         None,
         "models learn each user: the id becomes an attribute user_id of the user; off by default,"
         " since a user whom train lacks is then an unknown value",
+    )
+    hash: list[str] = option(
+        [],
+        "ids or categories without end, which get one of so many embedding rows by their hash, such"
+        " as item=2**20 brand=5000: values that train never saw have a row too (default: none)",
+        metavar="FIELD=ROWS",
     )
     overwrite: bool = option(False, "replace the prepared dataset in --out")
 
@@ -101,7 +110,7 @@ class Recipe:
     def in_force(self) -> dict[str, Any]:
         """The options that shape the data, for schema.yaml: without paths, which differ from
         machine to machine."""
-        names = ["paper_split", "min_count", "user_id"]
+        names = ["paper_split", "min_count", "user_id", "hash"]
         found = {name: getattr(self.common, name) for name in names}
         for each in declared(self.options):
             if not each.is_path:
@@ -176,6 +185,7 @@ def prepare(recipe: Recipe) -> tuple[Schema, str]:
     check_free(recipe.out, common.overwrite)  # before any work is done
     say(f"reading {common.source}")
     log = SOURCES[common.source].load(recipe.options, common.seed)
+    log.hashed |= hashed(common.hash)
     summary.tell(log)
     leaks.check(log, recipe.protocol)
     if recipe.protocol in ("every_prefix", "last_event") and "label" in log.events:
@@ -200,9 +210,38 @@ def prepare(recipe: Recipe) -> tuple[Schema, str]:
     return schema, recipe.out
 
 
+def hashed(asked: Sequence[str]) -> dict[str, int]:
+    """{field: embedding rows} of what --hash says.
+
+    Raises:
+        InputError: it is not FIELD=ROWS, or a field is named twice.
+
+    Example:
+        >>> hashed(["item=2**20", "brand=5000"])
+        {'item': 1048576, 'brand': 5000}
+    """
+    found: dict[str, int] = {}
+    for each in asked:
+        name, _, number = each.rpartition("=")
+        written = re.fullmatch(r"(\d{1,10})|2\*\*(\d{1,2})", number.strip())
+        rows = 0
+        if written:
+            rows = int(written[1]) if written[1] else 2 ** int(written[2])
+        if not name or not 1 <= rows <= MOST_BUCKETS:
+            raise InputError(
+                f"--hash is {each!r}, must be FIELD=ROWS with 1 to {MOST_BUCKETS:,} rows, such as"
+                " item=2**20"
+            )
+        if name in found:
+            raise InputError(f"--hash names {name!r} twice; give it one number of rows")
+        found[name] = rows
+    return found
+
+
 def check(recipe: Recipe) -> None:
     """Raise InputError if the options do not fit together."""
     common = recipe.common
+    hashed(common.hash)
     check_folder_name(recipe.name, "name" if common.name else "the last part of out")
     protocol = recipe.protocol
     if (protocol == "given") != recipe.has_splits:

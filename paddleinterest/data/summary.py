@@ -2,6 +2,8 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from paddleinterest.core.log import say
 from paddleinterest.data.log import Log
@@ -28,11 +30,16 @@ def tell(log: Log) -> None:
     for of, table in (("items", log.items), ("users", log.users)):
         if isinstance(table, pd.DataFrame):
             for name in table.columns[1:]:
-                if name not in log.dense and name not in log.multiple:
-                    _tell_several(table[name], f"the attribute {name!r} of {of}")
-    for name in log.context:
-        if name not in log.dense and name in events:
-            _tell_several(events[name], f"the context column {name!r}")
+                if name in log.multiple:
+                    _tell_lists(table[name], of)
+                elif name not in log.dense and name not in log.vectors:
+                    advice = f"--multiple {name} reads each value by itself"
+                    _tell_several(table[name], f"the attribute {name!r} of {of}", advice)
+    for kind, names in (("context", log.context), ("event", log.event)):
+        for name in names:
+            if name not in log.dense and name in events:
+                advice = "such a column has one value a row"
+                _tell_several(events[name], f"the {kind} column {name!r}", advice)
 
 
 def date(second: int) -> str:
@@ -107,7 +114,17 @@ def _tell_heavy(code: np.ndarray, users: pd.Index) -> None:
         )
 
 
-def _tell_several(column: pd.Series, what: str) -> None:
+def _tell_lists(column: pd.Series, of: str) -> None:
+    """Say how many values the cells of a column of lists have."""
+    lists = pa.array(column, from_pandas=True)
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    say(
+        f"{column.name}: {lengths.min()} to {lengths.max()} values of each of the {len(column):,}"
+        f" {of}, {lengths.mean():.2f} on average"
+    )
+
+
+def _tell_several(column: pd.Series, what: str, advice: str) -> None:
     """Say if the cells of a column hold several values, such as War|Comedy."""
     values = column.dropna()
     if values.dtype.kind in "iufb" or not len(values):
@@ -122,7 +139,6 @@ def _tell_several(column: pd.Series, what: str) -> None:
         if often and pieces.str.len().max() <= 40:
             say(
                 f"{what} holds several values in a cell, such as {several.iloc[0]!r}: each of the"
-                f" {len(values):,} combinations counts as one category of its own. Write one value"
-                " a cell, or the first one, if that is not meant"
+                f" {len(values):,} combinations counts as one category of its own; {advice}"
             )
             return

@@ -32,6 +32,7 @@ RESERVED_FLAGS = {
     "min_count",
     "paper_split",
     "user_id",
+    "hash",
     "overwrite",
 }
 

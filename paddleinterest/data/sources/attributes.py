@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
-from paddleinterest.data.sources import columns
-from paddleinterest.data.sources.columns import Reading, to_pandas, two_spellings
+from paddleinterest.data.sources import columns, lists
+from paddleinterest.data.sources.columns import to_pandas, two_spellings
 from paddleinterest.data.sources.files import parts
+from paddleinterest.data.sources.kinds import DENSE, MULTIPLE, VECTOR, Kind, Kinds
 from paddleinterest.data.sources.names import besides, check_name, renamed, require
 from paddleinterest.data.sources.table_file import Form, Table
 
@@ -26,7 +27,8 @@ class Side:
         path: of their file; empty if there is none.
         ids: the file's ids as an Arrow column, None without a file.
         attributes: the file's attributes by name.
-        dense: those of all attributes that are numbers.
+        dense, multiple, vectors: those of all attributes that are numbers, lists of categories, and
+            lists of numbers.
         in_events: (column, name) of the attributes that are taken out of the events.
     """
 
@@ -35,6 +37,8 @@ class Side:
     ids: pa.ChunkedArray | None = None
     attributes: dict[str, pa.ChunkedArray] = field(default_factory=dict)
     dense: list[str] = field(default_factory=list)
+    multiple: list[str] = field(default_factory=list)
+    vectors: list[str] = field(default_factory=list)
     in_events: list[tuple[str, str]] = field(default_factory=list)
 
     @property
@@ -42,13 +46,19 @@ class Side:
         """The names of all attributes."""
         return [*self.attributes, *(name for _, name in self.in_events)]
 
+    def note(self, name: str, kind: Kind) -> None:
+        """Keep what an attribute holds."""
+        of_kind = {DENSE: self.dense, MULTIPLE: self.multiple, VECTOR: self.vectors}
+        if kind.of in of_kind:
+            of_kind[kind.of].append(name)
+
 
 def read_side(
     of: str,
     path: str,
     id_column: str,
     asked: Sequence[str],
-    dense: Sequence[str],
+    kinds: Kinds,
     form: Form,
 ) -> Side:
     """Read the file of items or users.
@@ -58,7 +68,7 @@ def read_side(
         path: of the file, or empty.
         asked: COLUMN or COLUMN=NAME of the attributes; empty takes all columns of the file. What
             the file lacks is taken out of the events.
-        dense: names of the attributes that are numbers.
+        kinds: what the attributes hold.
 
     Raises:
         InputError: the file cannot be read, an id is missing or occurs twice, or a name cannot be
@@ -68,11 +78,17 @@ def read_side(
     if not path:
         side.in_events = [renamed(each, []) for each in asked]
     else:
-        _read_file(side, id_column, asked, dense, form)
+        _read_file(side, id_column, asked, kinds, form)
     for _, name in side.in_events:
         check_name(name, f"--{of}-columns")
-        if name in dense:
-            side.dense.append(name)
+        side.note(name, kinds.of(name))
+        if name in side.vectors:
+            raise InputError(
+                f"--vectors {name}: vectors are read from the file of items, {path or '--items'},"
+                " and not out of the events; put the column there"
+            )
+    if of == "user" and side.vectors:
+        raise InputError(f"--vectors {side.vectors[0]}: only items have vectors, users do not")
     return side
 
 
@@ -80,7 +96,7 @@ def _read_file(
     side: Side,
     id_column: str,
     asked: Sequence[str],
-    dense: Sequence[str],
+    kinds: Kinds,
     form: Form,
 ) -> None:
     tables = [Table(file, form) for file in parts(side.path)]
@@ -102,22 +118,10 @@ def _read_file(
     raw = pa.concat_tables([table.read(stored) for table in tables])
     side.ids = columns.id_values(raw.column(0), id_column, side.path, tables[0].reading)
     _check_once(side.ids, id_column, side.path)
-    declared = tables[0].numbers
     for k, (column, name) in enumerate(wanted, 1):
-        if name in dense or column in declared:
-            side.dense.append(name)
-        side.attributes[name] = typed(
-            raw.column(k), name, side.path, name in side.dense, tables[0].reading
-        )
-
-
-def typed(
-    column: pa.ChunkedArray, name: str, path: str, dense: bool, reading: Reading
-) -> pa.ChunkedArray:
-    """A column as numbers or as categories."""
-    if dense:
-        return columns.number_values(column, name, path)
-    return columns.category_values(column, name, path, reading)
+        kind = kinds.of(name, tables[0].declared.get(column, ""))
+        side.note(name, kind)
+        side.attributes[name] = kind.values(raw.column(k), name, side.path, tables[0])
 
 
 def _check_once(ids: pa.ChunkedArray, name: str, path: str) -> None:
@@ -211,6 +215,7 @@ def take_out(events: pd.DataFrame, side: Side, table: pd.DataFrame) -> pd.DataFr
         found = first.set_index(of)[name]
         if found.dtype.kind == "i":  # as floats, large integers would become other numbers
             found = found.astype("Int64")
-        table[name] = found.reindex(table[of]).array
+        found = found.reindex(table[of])
+        table[name] = (lists.parted(found) if name in side.multiple else found).array
         del events[name]
     return table

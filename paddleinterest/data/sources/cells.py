@@ -17,9 +17,10 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.data.schema import SPLITS
 from paddleinterest.data.sources import columns
-from paddleinterest.data.sources.attributes import typed
 from paddleinterest.data.sources.columns import SPACES, concatenate, plain
 from paddleinterest.data.sources.files import parts
+from paddleinterest.data.sources.kinds import Kinds
+from paddleinterest.data.sources.lists import found_separators
 from paddleinterest.data.sources.names import besides, require
 from paddleinterest.data.sources.table_file import Form, Table
 
@@ -75,8 +76,8 @@ def _read(
         "split": pa.chunked_array([np.full(raw.num_rows, split, np.int8)]),
     }
     for column, name in context:
-        dense = name in options.dense
-        made[name] = typed(raw.column(column), column, path, dense, table.reading)
+        kind = Kinds(options.dense).of(name)
+        made[name] = kind.values(raw.column(column), column, path, table)
     if shown:
         lists = _lists(raw.column(shown), shown, options).combine_chunks()
         rows = pc.list_parent_indices(lists)
@@ -105,7 +106,7 @@ def _lists(column: pa.ChunkedArray, name: str, options: Any) -> pa.ChunkedArray:
     texts = pc.utf8_trim(texts, characters=SPACES)
     separator = options.cell_separator.replace("\\t", "\t")
     if not separator:
-        found = [each for each in SEPARATORS if pc.any(pc.match_substring(texts, each)).as_py()]
+        found = found_separators(texts, SEPARATORS)
         if len(found) > 1:
             raise InputError(
                 f"{name}: its cells hold {found[0]!r} and {found[1]!r}, either of which may separate"

@@ -351,8 +351,8 @@ def category_values(
         column = column.cast(pa.int8())
     if pa.types.is_nested(column.type):
         raise InputError(
-            f"{path}: {name} holds {column.type} values; an attribute has one value a row:"
-            " choose one"
+            f"{path}: {name} holds {column.type}; --multiple {name} reads several values of an item"
+            f" or user, --vectors {name} an item's numbers; all else has one value a row"
         )
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
@@ -414,6 +414,8 @@ def concatenate(columns: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:
 def to_pandas(column: pa.ChunkedArray) -> pd.Series:
     """A pandas Series; integers with missing values as Int64, that 3 stays 3 and does not become
     3.0."""
+    if pa.types.is_nested(column.type):  # lists stay where they are
+        return pd.Series(pd.arrays.ArrowExtensionArray(column))
     if pa.types.is_integer(column.type) and column.null_count:
         return pd.Series(
             pd.arrays.IntegerArray(column.fill_null(0).to_numpy(), column.is_null().to_numpy())

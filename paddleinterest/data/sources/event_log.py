@@ -3,6 +3,7 @@
 CSV and other delimited text, JSON lines and Parquet are read, also gzipped, in a zip file, or as a
 folder of parts. Text is UTF-8 if --encoding does not say otherwise; an empty cell means missing.
 Whole numbers become integers if nothing is lost by it: a column that holds "007" stays text.
+--dense, --multiple, --vectors and --event say which columns hold something else than a category.
 """
 
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ from paddleinterest.data.sources.attributes import Side, join, read_side, take_o
 from paddleinterest.data.sources.columns import concatenate
 from paddleinterest.data.sources.events import Columns
 from paddleinterest.data.sources.files import FORMS, parts
+from paddleinterest.data.sources.kinds import Kinds, check_one_kind
+from paddleinterest.data.sources.lists import separators
 from paddleinterest.data.sources.names import check_name, require
 from paddleinterest.data.sources.repeats import settle
 from paddleinterest.data.sources.table_file import Form, Table, check_form
@@ -136,6 +139,30 @@ class Options:
         " user's value is his earliest (default: all columns of --users)",
         metavar="COL",
     )
+    event: list[str] = option(
+        [],
+        "columns of events that describe an event of a history, such as the action or the price"
+        " paid, as COL or COL=NAME; a candidate has none (default: none)",
+        metavar="COL",
+    )
+    multiple: list[str] = option(
+        [],
+        "attributes of items or users with several values, such as genres: lists in Parquet and"
+        " JSON, War|Comedy in text (default: none)",
+        metavar="COL",
+    )
+    value_separator: list[str] = option(
+        [],
+        "what separates the values in such a cell, for all columns or one, as COL=CHAR (default:"
+        " told from the cells)",
+        metavar="CHAR",
+    )
+    vectors: list[str] = option(
+        [],
+        "attributes of items that are lists of equally many numbers, such as an embedding of text"
+        " (default: none)",
+        metavar="COL",
+    )
     dense: list[str] = option(
         [],
         "attributes of items, users or events that are numbers, not categories; empty means missing"
@@ -223,12 +250,21 @@ def load(options: Options, seed: int = 0) -> Log:
     form = check_form(Form(options.separator, options.quote == "double", options.encoding, null))
     clock = Clock(options.time_unit, options.time_zone, options.time_format)
     check_clock(clock)
-    items = _side("item", options, form)
-    users = _side("user", options, form)
+    kinds = Kinds(
+        options.dense, options.multiple, options.vectors, separators(options.value_separator)
+    )
+    check_one_kind(kinds)
+    items = _side("item", options, kinds, form)
+    users = _side("user", options, kinds, form)
     form = check_form(replace(form, header=tuple(options.columns)))
     first = Table(parts((own or options.events)[0], options.format)[0], form)
-    context = _context(options, items, users, first)
-    _check_names(options, items, users, context)
+    of_events = first
+    if own and options.events:
+        of_events = Table(parts(options.events[0], options.format)[0], form)
+    event = event_files.pairs(options.event, of_events.names)
+    context = _context(options, items, users, event, first)
+    _check_names(options, items, users, context, event)
+    _check_kinds(kinds, items, users, [name for _, name in [*context, *event]])
     if options.history_column:
         return _from_cells(options, form, items, users, context)
 
@@ -238,15 +274,16 @@ def load(options: Options, seed: int = 0) -> Log:
         options.time_column,
         options.label_column,
         (*items.in_events, *users.in_events, *context),
-        tuple(options.dense),
+        kinds,
         tuple(options.positive),
         options.positive_from,
         options.drop_missing,
     )
     samples = None
     if own:
-        read, events = own_split.read(options, form, of, clock)
+        read, events = own_split.read(options, form, of, clock, event)
     else:
+        of = replace(of, others=(*of.others, *event))
         read = event_files.read_parts(options.events, form, options.format, of, clock)
         events = event_files.joined(read)
     events["user"], user_table = join(events["user"], users)
@@ -260,16 +297,21 @@ def load(options: Options, seed: int = 0) -> Log:
         user_table = take_out(events, users, user_table)
     item_table = take_out(events, items, item_table)
     if own:
-        events, samples = own_split.apart(events, bool(options.impressions))
-    names = [name for _, name in context]
-    numbers = [name for name in names if name in options.dense or name in read[0].declared]
+        events, samples = own_split.apart(
+            events, bool(options.impressions), [name for _, name in event]
+        )
+    in_rows = [name for _, name in [*context, *event]]
+    numbers = {name for part in read for name in part.numbers}
     return Log(
         events,
         item_table,
         user_table,
-        context=names,
+        context=[name for _, name in context],
+        event=[name for _, name in event],
         time="seconds" if kind == "clock" else "order",
-        dense=[*items.dense, *users.dense, *numbers],
+        dense=[*items.dense, *users.dense, *(name for name in in_rows if name in numbers)],
+        multiple=[*items.multiple, *users.multiple],
+        vectors=items.vectors,
         samples=samples,
         tie=event_files.TIE if event_files.TIE in events else "",
     )
@@ -283,6 +325,11 @@ def _from_cells(
         raise InputError(
             "--history-column reads histories from the samples: attributes come from --items and"
             " --users, and there are no --events"
+        )
+    if options.event:
+        raise InputError(
+            f"--event {options.event[0]}: a history in a cell is of items alone; give the events as"
+            " rows, with --events, for fields of theirs"
         )
     events, samples = cells.read(options, form, context)
     past = len(events["user"])
@@ -303,12 +350,14 @@ def _from_cells(
         context=[name for _, name in context],
         time="order",
         dense=[*items.dense, *users.dense, *(n for _, n in context if n in options.dense)],
+        multiple=[*items.multiple, *users.multiple],
+        vectors=items.vectors,
         samples=made[1],
         note=made[3],
     )
 
 
-def _side(of: str, options: Options, form: Form) -> Side:
+def _side(of: str, options: Options, kinds: Kinds, form: Form) -> Side:
     """What is known of the items or the users before the events are read."""
     header = options.items_header if of == "item" else options.users_header
     return read_side(
@@ -316,16 +365,18 @@ def _side(of: str, options: Options, form: Form) -> Side:
         options.items if of == "item" else options.users,
         options.item_column if of == "item" else options.user_column,
         options.item_columns if of == "item" else options.user_columns,
-        options.dense,
+        kinds,
         check_form(replace(form, header=tuple(header))),
     )
 
 
-def _context(options: Options, items: Side, users: Side, first: Table) -> list[tuple[str, str]]:
-    """(column, name) of the context columns: those of --context, and those of --dense that are no
-    attribute."""
+def _context(
+    options: Options, items: Side, users: Side, event: list[tuple[str, str]], first: Table
+) -> list[tuple[str, str]]:
+    """(column, name) of the context columns: those of --context, and those of --dense that are
+    neither an attribute nor a field of events."""
     asked = event_files.pairs(options.context, first.names)
-    names = [*items.names, *users.names]
+    names = [*items.names, *users.names, *(name for _, name in event)]
     taken = {name for _, name in asked}
     for name in options.dense:
         if name not in names and name not in taken:
@@ -335,7 +386,11 @@ def _context(options: Options, items: Side, users: Side, first: Table) -> list[t
 
 
 def _check_names(
-    options: Options, items: Side, users: Side, context: list[tuple[str, str]]
+    options: Options,
+    items: Side,
+    users: Side,
+    context: list[tuple[str, str]],
+    event: list[tuple[str, str]],
 ) -> None:
     """Raise InputError if a column is an id already, or one name stands for two attributes."""
     special = (options.user_column, options.item_column, options.time_column, options.label_column)
@@ -345,11 +400,15 @@ def _check_names(
     for column, name in context:
         _check_free(column, special, "--context or --dense")
         check_name(name, "--context")
+    for column, name in event:
+        _check_free(column, special, "--event")
+        check_name(name, "--event")
     owner: dict[str, str] = {}
     for of, names in (
         ("--items", items.names),
         ("--users", users.names),
         ("--context", [name for _, name in context]),
+        ("--event", [name for _, name in event]),
     ):
         for name in names:
             if name in owner:
@@ -358,6 +417,33 @@ def _check_names(
                     f" under another name, such as {name}={name}_1"
                 )
             owner[name] = of
+
+
+def _check_kinds(kinds: Kinds, items: Side, users: Side, in_rows: list[str]) -> None:
+    """Raise InputError if --multiple, --vectors or --value-separator names what it cannot."""
+    in_lists = [*items.multiple, *users.multiple, *items.vectors]
+    separated = [name for name in kinds.separators if name]
+    for flag, names, known, what in (
+        (
+            "--multiple",
+            kinds.multiple,
+            [*items.names, *users.names],
+            "an attribute of items or users",
+        ),
+        ("--vectors", kinds.vectors, list(items.attributes), "a column of --items"),
+        ("--value-separator", separated, in_lists, "named by --multiple or --vectors"),
+    ):
+        for name in names:
+            if name in in_rows:
+                raise InputError(
+                    f"{flag} {name}: a column of --context or --event has one value a row; lists"
+                    " are attributes of items or users"
+                )
+            if name not in known:
+                raise InputError(
+                    f"{flag} names {name!r}, which is not {what}; those are:"
+                    f" {', '.join(known) or 'none'}"
+                )
 
 
 def _check_free(column: str, special: tuple[str, ...], flag: str) -> None:

@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
-from paddleinterest.data.sources import columns
-from paddleinterest.data.sources.attributes import typed
+from paddleinterest.data.sources import columns, lists
 from paddleinterest.data.sources.columns import SPACES, concatenate, to_pandas
 from paddleinterest.data.sources.files import parts
+from paddleinterest.data.sources.kinds import DENSE, MULTIPLE, Kinds
 from paddleinterest.data.sources.names import besides, renamed, require
 from paddleinterest.data.sources.table_file import Form, Table
 from paddleinterest.data.sources.times import SECOND, Clock, time_values
@@ -29,8 +29,9 @@ class Columns:
     Attributes:
         user, item, time, label: their names in the files; time and label may be missing from the
             files if they have the default names.
-        others: (column, name) of context columns and of attributes taken out of the events.
-        dense: those names of `others` that are numbers.
+        others: (column, name) of context columns, of fields of the event, and of attributes taken
+            out of the events.
+        kinds: what these hold.
         positive, positive_from: what counts as label 1, as in `columns.label_values`.
         drop_missing: leave out rows without user, item, time or label.
     """
@@ -40,7 +41,7 @@ class Columns:
     time: str = "time"
     label: str = "label"
     others: tuple[tuple[str, str], ...] = ()
-    dense: tuple[str, ...] = ()
+    kinds: Kinds = Kinds()
     positive: tuple[str, ...] = ()
     positive_from: float | None = None
     drop_missing: bool = False
@@ -52,16 +53,18 @@ class Part:
 
     Attributes:
         name: of the file.
-        columns: user, item, time (int64), label (int8, if the file has one) and the others.
+        columns: user, item, time (int64), label (int8, if the file has one) and the others; lists
+            as `lists.joined` texts.
         kind: of time: "clock" (microseconds), "order", or "rows" if the file has no time column.
         rows: how many.
+        numbers: those of the others that hold numbers.
     """
 
     name: str
     columns: dict[str, pa.ChunkedArray]
     kind: str
     rows: int
-    declared: list[str] = field(default_factory=list)
+    numbers: list[str] = field(default_factory=list)
 
 
 def read_parts(paths: Sequence[str], form: Form, format: str, of: Columns, clock: Clock) -> list:
@@ -108,10 +111,17 @@ def _read(table: Table, of: Columns, clock: Clock) -> Part:
         found["label"] = columns.label_values(
             raw.column(wanted["label"]), wanted["label"], path, of.positive, of.positive_from
         )
+    numbers = []
     for column, name in of.others:
-        dense = name in of.dense or column in table.numbers
-        found[name] = typed(raw.column(column), column, path, dense, table.reading)
-    return Part(path, found, kind, rows, [n for c, n in of.others if c in table.numbers])
+        # what a file declares of lists is for files of items and users
+        declared = DENSE if table.declared.get(column) == DENSE else ""
+        holds = of.kinds.of(name, declared)
+        found[name] = holds.values(raw.column(column), column, path, table)
+        if holds.of == MULTIPLE:
+            found[name] = lists.joined(found[name])
+        if holds.of == DENSE:
+            numbers.append(name)
+    return Part(path, found, kind, rows, numbers)
 
 
 def _wanted(table: Table, of: Columns) -> dict[str, str]:
@@ -131,13 +141,14 @@ def _wanted(table: Table, of: Columns) -> dict[str, str]:
         elif column not in (what, RECBOLE.get(what)):
             require(column, names, path, f"--{what}-column")
     for column, _ in of.others:
-        require(column, names, path, "--context, --item-columns or --user-columns")
+        require(column, names, path, "--context, --event, --item-columns or --user-columns")
         wanted[column] = column
     unread = besides(names, wanted.values())
     if unread:
         say(
             f"{path}: not read: {', '.join(unread)} (--item-columns takes what describes the item,"
-            " --user-columns the user, --context the moment; --label-column names the label)"
+            " --user-columns the user, --context the moment, --event the event of a history;"
+            " --label-column names the label)"
         )
     if "time" not in wanted:
         say(

@@ -113,10 +113,7 @@ def _joined(parts: list[pa.ChunkedArray], column: str, file: RawFile) -> pa.Chun
     if not known:
         return pa.chunked_array([pa.nulls(sum(map(len, parts)), pa.large_string())])
     kinds = {part.type for part in known}
-    to = known[0].type
-    if len(kinds) > 1:
-        numeric = all(pa.types.is_integer(k) or pa.types.is_floating(k) for k in kinds)
-        to = pa.float64() if numeric else pa.large_string()
+    to = _common(kinds)
     try:
         chunks = [_as(part, to) for part in parts]
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e:
@@ -125,6 +122,17 @@ def _joined(parts: list[pa.ChunkedArray], column: str, file: RawFile) -> pa.Chun
             f" not go together ({' '.join(str(e).split())[:100]}); write one kind"
         ) from None
     return pa.chunked_array([chunk for part in chunks for chunk in part.chunks], to)
+
+
+def _common(kinds: set[pa.DataType]) -> pa.DataType:
+    """The type that holds values of all these, of lists that of their values."""
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    if all(pa.types.is_list(kind) for kind in kinds):
+        values = {kind.value_type for kind in kinds if not pa.types.is_null(kind.value_type)}
+        return pa.list_(_common(values))
+    numeric = all(pa.types.is_integer(k) or pa.types.is_floating(k) for k in kinds)
+    return pa.float64() if numeric else pa.large_string()
 
 
 def _as(part: pa.ChunkedArray, to: pa.DataType) -> pa.ChunkedArray:

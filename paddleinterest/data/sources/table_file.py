@@ -20,7 +20,12 @@ from paddleinterest.data.sources.names import require
 
 SEPARATORS = ("::", "\t", ",", ";", "|", " ")  # tried in this order
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-ATOMIC = ("token", "float", "token_seq", "float_seq")  # RecBole's types, written after a colon
+ATOMIC = {
+    "token": "",
+    "float": "dense",
+    "token_seq": "multiple",
+    "float_seq": "vector",
+}  # RecBole's types, written after a colon
 SAMPLED = 20  # lines that tell the separator
 
 
@@ -72,7 +77,8 @@ class Table:
     Attributes:
         file: where it is.
         names: of its columns.
-        numbers: those that the file itself declares as numbers (RecBole's `name:float`).
+        declared: what the file itself says that they hold: dense, multiple or vector (RecBole's
+            `name:float`, `name:token_seq` and `name:float_seq`).
     """
 
     def __init__(self, file: RawFile, form: Form):
@@ -84,7 +90,7 @@ class Table:
         """
         self.file = file
         self.form = form
-        self.numbers: list[str] = []
+        self.declared: dict[str, str] = {}
         if file.form == "parquet":
             self.names = list(_parquet(file).schema_arrow.names)
         elif file.form == "json":
@@ -122,7 +128,7 @@ class Table:
         if self.file.form == "atomic" and not header:
             typed = [_atomic(name) for name in self.stored]
             self.names = [name for name, _ in typed]
-            self.numbers = [name for name, kind in typed if kind == "float"]
+            self.declared = {name: ATOMIC[kind] for name, kind in typed if ATOMIC.get(kind)}
 
     @property
     def reading(self) -> Reading:
