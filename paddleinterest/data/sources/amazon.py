@@ -65,14 +65,17 @@ class Options:
         "file of metadata at hand, plain or .gz, with --reviews (default: the one in --raw)",
         metavar="FILE",
     )
+    path: bool | None = option(
+        None, "also path, all categories of an item from root to leaf; off by default"
+    )
 
 
 def load(options: Options, seed: int = 0) -> Log:
     """Return the `Log` of all reviews, in time order, ties in file order.
 
     events: user, item (texts), time (seconds).
-    items: those of the log, with category, the last of the last list of ``categories``, and brand;
-    missing where the metadata have none.
+    items: those of the log, with category, the last of the last list of ``categories``, brand, and
+    if ``options.path`` is set path, the whole last list; missing if the metadata have none.
 
     Raises:
         InputError: a file cannot be read or downloaded, or a line is no review or no item.
@@ -89,7 +92,10 @@ def load(options: Options, seed: int = 0) -> Log:
     reviews = options.reviews or _at_hand(options.raw, f"reviews_{options.category_name}_5.json.gz")
     meta = options.meta or _at_hand(options.raw, f"meta_{options.category_name}.json.gz")
     events = read_reviews(reviews).sort_values("time", kind="stable", ignore_index=True)
-    return Log(events, read_items(meta, events["item"].unique(), reviews))
+    items = read_items(meta, events["item"].unique(), reviews)
+    if not options.path:
+        return Log(events, items.drop(columns="path"))
+    return Log(events, items, multiple=["path"])
 
 
 def _at_hand(directory: str, name: str) -> str:
@@ -153,9 +159,9 @@ def shown(line: bytes) -> str:
 
 
 def read_items(path: str, wanted: Sequence[str], reviews: str) -> pd.DataFrame:
-    """The `wanted` items in their order as a frame of item, category and brand; other lines are not
-    parsed."""
-    found: dict[str, tuple[str | None, str | None]] = {}
+    """The `wanted` items in their order as a frame of item, category, brand and path; other lines
+    are not parsed."""
+    found: dict[str, tuple[list[str], str | None]] = {}
     known = {item.encode(): item for item in wanted}
     with opened(path, again=AGAIN) as file:
         for number, line in enumerate(file, 1):
@@ -174,21 +180,22 @@ def read_items(path: str, wanted: Sequence[str], reviews: str) -> pd.DataFrame:
             f"{len(known) - len(found):,} of {len(known):,} items are not in {path}: their"
             " attributes are missing"
         )
-    nothing = (None, None)
-    category = [found.get(item, nothing)[0] for item in wanted]
-    brand = [found.get(item, nothing)[1] for item in wanted]
+    of_items = [found.get(item, ([], None)) for item in wanted]
     return pd.DataFrame(
         {
             "item": wanted,
-            "category": pd.Series(category, dtype=object),
-            "brand": pd.Series(brand, dtype=object),
+            "category": pd.Series(
+                [path[-1] if path else None for path, _ in of_items], dtype=object
+            ),
+            "brand": pd.Series([brand for _, brand in of_items], dtype=object),
+            "path": pd.Series([path for path, _ in of_items], dtype=object),
         }
     )
 
 
-def parse_item(path: str, number: int, line: bytes) -> tuple[str, tuple[str | None, str | None]]:
-    """One line of metadata, JSON or a Python literal, as (item, (leaf category, brand)); None for
-    what is missing."""
+def parse_item(path: str, number: int, line: bytes) -> tuple[str, tuple[list[str], str | None]]:
+    """One line of metadata, JSON or a Python literal, as (item, (categories from root to leaf,
+    brand)); [] and None for what is missing."""
     try:
         text = line.decode("utf-8")
         try:
@@ -196,8 +203,8 @@ def parse_item(path: str, number: int, line: bytes) -> tuple[str, tuple[str | No
         except json.JSONDecodeError:
             raw = ast.literal_eval(text.strip())
         item, categories, brand = raw["asin"], raw.get("categories"), raw.get("brand")
-        leaf = categories[-1][-1] if categories and categories[-1] else None
-        for value in (item, leaf or "", brand or ""):
+        last = categories[-1] if categories and categories[-1] else []
+        for value in (item, brand or "", *last):
             if not isinstance(value, str):
                 raise TypeError(f"{value!r} is not a text")
     except (
@@ -214,4 +221,4 @@ def parse_item(path: str, number: int, line: bytes) -> tuple[str, tuple[str | No
             f"{path}, line {number:,}: {shown(line)} is not an item with asin, categories and brand"
             f" ({' '.join(str(why).split())[:100]})"
         ) from None
-    return item, (leaf or None, brand or None)
+    return item, ([name for name in last if name], brand or None)

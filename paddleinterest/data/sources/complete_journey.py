@@ -8,6 +8,7 @@ downloaded: the Parquet files lie inside the installed package.
 from dataclasses import dataclass
 from importlib import resources
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +21,9 @@ NOTE = (
     "Complete Journey is simulated from real grocery shopping patterns, its publisher says, and not"
     " for research."
 )
+EVENT = ("quantity", "price", "discount")
+COUNTED = 10  # larger quantities, such as litres of fuel, are "more"
+DISCOUNTS = ("retail_disc", "coupon_disc", "coupon_match_disc")
 
 
 @dataclass
@@ -34,14 +38,25 @@ class Options:
         ),
         metavar="N",
     )
+    event: list[str] = option(
+        [],
+        (
+            "what a history tells of each purchase, of quantity (0 to 10, or more), price "
+            "(dollars paid) and discount (dollars off, by the shop and by coupons) "
+            "(default: none)"
+        ),
+        metavar="NAME",
+        choices=EVENT,
+    )
 
 
 def load(options: Options, seed: int = 0) -> Log:
     """Return the `Log` of all purchases, in time order.
 
     events: user (household), item (product), time (seconds); 1,469,307 rows unless ``options.last``
-    cuts them. items: all 92,331 products with product_category, department and brand. users: all
-    households with age, income and household_size, missing for those that gave none.
+    cuts them, and what ``options.event`` names. items: all 92,331 products with product_category,
+    department and brand. users: all households with age, income and household_size, missing for
+    those that gave none.
 
     Raises:
         InputError: the package is not installed or its files cannot be read, or ``--last`` is
@@ -60,6 +75,8 @@ def load(options: Options, seed: int = 0) -> Log:
             "time": time.to_numpy(),
         }
     )
+    for name in options.event:
+        events[name] = purchase(name)
     events = events.sort_values("time", kind="stable", ignore_index=True)
     if options.last:
         events = events.groupby("user", sort=False).tail(options.last).reset_index(drop=True)
@@ -72,8 +89,26 @@ def load(options: Options, seed: int = 0) -> Log:
         events,
         items.rename(columns={"product_id": "item"}),
         users.merge(known, on="user", how="left"),
+        event=options.event,
+        dense=[name for name in options.event if name != "quantity"],
         note=NOTE,
     )
+
+
+def purchase(name: str) -> np.ndarray:
+    """A field of every purchase, in the order of the file.
+
+    Args:
+        name: one of `EVENT`.
+    """
+    if name == "price":
+        return read("transactions", ["sales_value"]).column(0).to_numpy()
+    if name == "discount":
+        off = read("transactions", list(DISCOUNTS))
+        return sum(column.to_numpy() for column in off.columns)
+    quantity = read("transactions", ["quantity"]).column(0).to_numpy().astype(np.int64)
+    names = np.array([*map(str, range(COUNTED + 1)), "more"], object)
+    return names[np.minimum(quantity, COUNTED + 1)]
 
 
 def read(name: str, columns: list[str]) -> pa.Table:

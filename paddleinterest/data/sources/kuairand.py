@@ -17,11 +17,13 @@ import pyarrow.compute as pc
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.log import Log
 from paddleinterest.data.options import option
+from paddleinterest.data.sources.columns import to_pandas
 from paddleinterest.data.sources.text_table import TEXT, WHOLE, frame, table
 
 WHERE = "https://kuairand.com"
 LOG = {"user_id": WHOLE, "video_id": WHOLE, "time_ms": WHOLE, "is_click": WHOLE, "tab": WHOLE}
 VIDEO = {"video_id": WHOLE, "author_id": TEXT, "video_type": TEXT, "tag": TEXT}
+ITEM = {"item": "video_id", "author_id": "author_id", "video_type": "video_type"}
 
 
 @dataclass
@@ -36,6 +38,15 @@ class Options:
         ),
         metavar="DIR",
     )
+    all_tags: bool | None = option(
+        None, "all tags of a video, not the first one alone; off by default"
+    )
+    event: list[str] = option(
+        [],
+        "play_time: a history tells how many seconds of each video were played (default: none)",
+        metavar="NAME",
+        choices=["play_time"],
+    )
 
 
 def load(options: Options, seed: int = 0) -> Log:
@@ -43,8 +54,8 @@ def load(options: Options, seed: int = 0) -> Log:
     order.
 
     events: user, item (the video), time (seconds), label (is_click) and, as context, tab, where it
-    was shown. items: author_id, video_type and tag, the first one of a list (a field has one
-    value).
+    was shown; and play_time, if ``options.event`` names it. items: author_id, video_type, and tag,
+    the first one of a list, or with ``options.all_tags`` tags.
 
     Raises:
         InputError: a file is missing, lacks a column, or a line is wrong.
@@ -58,7 +69,8 @@ def load(options: Options, seed: int = 0) -> Log:
             f"{options.raw} holds more than one release:"
             f" {', '.join(map(os.path.basename, videos))}; put each in a directory of its own"
         )
-    raw = pa.concat_tables([table(path, LOG, allowed={"is_click": [0, 1]}) for path in logs])
+    columns = LOG | ({"play_time_ms": WHOLE} if options.event else {})
+    raw = pa.concat_tables([table(path, columns, allowed={"is_click": [0, 1]}) for path in logs])
     ticks = raw["time_ms"].to_numpy()
     order = np.argsort(ticks, kind="stable")
     events = pd.DataFrame(
@@ -70,17 +82,23 @@ def load(options: Options, seed: int = 0) -> Log:
             "tab": raw["tab"].to_numpy()[order],
         }
     )
+    if options.event:
+        events["play_time"] = raw["play_time_ms"].to_numpy()[order] / 1000
     raw = table(videos[0], VIDEO, optional=[*VIDEO][1:])
-    tag = pc.list_element(pc.split_pattern(raw["tag"], ",", max_splits=1), 0)
-    items = frame(
-        {
-            "item": raw["video_id"],
-            "author_id": raw["author_id"],
-            "video_type": raw["video_type"],
-            "tag": tag,
-        }
+    items = frame({name: raw[column] for name, column in ITEM.items()})
+    if options.all_tags:
+        items["tags"] = to_pandas(pc.split_pattern(raw["tag"], ","))
+    else:
+        first = pc.list_element(pc.split_pattern(raw["tag"], ",", max_splits=1), 0)
+        items["tag"] = frame({"tag": first})["tag"]
+    return Log(
+        events,
+        items,
+        context=["tab"],
+        event=options.event,
+        dense=options.event,
+        multiple=["tags"] if options.all_tags else [],
     )
-    return Log(events, items, context=["tab"])
 
 
 def find(directory: str, pattern: str) -> list[str]:

@@ -95,15 +95,19 @@ class Options:
         ),
         metavar="N",
     )
+    all_genres: bool | None = option(
+        None, "all genres of a movie, not the first one alone; off by default"
+    )
 
 
 def load(options: Options, seed: int = 0) -> Log:
     """Return the `Log` of all ratings, in time order, ties in file order.
 
     events: user, item, time (seconds), label.
-    items: all listed movies with genre, the first one listed (a field has one value), and decade,
-    from the year at the end of the title; missing where there is none. users: gender, age (the
-    youngest of its group, 1, 18, 25, 35, 45, 50 or 56) and occupation in 100k and 1m, else None.
+    items: all listed movies with genre, the first one listed, or with ``options.all_genres``
+    genres; and decade, from the year at the end of the title; missing if there is none.
+    users: gender, age (the youngest of its group, 1, 18, 25, 35, 45, 50 or 56) and occupation in
+    100k and 1m, else None.
 
     Raises:
         InputError: the zip file cannot be read or downloaded, or lacks a file, or a line is wrong.
@@ -119,37 +123,35 @@ def load(options: Options, seed: int = 0) -> Log:
     path = options.zip or at_hand(URL + name, os.path.join(options.raw, name))
     release = Release(path, options.version)
     if options.version == "100k":
-        events, items, users = (
-            release.ratings("\t", False),
-            items_100k(release),
-            users_100k(release),
-        )
+        events = release.ratings("\t", False)
+        items = items_100k(release)
+        users = users_100k(release)
     elif options.version in ("1m", "10m"):
         names = ["item", "title", "genres"]
         form = DAT | ({"encoding": "utf8"} if options.version == "10m" else {})
-        items = release.read(
+        raw = release.read(
             "movies.dat",
             dict(zip(names, (WHOLE, TEXT, TEXT), strict=True)),
             names=names,
             optional=names[1:],
             **form,
         )
-        events, items = (
-            release.ratings("::", False),
-            movies(items["item"], items["title"], items["genres"]),
-        )
+        events = release.ratings("::", False)
+        items = movies(raw["item"], raw["title"], raw["genres"])
         users = users_1m(release) if options.version == "1m" else None
     else:
-        items = release.read(
+        raw = release.read(
             "movies.csv",
             {"movieId": WHOLE, "title": TEXT, "genres": TEXT},
             optional=["title", "genres"],
         )
-        events, items = (
-            release.ratings(","),
-            movies(items["movieId"], items["title"], items["genres"]),
-        )
+        events = release.ratings(",")
+        items = movies(raw["movieId"], raw["title"], raw["genres"])
         users = None
+    if not options.all_genres:
+        first = [genres[0] if genres else None for genres in items["genres"]]
+        items.insert(1, "genre", pd.Series(first, dtype=object))
+        del items["genres"]
     events["label"] = (events.pop("rating") >= options.threshold).astype(np.int8)
     if options.core:
         events = core(events, options.core)
@@ -157,6 +159,7 @@ def load(options: Options, seed: int = 0) -> Log:
         events.sort_values("time", kind="stable", ignore_index=True),
         items,
         users,
+        multiple=["genres"] if options.all_genres else [],
         note=f"A click stands for a rating of at least {options.threshold:g} stars.",
     )
 
@@ -213,26 +216,24 @@ class Release:
 
 def movies(item: pa.ChunkedArray, title: pa.ChunkedArray, genres: pa.ChunkedArray) -> pd.DataFrame:
     """The items from columns of titles and of genres, the latter with | between."""
-    first = pc.list_element(pc.split_pattern(pc.fill_null(genres, ""), "|", max_splits=1), 0)
-    return attributes(item, title, first)
+    lists = pc.split_pattern(pc.fill_null(genres, ""), "|").to_pylist()
+    return attributes(item, title, lists)
 
 
 def attributes(
-    item: pa.ChunkedArray, title: pa.ChunkedArray, genre: pa.ChunkedArray
+    item: pa.ChunkedArray, title: pa.ChunkedArray, genres: list[list[str]]
 ) -> pd.DataFrame:
-    """The items as a frame of item, genre and decade."""
-    known = pc.invert(pc.is_in(genre, value_set=pa.array(NO_GENRE, genre.type)))
+    """The items as a frame of item, genres (lists, empty if there are none) and decade."""
     year = pc.struct_field(
         pc.extract_regex(title, r"\((?P<year>\d{4})(?:[-–]\d{0,4})?\)\s*$"), "year"
     ).cast(WHOLE)
     decade = to_pandas(pc.multiply(pc.divide(year, 10), 10))
-    genre = to_pandas(pc.if_else(known, genre, pa.scalar(None, genre.type)))
-    return pd.DataFrame({"item": to_pandas(item), "genre": genre, "decade": decade})
+    known = [[each for each in of_item if each not in NO_GENRE] for of_item in genres]
+    return pd.DataFrame({"item": to_pandas(item), "genres": known, "decade": decade})
 
 
 def items_100k(release: Release) -> pd.DataFrame:
-    """The items of u.item, which has a column of 0 and 1 a genre; the first genre with a 1 is an
-    item's."""
+    """The items of u.item, which has a column of 0 and 1 a genre."""
     names = ["item", "title", "released", "video", "url", *GENRES]
     raw = release.read(
         "u.item",
@@ -245,10 +246,8 @@ def items_100k(release: Release) -> pd.DataFrame:
         allowed=dict.fromkeys(GENRES, [0, 1]),
     )
     flags = np.stack([raw[name].to_numpy() for name in GENRES], axis=1)
-    first = np.where(flags.any(axis=1), flags.argmax(axis=1), 0)
-    return attributes(
-        raw["item"], raw["title"], pa.chunked_array([np.array(GENRES, object)[first]], TEXT)
-    )
+    genres = [[GENRES[k] for k in np.flatnonzero(row)] for row in flags]
+    return attributes(raw["item"], raw["title"], genres)
 
 
 def users_100k(release: Release) -> pd.DataFrame:

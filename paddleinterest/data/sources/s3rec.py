@@ -53,31 +53,62 @@ class Options:
         ),
         metavar="DIR",
     )
+    path: bool | None = option(
+        None,
+        "also brand, and path, all categories of an item from root to leaf; off by default",
+    )
 
 
 def load(options: Options, seed: int = 0) -> Log:
     """Return the `Log` of one data set of the release.
 
     events: user, item, time: seconds with ``--times``, else the position 0, 1, 2 … within the user.
-    items: category, the leaf of its category path; missing where the item has no attributes.
+    items: category, the leaf of its category path; missing if the item has no attributes. If
+    ``options.path`` is set also brand and path.
 
     Raises:
         InputError: a file cannot be read or downloaded, a line is not a user and items, or times do
             not fit the log.
     """
     events = read_sequences(find(options.raw, f"{options.dataset}.txt"))
-    category = read_categories(find(options.raw, f"{options.dataset}_item2attributes.json"))
+    attributes = read_attributes(find(options.raw, f"{options.dataset}_item2attributes.json"))
     items = pd.DataFrame(
-        {"item": np.union1d(events["item"].to_numpy(), np.array(list(category), np.int64))}
+        {"item": np.union1d(events["item"].to_numpy(), np.array(list(attributes), np.int64))}
     )
-    items["category"] = items["item"].map(category).astype("Int64")
+    leaf = {item: ids[-1] for item, ids in attributes.items()}
+    items["category"] = items["item"].map(leaf).astype("Int64")
     if not items["category"].isna().any():
         items["category"] = items["category"].astype(np.int64)
-    if not options.times:
-        return Log(events, items, time="order")
-    note = add_times(events, options.times, f"{options.dataset.lower()}_s3rec_item_to_asin.tsv")
-    say(note)
-    return Log(events, items, note=note)
+    if options.path:
+        brand, path = brands_and_paths(attributes)
+        items["brand"] = items["item"].map(brand).astype("Int64")
+        items["path"] = items["item"].map(path)
+    log = Log(events, items, time="order", multiple=["path"] if options.path else [])
+    if options.times:
+        join = f"{options.dataset.lower()}_s3rec_item_to_asin.tsv"
+        log.note = add_times(events, options.times, join)
+        log.time = "seconds"
+        say(log.note)
+    return log
+
+
+def brands_and_paths(
+    attributes: dict[int, list[int]],
+) -> tuple[dict[int, int], dict[int, list[int]]]:
+    """Item → brand, and item → categories from root to leaf.
+
+    The release lists the brand first, if an item has one, and does not say whether it has. An id
+    that stands behind the first place of any item is a category; an item whose first id is one of
+    those has no brand.
+    """
+    categories = {each for ids in attributes.values() for each in ids[1:]}
+    brand = {item: ids[0] for item, ids in attributes.items() if ids[0] not in categories}
+    path = {item: ids[1:] if item in brand else ids for item, ids in attributes.items()}
+    say(
+        f"{len(attributes) - len(brand):,} of {len(attributes):,} items have no brand: their first"
+        " attribute is a category of other items"
+    )
+    return brand, path
 
 
 def find(directory: str, name: str, download: bool = True) -> str:
@@ -135,25 +166,27 @@ def read_sequences(path: str) -> pd.DataFrame:
     )
 
 
-def read_categories(path: str) -> dict[int, int]:
-    """Item → leaf category, both integers, for the items that have attributes."""
+def read_attributes(path: str) -> dict[int, list[int]]:
+    """Item → attribute ids, for the items that have attributes."""
     try:
         raw = json.loads(text(path))
     except json.JSONDecodeError as e:
         raise InputError(
             f"{path}, line {e.lineno}: not JSON ({e.msg}); delete it to have it downloaded again"
         ) from None
-    category = {}
+    found = {}
     for item, attributes in raw.items() if isinstance(raw, dict) else [("the whole", raw)]:
         try:
+            if attributes and not isinstance(attributes, list):
+                raise TypeError("not a list")
             if attributes:
-                category[int(item)] = int(attributes[-1])
+                found[int(item)] = [int(each) for each in attributes]
         except (ValueError, TypeError, KeyError):
             raise InputError(
                 f"{path}: {item!r}: {str(attributes)[:60]} is not an item and its list of"
                 " attribute ids"
             ) from None
-    return category
+    return found
 
 
 def add_times(events: pd.DataFrame, directory: str, join: str) -> str:

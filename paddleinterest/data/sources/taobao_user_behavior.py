@@ -47,12 +47,18 @@ class Options:
         metavar="NAME",
         choices=BEHAVIOURS,
     )
+    event: list[str] = option(
+        [],
+        "action: a history tells which behaviour each event is (default: none)",
+        metavar="NAME",
+        choices=["action"],
+    )
 
 
 def load(options: Options, seed: int = 0) -> Log:
     """Return the `Log` of those behaviours, in file order: by user, not by time.
 
-    events: user, item, time (seconds).
+    events: user, item, time (seconds), and the action, if ``options.event`` names it.
     items: category, the first one seen with the item.
 
     Raises:
@@ -70,7 +76,8 @@ def load(options: Options, seed: int = 0) -> Log:
         outside += part.num_rows
         part = part.filter(inside)
         outside -= part.num_rows
-        events.append(part.select(["user", "item", "time"]))
+        part = part.rename_columns(["user", "item", "category", "action", "time"])
+        events.append(part.select(["user", "item", "time", *options.event]))
         seen.append(part.select(["item", "category"]).to_pandas().drop_duplicates())
     events = pa.concat_tables(events).to_pandas()
     if not len(events):
@@ -84,4 +91,4 @@ def load(options: Options, seed: int = 0) -> Log:
         say(f"{outside:,} events outside 2017-11-25 to 2017-12-03 are left out")
     if several := seen["item"][seen["item"].duplicated()].nunique():
         say(f"{several:,} items come with more than one category: the first one seen is theirs")
-    return Log(events, items)
+    return Log(events, items, event=options.event)
