@@ -3,12 +3,14 @@ message."""
 
 import contextlib
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from paddleinterest.core.errors import InputError
 
 GIB = 2**30
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}  # Ki, Mi … are powers of 1024
 
 
 def available() -> float:
@@ -24,6 +26,30 @@ def available() -> float:
         limit, used = (int(_text(f"/sys/fs/cgroup/memory.{name}")) for name in ("max", "current"))
         found.append(limit - used)
     return min(found)
+
+
+def bytes_of(text: str, what: str) -> int:
+    """A size such as 4GB, 4GiB or 500 MB in bytes.
+
+    Args:
+        text: the size.
+        what: names it in the message.
+
+    Raises:
+        InputError: the text is not a size.
+
+    Example:
+        >>> bytes_of("4GB", "--memory"), bytes_of("1.5 GiB", "--memory")
+        (4000000000, 1610612736)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kKMGT]?)(i?)B?", text.strip())
+    if not found or (found[3] and not found[2]):
+        raise InputError(f"{what} is {text!r}, must be a size such as 4GB, 500MB or 2GiB")
+    number, letter, binary = found.groups()
+    unit = UNITS[letter.upper()]
+    if binary:
+        unit = 1024 ** list(UNITS).index(letter.upper())
+    return int(float(number) * unit)
 
 
 def check(need: float, what: str, room: float | None = None) -> None:

@@ -11,6 +11,7 @@ Example:
     >>> build(log, "data/mine", protocol="every_prefix", name="mine")       # doctest: +SKIP
 """
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +33,15 @@ from paddleinterest.data.engines.memory import MemoryEngine
 from paddleinterest.data.events import Events, arranged
 from paddleinterest.data.fields import Category, Moments, category, count_far, tell_far
 from paddleinterest.data.log import Log
-from paddleinterest.data.protocols import DRAWN, LABELLED, Chosen, Facts, Samples
+from paddleinterest.data.protocols import (
+    DRAWN,
+    LABELLED,
+    MATCHED,
+    UNTOUCHED,
+    Chosen,
+    Facts,
+    Samples,
+)
 from paddleinterest.data.schema import FIRST_ID, SPLITS, Field, Schema
 
 PART_EVENTS = 1 << 22  # events in one part, on average
@@ -56,6 +65,7 @@ class Options:
         negatives: `untouched`, or `matched`: as often in the history as positives are
             (every_prefix).
         engine: memory or duckdb.
+        memory_limit: bytes that duckdb may take; None for a share of what is free.
         recipe: what to record in schema.yaml as the options in force.
     """
 
@@ -66,8 +76,9 @@ class Options:
     paper_split: bool = False
     min_count: int = 1
     user_id: bool = False
-    negatives: str = "untouched"
+    negatives: str = UNTOUCHED
     engine: str = "memory"
+    memory_limit: int | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
 
 
@@ -151,6 +162,11 @@ def check_free(out: str, overwrite: bool) -> None:
 
 def open_engine(log: Log, options: Options, made: str) -> Engine:
     """The engine of that name, with the log in it."""
+    if options.engine == "duckdb":
+        from paddleinterest.data.engines.duck import DuckEngine
+        from paddleinterest.data.store import stored
+
+        return DuckEngine(log, stored(log, os.path.join(made, "work"), options.memory_limit))
     return MemoryEngine(log)
 
 
@@ -165,7 +181,13 @@ class _Build:
     def run(self) -> Schema:
         """Count, then write; the schema written."""
         self.engine = open_engine(self.log, self.options, self.made)
+        with contextlib.closing(self.engine):
+            self._pass_twice()
+        return self._finish()
+
+    def _pass_twice(self) -> None:
         protocols.check_fits(self.options.protocol, self.engine.labels, self.log.time == "seconds")
+        assert self.engine.items is not None
         check_unique("item", self.engine.items, self.engine.item_ids)
         if self.engine.users is not None:
             check_unique("user", self.engine.users, self.engine.user_ids)
@@ -177,7 +199,6 @@ class _Build:
             self._check_survey()
             self._make_vocabularies()
             self._write_parts()
-        return self._finish()
 
     # what holds of the whole log ------------------------------------------------------------------
 
@@ -198,7 +219,7 @@ class _Build:
     def _facts(self) -> Facts:
         """What the protocol must know of all events."""
         o = self.options
-        facts = Facts(o.seed, o.paper_split, matched=o.negatives == "matched")
+        facts = Facts(o.seed, o.paper_split, matched=o.negatives == MATCHED)
         self.events_of_user, self.history_of_user = self.engine.events_of_users()
         if o.protocol in ("last_event", "by_user"):
             n = self.history_of_user if o.protocol == "last_event" else self.events_of_user
@@ -287,7 +308,7 @@ class _Build:
             )
         for split, n in survey.repeated.items():
             share = n / (survey.rows[split] / 2)
-            if split == "test" and share > 0 and o.negatives == "untouched":
+            if split == "test" and share > 0 and o.negatives == UNTOUCHED:
                 say(
                     f"{share:.1%} of the test positives stand in their own history, and no negative"
                     f" does: this alone scores an AUC of {0.5 + share / 2:.3f}; --negatives matched"

@@ -15,16 +15,19 @@ from typing import Any
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
+from paddleinterest.core.memory import bytes_of
 from paddleinterest.core.names import check_folder_name
 from paddleinterest.core.settings import nearest, read_yaml
 from paddleinterest.data import leaks, summary
 from paddleinterest.data.builder import build, check_free
+from paddleinterest.data.engines import ENGINES
 from paddleinterest.data.options import declared, option, read
-from paddleinterest.data.protocols import NEW_USERS, PROTOCOLS
+from paddleinterest.data.protocols import MATCHED, NEW_USERS, PROTOCOLS, UNTOUCHED
 from paddleinterest.data.schema import Schema
 from paddleinterest.data.sources import SOURCES
 
 MOST_BUCKETS = 2**30  # embedding rows of a hashed field
+LEAST_MEMORY = 10**9  # bytes; a part of the log takes about half of it
 
 
 @dataclass
@@ -69,6 +72,20 @@ class Options:
         " as item=2**20 brand=5000: values that train never saw have a row too (default: none)",
         metavar="FIELD=ROWS",
     )
+    negatives: str = option(
+        UNTOUCHED,
+        "negatives of every_prefix: items that the user never touched, or matched: for a positive"
+        " that stands in its own history, another item of that history; default untouched",
+        choices=(UNTOUCHED, MATCHED),
+    )
+    engine: str = option(
+        "",
+        "who holds the events: memory, or duckdb, which keeps them on disk; default by their size",
+        choices=ENGINES,
+    )
+    memory: str = option(
+        "", "what preparation may take, such as 4GB; default what is free", metavar="SIZE"
+    )
     overwrite: bool = option(False, "replace the prepared dataset in --out")
 
 
@@ -112,6 +129,8 @@ class Recipe:
         machine to machine."""
         names = ["paper_split", "min_count", "user_id", "hash"]
         found = {name: getattr(self.common, name) for name in names}
+        if self.common.negatives != UNTOUCHED:
+            found["negatives"] = self.common.negatives
         for each in declared(self.options):
             if not each.is_path:
                 found[each.name] = getattr(self.options, each.name)
@@ -204,10 +223,27 @@ def prepare(recipe: Recipe) -> tuple[Schema, str]:
         paper_split=common.paper_split,
         min_count=common.min_count,
         user_id=bool(common.user_id),
+        negatives=common.negatives,
+        engine=common.engine or "memory",
+        memory_limit=memory_limit(common),
         recipe=recipe.in_force(),
         overwrite=common.overwrite,
     )
     return schema, recipe.out
+
+
+def memory_limit(common: Options) -> int | None:
+    """Bytes that preparation may take, of --memory; None if nothing was said.
+
+    Raises:
+        InputError: it is not a size, or too small.
+    """
+    if not common.memory:
+        return None
+    limit = bytes_of(common.memory, "--memory")
+    if limit < LEAST_MEMORY:
+        raise InputError(f"--memory is {common.memory}, must be at least 1GB")
+    return limit
 
 
 def hashed(asked: Sequence[str]) -> dict[str, int]:
@@ -253,6 +289,14 @@ def check(recipe: Recipe) -> None:
     for flag, value, least in (("--seed", common.seed, 0), ("--min-count", common.min_count, 1)):
         if value < least:
             raise InputError(f"{flag} is {value}, must be at least {least}")
+    memory_limit(common)
+    if common.negatives == MATCHED and protocol != "every_prefix":
+        raise InputError(
+            f"--negatives matched is for every_prefix alone; protocol {protocol} has"
+            f" {'negatives by popularity' if protocol == 'last_event' else 'labels of its own'}"
+        )
+    if common.engine == "duckdb" and protocol == "given":
+        raise InputError("--engine duckdb: protocol given is prepared in memory; leave it out")
     if common.user_id and common.source == "paddlerec_text":
         raise InputError("--user-id: the lines of paddlerec_text name no users")
     if common.user_id and protocol in NEW_USERS:

@@ -27,6 +27,7 @@ LABELLED = (
     "by_day",
 )  # these learn from the labels of the log and draw no negatives
 DRAWN = ("every_prefix", "last_event")
+UNTOUCHED, MATCHED = "untouched", "matched"  # which items negatives of every_prefix are
 NEW_USERS = ("last_event", "by_user")  # these have other users in train than in valid and test
 TRIES = 200  # draws of an item that the user has not touched, before the rest is listed
 PAPER_TRAIN = 100_000 / 138_493  # the DIN paper's users of MovieLens in train

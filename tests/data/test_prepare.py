@@ -5,6 +5,7 @@ import argparse
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 import yaml
 from helpers import ROOT
 from random_log import random_log
+from sklearn.metrics import roc_auc_score
 
 from paddleinterest.commands.prepare import Parser, add_flags
 from paddleinterest.core.errors import InputError
@@ -151,15 +153,45 @@ def test_the_same_command_in_another_folder_writes_the_same_bytes(shop):
             "x",
         )
     )
-    one, two = (
-        {
-            p.relative_to(shop / name): p.read_bytes()
-            for p in sorted((shop / name).rglob("*"))
-            if p.is_file()
-        }
-        for name in ("one", "two")
-    )
-    assert one == two
+    assert tree(shop / "one") == tree(shop / "two")
+
+
+@pytest.mark.parametrize("engine", [[], ["--engine", "memory"], ["--engine", "duckdb"]])
+def test_every_engine_writes_the_same_bytes(shop, engine):
+    """And nothing in the dataset says which one it was."""
+    result(tool(shop, *FLAGS, "--protocol", "impressions", "--out", "one", "--name", "x"))
+    flags = [*FLAGS, "--protocol", "impressions", "--out", "two", "--name", "x", *engine]
+    result(tool(shop, *flags, "--memory", "2GB"))
+    assert tree(shop / "one") == tree(shop / "two")
+
+
+def tree(folder):
+    """{path: bytes} of all files below a folder."""
+    return {p.relative_to(folder): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_matched_negatives_are_a_switch(shop):
+    """A target that stands in its history is a positive; the report says what that alone scores,
+    and --negatives matched takes it away."""
+    done = tool(shop, *FLAGS, "--protocol", "every_prefix", "--out", "one", "--name", "x")
+    result(done)
+    said = float(re.search(r"this alone scores an AUC of (0\.\d+)", done.stderr)[1])
+    alone = score_of_standing_in_the_history(shop / "one")
+    assert said == pytest.approx(alone, abs=0.0006) and alone > 0.55
+    done = tool(shop, *FLAGS, "--out", "two", "--negatives", "matched")
+    result(done)
+    assert "this alone scores" not in done.stderr
+    assert abs(score_of_standing_in_the_history(shop / "two") - 0.5) < 0.05
+    recipes = [Schema.load(str(shop / name)).recipe.get("negatives") for name in ("one", "two")]
+    assert recipes == [None, "matched"]
+
+
+def score_of_standing_in_the_history(dataset):
+    """AUC on test of 1 for a target that stands in its history, else 0."""
+    reader = Reader(str(dataset), "test", 100_000, history_cap=1000)
+    (batch,) = reader.epoch()
+    stands = [reader.item[k] in reader.history(k)[0] for k in range(reader.rows)]
+    return roc_auc_score(batch["label"], stands)
 
 
 def test_a_recipe_and_flags_beside_it(tmp_path):
@@ -341,8 +373,12 @@ def existing(shop):
         (existing, ["--overwrite"], ["out is no prepared dataset"]),
         (None, ["--protocol", "given"], ["protocol given does not fit source event_log"]),
         (None, ["--min-count", "0"], ["--min-count is 0, must be at least 1"]),
+        (None, ["--memory", "4 apples"], ["--memory is '4 apples', must be a size such as 4GB"]),
+        (None, ["--memory", "12MB"], ["--memory is 12MB, must be at least 1GB"]),
+        (None, ["--negatives", "matched"], ["--negatives matched is for every_prefix alone"]),
     ],
-    ids="missing column label duplicate parquet gzip empty exists foreign given min_count".split(),
+    ids="missing column label duplicate parquet gzip empty exists foreign given min_count size"
+    " small matched".split(),
 )
 def test_bad_input_ends_in_one_line_and_leaves_nothing(shop, spoil, flags, words):
     if spoil:

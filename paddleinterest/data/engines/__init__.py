@@ -7,6 +7,8 @@ import pyarrow as pa
 
 from paddleinterest.data.events import Events
 
+ENGINES = ("memory", "duckdb")
+
 
 class Engine(Protocol):
     """What the builder asks of an engine. Codes of ids and texts are places in their sorted lists,
@@ -24,7 +26,7 @@ class Engine(Protocol):
     name: str
     item_ids: pa.Array
     user_ids: pa.Array
-    items: np.ndarray
+    items: np.ndarray | None
     users: np.ndarray | None
     texts: dict[str, pa.Array]
     rows: int
@@ -41,6 +43,9 @@ class Engine(Protocol):
 
     def part(self, first: int, last: int) -> Events:
         """All events of the users' rows [first, last), in any order; items by code."""
+
+    def close(self) -> None:
+        """Let go of what the engine holds; it is asked no more."""
 
     def given(self, first: int, last: int) -> Events:
         """Likewise the samples of protocol given, with the number of the split in

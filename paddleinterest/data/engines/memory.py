@@ -32,7 +32,7 @@ class MemoryEngine:
         frames = {"events": events, "items": log.items, "users": log.users, "samples": log.samples}
         item, self.item_ids = _ranked(frames, "item", ("events", "items", "samples"))
         user, self.user_ids = _ranked(frames, "user", ("events", "users", "samples"))
-        self.items = item["items"]
+        self.items: np.ndarray | None = item["items"]
         self.users = user.get("users")
         self.rows = len(events)
         self.labels = "label" in events
@@ -111,6 +111,10 @@ class MemoryEngine:
     def given(self, first: int, last: int) -> Events:
         """Samples of the users' rows [first, last)."""
         return self._cut("samples", first, last)
+
+    def close(self) -> None:
+        """Let go of the events."""
+        self._tables.clear()
 
     def _cut(self, name: str, first: int, last: int) -> Events:
         events = self._tables[name]

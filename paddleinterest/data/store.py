@@ -1,0 +1,200 @@
+"""Events of a log larger than memory, in a database on disk (DuckDB)."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from paddleinterest.core import memory
+from paddleinterest.core.errors import InputError
+from paddleinterest.data.contract import check_events
+from paddleinterest.data.log import Log
+from paddleinterest.data.values import MISSING, are_whole, checked_numbers, ranked_texts
+
+LEAST_MEMORY = 256 * 2**20  # bytes; DuckDB fails with less
+SHARE = 0.4  # of the memory that preparation may take; NumPy works on a part beside it
+TIE = "tie_"  # the column of `Log.tie`, whatever its name there
+
+
+class EventStore:
+    """Events as rows of the table `events`: user and item (BIGINT or VARCHAR), time, perhaps label
+    and the column of ties, then the log's other columns as c0, c1, …, since DuckDB takes Brand and
+    brand for one name. Categories are texts, numbers are floats.
+
+    Rows keep the order in which they came: `rowid` rises.
+
+    Args:
+        folder: a directory for the database, made here and removed by `close`.
+        names: the log's other columns, in order.
+        memory_limit: bytes that preparation may take, of which the database takes a share; None
+            for what is free.
+
+    Attributes:
+        rows: how many events there are.
+        column: {name of another column: its column in the table}.
+    """
+
+    def __init__(self, folder: str, names: Sequence[str], memory_limit: int | None = None) -> None:
+        self._folder = folder
+        os.makedirs(folder)
+        self._db = duckdb.connect(os.path.join(folder, "events.duckdb"))
+        room = memory_limit or min(memory.available(), 2**40)
+        self._db.execute(f"SET memory_limit = '{max(int(SHARE * room), LEAST_MEMORY)}B'")
+        spill = os.path.join(folder, "spill").replace("'", "''")
+        self._db.execute(f"SET temp_directory = '{spill}'")
+        self._db.execute("SET enable_progress_bar = false")
+        self._db.execute("SET python_enable_replacements = false")  # names are tables, no variables
+        self.column = {name: f"c{k}" for k, name in enumerate(names)}
+        self.rows = 0
+        self.kinds: dict[str, str] = {}
+
+    @property
+    def labels(self) -> bool:
+        """Whether the events have labels."""
+        return "label" in self.kinds
+
+    @property
+    def tied(self) -> bool:
+        """Whether a column orders events of one user and time."""
+        return TIE in self.kinds
+
+    def append(self, piece: pa.Table) -> None:
+        """Add events: columns user, item (integers or texts), time, perhaps label and `TIE`, and
+        the others by their names. Ids become texts if some are."""
+        table = pa.table({self.column.get(name, name): piece[name] for name in piece.column_names})
+        self.lend("piece", table)
+        if not self.rows:
+            self.run("CREATE TABLE events AS SELECT * FROM piece")
+            self.kinds = {name: kind for name, kind, *_ in self.run("DESCRIBE events")}
+        else:
+            for of in ("user", "item"):
+                if not pa.types.is_integer(table[of].type):
+                    self.ids_to_texts(of)
+            self.run("INSERT INTO events BY NAME SELECT * FROM piece")
+        self.take_back("piece")
+        self.rows += len(table)
+
+    def whole_ids(self, of: str) -> bool:
+        """Whether the ids of users or items are integers."""
+        return self.kinds[of] == "BIGINT"
+
+    def ids_to_texts(self, of: str) -> None:
+        """Turn the ids of users or items into texts, if they are integers."""
+        if self.whole_ids(of):
+            self.run(f'ALTER TABLE events ALTER "{of}" TYPE VARCHAR')
+            self.kinds[of] = "VARCHAR"
+
+    def table(self, sql: str) -> pa.Table:
+        """What a query gives."""
+        with self._one_line():
+            return self._db.sql(sql).to_arrow_table()
+
+    def array(self, sql: str) -> pa.Array:
+        """The single column of a query."""
+        return pa.concat_arrays(self.table(sql).column(0).chunks or [pa.array([], pa.int64())])
+
+    def row(self, sql: str) -> tuple[Any, ...]:
+        """The single row of a query."""
+        (found,) = self.run(sql)
+        return found
+
+    def run(self, sql: str) -> list[tuple[Any, ...]]:
+        """Execute a statement; its rows, if it has any."""
+        with self._one_line():
+            return self._db.execute(sql).fetchall()
+
+    @contextlib.contextmanager
+    def _one_line(self) -> Iterator[None]:
+        """Within, what DuckDB says of memory and disk becomes an InputError."""
+        try:
+            yield
+        except duckdb.OutOfMemoryException as e:
+            if "disk" in str(e):  # no room for what does not fit in memory
+                raise InputError(f"the disk of {self._folder} is full") from e
+            raise InputError(
+                "DuckDB needs more memory than it may take; give --memory a larger size"
+                f" ({_first_line(e)})"
+            ) from e
+        except duckdb.IOException as e:
+            raise InputError(f"cannot write {self._folder}: {_first_line(e)}") from e
+
+    def lend(self, name: str, table: pa.Table) -> None:
+        """Let queries read an Arrow table by a name, until `take_back`."""
+        self._db.register(name, table)
+
+    def take_back(self, name: str) -> None:
+        """Forget a table that was lent."""
+        self._db.unregister(name)
+
+    def close(self) -> None:
+        """Remove the database."""
+        self._db.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def stored(log: Log, folder: str, memory_limit: int | None = None) -> EventStore:
+    """The events of a log in a store: one frame, or pieces of which each fits in memory.
+
+    Raises:
+        InputError: the events break the contract, or there are none.
+    """
+    store = EventStore(folder, log.columns_of_events(), memory_limit)
+    pieces = [log.events] if isinstance(log.events, pd.DataFrame) else log.events
+    floats: dict[str, bool] = {}  # whether a category of floats holds whole ones alone
+    for piece in pieces:
+        check_events(log, piece, store.rows)
+        if not len(piece):
+            continue
+        if store.rows and store.labels != ("label" in piece):
+            raise InputError("some pieces of the events have labels, some have none")
+        for name in store.column:
+            if not log.is_number(name):
+                _check_floats(name, piece[name], floats)
+        store.append(_arrow(log, piece))
+    if not store.rows:
+        raise InputError("the log holds no events")
+    return store
+
+
+def _arrow(log: Log, piece: pd.DataFrame) -> pa.Table:
+    """A piece as a store takes it."""
+    columns = {}
+    for name in ("user", "item"):
+        whole = are_whole([piece[name]])
+        values = piece[name].astype(np.int64 if whole else str)
+        columns[name] = pa.array(values.to_numpy(), pa.int64() if whole else pa.string())
+    columns["time"] = pa.array(piece["time"].to_numpy(np.int64))
+    if "label" in piece:
+        columns["label"] = pa.array(piece["label"].to_numpy(np.int8))
+    if log.tie:
+        columns[TIE] = pa.array(piece[log.tie].to_numpy(np.int64))
+    for name in log.columns_of_events():
+        if log.is_number(name):
+            columns[name] = pa.array(checked_numbers(piece[name], name))
+        else:
+            codes, texts = ranked_texts(piece[name])
+            at = pa.array(codes, mask=codes == MISSING)
+            columns[name] = texts.take(at).cast(pa.string())
+    return pa.table(columns)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+def _check_floats(name: str, column: pd.Series, seen: dict[str, bool]) -> None:
+    """InputError if a category is of whole floats in one piece and of others in another: its texts
+    would differ."""
+    if column.dtype.kind != "f":
+        return
+    whole = bool((column.dropna() % 1 == 0).all())
+    if seen.setdefault(name, whole) != whole:
+        raise InputError(
+            f"category {name!r} holds 7.0 and 7.5 alike; declare it dense, or write it as text"
+        )
