@@ -117,6 +117,12 @@ class MixedScore(nn.Layer):
         self, history: paddle.Tensor, target: paddle.Tensor, mask: paddle.Tensor | None
     ) -> paddle.Tensor:
         """history [B, T, D], target [B, D], mask [B, T] → scores [B, T]."""
+        return self.scores(history, target, mask)
+
+    def scores(
+        self, history: paddle.Tensor, target: paddle.Tensor, mask: paddle.Tensor | None
+    ) -> paddle.Tensor:
+        """What `forward` gives; Paddle 2.6 exports no call of `forward` itself."""
         x = self.mixed(history, spread(target, paddle.shape(history)[1]))
         for linear, activation in zip(self.linears, self.activations):
             x = activation(linear(x), mask)  # [B, T, hidden width]
@@ -125,4 +131,4 @@ class MixedScore(nn.Layer):
     def rank(self, history: paddle.Tensor, target: paddle.Tensor) -> paddle.Tensor:
         """history [T, D], target [N, D] → [N, T]."""
         n = paddle.shape(target)[0]
-        return self.forward(history.unsqueeze(0).expand([n, -1, -1]), target, None)
+        return self.scores(history.unsqueeze(0).expand([n, -1, -1]), target, None)

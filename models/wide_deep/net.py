@@ -46,7 +46,7 @@ class Crosses(nn.Layer):
             batch (Batch): of rows, or of one request.
             weight (Tensor): of the history's mean, [B, T]; one row for the candidates of one user.
         """
-        total = paddle.zeros([])
+        total: paddle.Tensor | float = 0.0
         for name in self.names:
             past = batch[f"history_{name}"]  # [B, T]
             target = batch[f"target_{name}"].unsqueeze(1)  # [B, 1]

@@ -135,7 +135,7 @@ class LinearTerms(nn.Layer):
             batch (Batch): of rows, or of one request.
             weight (Tensor): of the history's mean, [B, T].
         """
-        total = paddle.zeros([])
+        total: paddle.Tensor | float = 0.0
         for key in self.keys:
             w = self.tables[key](batch[key])  # [B, 1] or [B, T, 1]
             if key in self.multiple:
