@@ -149,7 +149,7 @@ def test_a_file_without_a_header_gets_the_right_advice(tmp_path):
     [
         ('{"user": 1, "item": 2}\n{"user": \n', ["e.jsonl, line 2: not JSON"]),
         ('{"user": 1, "item": 2}\n{"user": "a", "item": 3}\n', ["line 2: user is 'a'", "line 1"]),
-        ('[{"user": 1}]\n', ["an object a line"]),
+        ('[{"user": 1}]\n', ["one object per line"]),
         ("", ["e.jsonl is empty"]),
     ],
 )
@@ -248,7 +248,7 @@ def test_impressions_beside_events(tmp_path):
         for k in range(80)
     ]
     assert sorted(lengths) == sorted(wanted)
-    refuses(["--impressions are samples beside --events"], "event_log", "--impressions", shown)
+    refuses(["--impressions needs --events"], "event_log", "--impressions", shown)
     bare = write(tmp_path / "o.csv", "user,item,label\nu1,1,1\n")
     refuses(["split by time"], "event_log", "--events", bare, "--impressions", bare)
 

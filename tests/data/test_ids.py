@@ -55,7 +55,7 @@ def test_two_spellings_in_two_files_are_refused(tmp_path):
 @pytest.mark.parametrize("blank", [" ", "\u00a0", "\u3000", "\t", "\ufeff", "\u200b"])
 def test_blanks_at_the_ends_make_no_new_id(tmp_path, capsys, blank):
     assert users_of(tmp_path, ["ann", f"ann{blank}", f"{blank}ann", "bob"]) == ["ann"] * 3 + ["bob"]
-    assert "in row 2: blanks at the ends of 2 values are taken off" in capsys.readouterr().err
+    assert "in row 2: blanks at the ends of 2 values are removed" in capsys.readouterr().err
     assert users_of(tmp_path, ["7", f"7{blank}", "8"]) == [7, 7, 8]
 
 

@@ -107,7 +107,7 @@ def test_columns_of_the_file_and_of_the_events_together(tmp_path, capsys):
     log = load(*flags, "--item-columns", "label=kind", "brand")
     assert rows(log.items.sort_values("item")) == [[1, "a", "x"], [2, None, "y"], [9, "b", None]]
     assert list(log.items) == ["item", "kind", "brand"]
-    assert "i.csv: not read: size, unused (--item-columns names more)" in capsys.readouterr().err
+    assert "i.csv: not read: size, unused (add them with --item-columns)" in capsys.readouterr().err
 
 
 def test_labels_that_a_column_or_the_time_tell(tmp_path, capsys):

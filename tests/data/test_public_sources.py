@@ -147,7 +147,7 @@ def test_amazon_files_at_hand(shop, tmp_path):
         load("amazon", "--raw", shop),
     )
     assert log.events.equals(same.events) and log.items.equals(same.items)
-    refuses(["--reviews and --meta together"], "amazon", "--reviews", plain)
+    refuses(["both --reviews and --meta"], "amazon", "--reviews", plain)
     refuses(
         ["none.json does not exist"],
         "amazon",
@@ -817,7 +817,7 @@ def test_amazon_downloads(server, shop, tmp_path):
     server.files, server.cut = body, {names[1]}
     half = len(body[names[1]]) // 2
     refuses(
-        [f"ended after {half} of {len(body[names[1]])} bytes", "run again to go on there"],
+        [f"ended after {half} of {len(body[names[1]])} bytes", "run again to continue there"],
         "amazon",
         "--raw",
         raw,

@@ -22,7 +22,7 @@ def test_the_case_of_impressions_with_both_labels(capsys, tmp_path):
     wanted = raw.groupby(["user", "item", "time"])["label"].max()
     found = log.events.set_index(["user", "item", "time"])["label"]
     assert len(found) == 200 and (found.sort_index() == wanted.sort_index()).all()
-    assert "62 of 262 rows are impressions that also stand with label 1" in capsys.readouterr().err
+    assert "62 of 262 rows are impressions that also occur with label 1" in capsys.readouterr().err
     argv = ["--source", "event_log", "--events", path, "--protocol", "impressions"]
     schema, _ = prepare(Parser().parse_args([*argv, "--out", str(tmp_path / "out")]))
     assert sum(schema.rows.values()) == 200

@@ -358,7 +358,7 @@ GOOD = "user,item,time,label\n1,5,10,0\n2,6,20,1\n"
         (
             "user,item,time\n1,2,2017-01-01T00:00:00\n1,2,2017-01-01T00:00:00Z\n",
             [],
-            ["in row 2", "one names a time zone, the other does not", "--time-zone"],
+            ["in row 2", "one has a time zone, the other does not", "--time-zone"],
         ),
         (
             "user,item,time\n1,2,3\n1,2,1500000000000\n",
@@ -469,7 +469,7 @@ def test_wrong_files(tmp_path):
     refuses(["nothing.csv does not exist"], "event_log", "--events", tmp_path / "nothing.csv")
     refuses(["holds no files"], "event_log", "--events", tmp_path)
     refuses(
-        ["cannot tell its format", ".parquet"],
+        ["its format is unknown", ".parquet"],
         "event_log",
         "--events",
         write(tmp_path / "e.xlsx", "x"),
@@ -1113,7 +1113,7 @@ def test_fetch_failures(server, tmp_path):
     fails([f"its sha256 is {found}, not 00ff", "put it at"], f"{server.url}/file", path, "00ff")
     assert not part.exists()
     part.write_bytes(BODY[:100])
-    fails(["the server sent others"], f"{server.url}/shifted", path)
+    fails(["the server sent other bytes"], f"{server.url}/shifted", path)
     assert part.read_bytes() == BODY[:100]
     server.shutdown()
     server.server_close()

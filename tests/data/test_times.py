@@ -150,7 +150,7 @@ def test_time_zone(tmp_path):
     both = ["2024-01-01 20:00:00", "2024-01-01 12:00:00Z"]
     assert times_of(tmp_path, both, "--time-zone", "Asia/Shanghai") == [NOON, NOON]
     refuses(
-        ["in row 2", "--time-zone says which"], "event_log", "--events", events(tmp_path, *both)
+        ["in row 2", "set --time-zone"], "event_log", "--events", events(tmp_path, *both)
     )
     refuses(
         ["--time-zone is 'Asia/Bejing'", "Asia/Shanghai"],

@@ -1,5 +1,4 @@
-"""Where events come from: one module per source, each with its ``Options`` and ``load(options,
-seed) -> Log``."""
+"""The sources of events: one module each, with ``Options`` and ``load(options, seed) -> Log``."""
 
 from types import ModuleType
 

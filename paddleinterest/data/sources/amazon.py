@@ -1,9 +1,9 @@
 """Amazon reviews of 1996 to 2014, the 5-core of any category (J. McAuley, UCSD): the DIN and DIEN
 papers' public data.
 
-``reviews_NAME_5.json.gz`` has a review a line, in JSON; ``meta_NAME.json.gz`` an item a line, as a
-Python dict. Every review counts as a positive event, whatever its stars, as in the papers. Times
-are unix seconds of whole days.
+``reviews_NAME_5.json.gz`` has one review per line, in JSON; ``meta_NAME.json.gz`` has one item per
+line, as a Python dict. Every review counts as a positive event, whatever its stars, as in the
+papers. Times are unix seconds of whole days.
 """
 
 import ast
@@ -32,7 +32,7 @@ COLUMNS = pa.schema(
 )
 ITEM = re.compile(
     rb"""\s*\{['"]asin['"]: ?['"](\w+)['"]"""
-)  # how nearly all lines of the metadata start
+)  # the start of nearly all lines of the metadata
 
 
 @dataclass
@@ -50,19 +50,19 @@ class Options:
     raw: str = option(
         "data/raw/amazon",
         (
-            "directory of reviews_NAME_5.json.gz and meta_NAME.json.gz; what is not there is "
-            "downloaded to it (default: data/raw/amazon)"
+            "directory of reviews_NAME_5.json.gz and meta_NAME.json.gz; missing files are"
+            " downloaded to it (default: data/raw/amazon)"
         ),
         metavar="DIR",
     )
     reviews: str = option(
         "",
-        "file of reviews at hand, plain or .gz, with --meta (default: the one in --raw)",
+        "file of reviews that you have, plain or .gz, with --meta (default: the one in --raw)",
         metavar="FILE",
     )
     meta: str = option(
         "",
-        "file of metadata at hand, plain or .gz, with --reviews (default: the one in --raw)",
+        "file of metadata that you have, plain or .gz, with --reviews (default: the one in --raw)",
         metavar="FILE",
     )
     path: bool | None = option(
@@ -78,12 +78,10 @@ def load(options: Options, seed: int = 0) -> Log:
     if ``options.path`` is set path, the whole last list; missing if the metadata have none.
 
     Raises:
-        InputError: a file cannot be read or downloaded, or a line is no review or no item.
+        InputError: a file cannot be read or downloaded, or a line is not a review or an item.
     """
     if bool(options.reviews) != bool(options.meta):
-        raise InputError(
-            "give --reviews and --meta together, or neither to have both downloaded to --raw"
-        )
+        raise InputError("give both --reviews and --meta, or neither to download both to --raw")
     if not re.fullmatch(r"\w+", options.category_name):
         raise InputError(
             f"--category-name is {options.category_name!r}; it should be as in the files' names,"
@@ -126,19 +124,18 @@ def read_reviews(path: str) -> pd.DataFrame:
                 )
             parts.append(part)
     if not parts:
-        raise InputError(f"{path} is empty; it should have a review a line")
+        raise InputError(f"{path} is empty; it should have one review per line")
     return pa.concat_tables(parts).rename_columns(["user", "item", "time"]).to_pandas()
 
 
 def first_fault(path: str, before: int, piece: bytes) -> InputError | None:
-    """The InputError for the first line of a piece that is no review, None if there is none.
-    Slow."""
+    """The InputError for the first line of a piece that is not a review; None if all are. Slow."""
     for number, line in enumerate(piece.split(b"\n"), before + 1):
         if not line.strip():
             continue
         try:
             review = json.loads(line)
-        except ValueError as e:  # not UTF-8 is one too
+        except ValueError as e:  # also raised for bytes that are not UTF-8
             return InputError(
                 f"{path}, line {number:,}: {shown(line)} is not JSON ({getattr(e, 'msg', e)})"
             )

@@ -1,4 +1,4 @@
-"""Attributes of items and users: from a file of their own, or out of the events."""
+"""Attributes of items and users: from their own file, or from columns of the events."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from paddleinterest.data.sources.table_file import Form, Table
 
 @dataclass
 class Side:
-    """What is known of items, or of users.
+    """The attributes of items, or of users.
 
     Attributes:
         of: "item" or "user".
@@ -29,7 +29,7 @@ class Side:
         attributes: the file's attributes by name.
         dense, multiple, vectors: those of all attributes that are numbers, lists of categories, and
             lists of numbers.
-        in_events: (column, name) of the attributes that are taken out of the events.
+        in_events: (column, name) of the attributes that come from the events.
     """
 
     of: str
@@ -66,8 +66,8 @@ def read_side(
     Args:
         of: "item" or "user".
         path: of the file, or empty.
-        asked: COLUMN or COLUMN=NAME of the attributes; empty takes all columns of the file. What
-            the file lacks is taken out of the events.
+        asked: COLUMN or COLUMN=NAME of the attributes; empty takes all columns of the file.
+            Attributes that are not in the file come from the events.
         kinds: what the attributes hold.
 
     Raises:
@@ -111,7 +111,7 @@ def _read_file(
         side.in_events = [pair for pair in pairs if pair[0] not in names]
         unread = besides(names, [id_column, *(column for column, _ in wanted)])
         if unread:
-            say(f"{side.path}: not read: {', '.join(unread)} (--{side.of}-columns names more)")
+            say(f"{side.path}: not read: {', '.join(unread)} (add them with --{side.of}-columns)")
     for _, name in wanted:
         check_name(name, side.path)
     stored = [id_column, *(column for column, _ in wanted)]
@@ -135,8 +135,8 @@ def _check_once(ids: pa.ChunkedArray, name: str, path: str) -> None:
     values = values.filter(twice)
     times = times.filter(twice)
     raise InputError(
-        f"{path}: {name} {values[0].as_py()!r} occurs {times[0].as_py()} times (ids with more than"
-        f" one row: {len(values):,}); keep one row an id"
+        f"{path}: {name} {values[0].as_py()!r} occurs {times[0].as_py()} times (ids with more"
+        f" than one row: {len(values):,}); keep one row per id"
     )
 
 
@@ -190,7 +190,7 @@ def take_out(events: pd.DataFrame, side: Side, table: pd.DataFrame) -> pd.DataFr
     value from later could tell of what a sample must not know. How many differ is reported.
 
     Returns:
-        The table with the attributes, and a row for each id of the events.
+        The table with the attributes; one row per id of the events.
     """
     names = [name for _, name in side.in_events]
     if not names:

@@ -1,8 +1,8 @@
-"""Samples whose history stands in a cell of their row (`1|2|3`, FuxiCTR's `a^b`, MIND), and rows
-that list several shown items in a cell (MIND's `N1-0 N2-1`).
+"""Samples whose history is in a cell of their row (`1|2|3`, FuxiCTR's `a^b`, MIND), and rows that
+list several shown items in a cell (MIND's `N1-0 N2-1`).
 
 A history has an order and no times. Rows of one user with one history share a sequence; a user with
-several histories becomes a user for each, such as `u1 history 2`.
+several histories becomes one user per history, such as `u1 history 2`.
 """
 
 from collections.abc import Sequence
@@ -40,10 +40,10 @@ def read(
     Returns:
         (events, samples): columns user, item and time (the place in the history) of the distinct
         histories; user, item, label, split (a number) and context of the samples. ``user`` is the
-        real one, and `OWNER` in both is the number of the history.
+        real one, and `OWNER` is the number of the history in both.
 
     Raises:
-        InputError: a file lacks a column, or a cell is of another form; it names the row.
+        InputError: a file lacks a column, or a cell has a wrong form; the message names the row.
     """
     read_ = []
     for split, paths in enumerate((options.train, options.valid, options.test)):
@@ -57,7 +57,7 @@ def read(
 def _read(
     table: Table, options: Any, context: Sequence[tuple[str, str]], split: int
 ) -> dict[str, pa.ChunkedArray]:
-    """The samples of one file, a row each, with the history as a list of texts."""
+    """The samples of one file, one per row, with the history as a list of texts."""
     shown = options.shown_column
     wanted = [options.user_column, options.history_column]
     wanted += [shown] if shown else [options.item_column, options.label_column]
@@ -109,8 +109,8 @@ def _lists(column: pa.ChunkedArray, name: str, options: Any) -> pa.ChunkedArray:
         found = found_separators(texts, SEPARATORS)
         if len(found) > 1:
             raise InputError(
-                f"{name}: its cells hold {found[0]!r} and {found[1]!r}, either of which may separate"
-                " the items; --cell-separator says which"
+                f"{name}: its cells hold {found[0]!r} and {found[1]!r}, and either may separate"
+                " the items; choose with --cell-separator"
             )
         separator = found[0] if found else SEPARATORS[0]
         if found:
@@ -137,7 +137,8 @@ def _pairs(cells: pa.Array, rows: np.ndarray, name: str, path: str) -> dict[str,
 def _distinct(
     samples: dict[str, pa.ChunkedArray], cells: pa.ChunkedArray
 ) -> tuple[dict[str, pa.ChunkedArray], dict[str, pa.ChunkedArray]]:
-    """The distinct histories of each user as events, and the samples with the number of theirs."""
+    """The distinct histories of each user as events, and the samples with the number of their
+    history."""
     cells = cells.combine_chunks()
     joined = pc.binary_join(cells.cast(pa.list_(pa.string())), "\x1f").to_pandas()
     users = samples["user"].to_pandas()
@@ -149,8 +150,8 @@ def _distinct(
     history = pc.utf8_trim(lists.flatten(), characters=SPACES)
     if pc.any(pc.equal(history, "")).as_py():
         raise InputError(
-            "a history holds an empty item, such as in 1||3; --cell-separator says what separates"
-            " its items"
+            "a history holds an empty item, as in 1||3; set --cell-separator to what separates"
+            " the items"
         )
     item = pa.chunked_array([history, *samples["item"].chunks])
     item = columns.id_values(item, "the items of histories and samples", "samples")
@@ -169,10 +170,10 @@ def _distinct(
 def with_owners(
     events: pd.DataFrame, samples: pd.DataFrame, users: pd.DataFrame | None
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame | None, str]:
-    """Give users with several histories a name for each.
+    """Name each history of the users who have several.
 
     Returns:
-        events, samples and users with the names, and a sentence to print beside every figure.
+        events, samples and users with the names, and a sentence to print with every figure.
     """
     of_owner = samples.drop_duplicates(OWNER).set_index(OWNER)["user"]
     several = bool(of_owner.duplicated().any())
@@ -182,8 +183,8 @@ def with_owners(
         names = of_owner.astype(str) + " history " + number.astype(str)
         note = "A user is a history: gAUC groups the rows with equal user and history."
         say(
-            f"{of_owner.nunique():,} users have {len(of_owner):,} histories: each history counts as"
-            " a user of its own"
+            f"{of_owner.nunique():,} users have {len(of_owner):,} histories: each history counts"
+            " as a separate user"
         )
         if users is not None:
             users = pd.DataFrame({"user": of_owner.to_numpy(), "name": names.to_numpy()}).merge(

@@ -16,7 +16,7 @@ from paddleinterest.core.log import say
 LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 SPACES = "".join(chr(c) for c in range(0x3001) if chr(c).isspace()) + "\ufeff\u200b"
 LIKE_MISSING = ("na", "n/a", "#n/a", "nan", "null", "none", "nil", "\\n", "<na>", "undefined")
-LARGEST_FLOAT = 2**53  # beyond, a floating-point number does not hold every whole number
+LARGEST_FLOAT = 2**53  # above it floating-point numbers skip whole numbers
 WHOLE = r"^[+-]?\d+(\.0+)?$"
 SCIENTIFIC = r"^[+-]?\d+(\.\d+)?[eE]\+\d+$|^[+-]?\d+\.\d+[eE]-?\d+$"  # 3e12 may be a hash
 
@@ -34,9 +34,9 @@ def first_true(mask: np.ndarray) -> int | None:
 
 
 def first_failure(column: pa.ChunkedArray, kind: pa.DataType) -> int:
-    """Index of the first value that cannot be cast to `kind`; the length if all can."""
+    """Index of the first value that cannot be cast to `kind`; the length if all can be cast."""
     good = 0  # the first `good` values can be cast
-    bad = len(column) + 1  # the first `bad` cannot
+    bad = len(column) + 1  # the first `bad` values cannot
     while bad - good > 1:
         middle = (good + bad) // 2
         try:
@@ -59,7 +59,7 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def whole(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array | None:
     """The column as int64 if that loses nothing, else None. Missing values stay missing.
 
-    7 and 7.0 are one number; "007" and 2.5 are texts, which no whole number stands for.
+    7 and 7.0 are one number; "007" and 2.5 stay texts.
     """
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
@@ -80,7 +80,7 @@ def whole(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array | No
 
 
 def shown(value: object) -> str:
-    """A value for a message: texts in quotes, with their backslashes as they stand."""
+    """A value for a message: texts in quotes, backslashes unchanged."""
     if isinstance(value, str):
         return value if re.fullmatch(r"-?\d+(\.\d+)?", value) else f"'{value}'"
     return repr(value)
@@ -108,7 +108,7 @@ class Texts:
         return int(np.isin(self.codes, codes).sum())
 
     def trim(self, name: str, path: str) -> None:
-        """Take white space, and byte order marks, off the ends of the values, and say so."""
+        """Strip white space and byte order marks from the ends of the values, and report it."""
         trimmed = pc.utf8_trim(self.values, characters=SPACES)
         changed = np.flatnonzero(pc.not_equal(trimmed, self.values).to_numpy(zero_copy_only=False))
         if not len(changed):
@@ -116,7 +116,7 @@ class Texts:
         first = int(changed[0])
         say(
             f"{path}: {name} is {self.values[first].as_py()!r} in row {self.row(first):,}: blanks"
-            f" at the ends of {self.rows(changed):,} values are taken off"
+            f" at the ends of {self.rows(changed):,} values are removed"
         )
         self.values = trimmed
 
@@ -126,7 +126,7 @@ class Texts:
         return pa.chunked_array([values.take(indices)])
 
     def like_missing(self) -> int | None:
-        """The number of the first value that looks like a missing one."""
+        """The index of the first value that looks like a missing value."""
         lower = pc.utf8_lower(self.values)
         found = pc.is_in(lower, value_set=pa.array(LIKE_MISSING, pa.large_string()))
         return first_true(found.to_numpy(zero_copy_only=False)) if len(found) else None
@@ -137,8 +137,8 @@ class Reading:
     """How values are read.
 
     Attributes:
-        null: the texts said to be missing values; None if nothing was said, so that an id such as
-            NULL is refused.
+        null: the texts that mean a missing value; None if --null is not given, and then an id such
+            as NULL is refused.
         typed: whether the file says which values are texts (Parquet, JSON): then they stay texts.
     """
 
@@ -152,7 +152,8 @@ def id_values(
     """Ids as int64 or large_string, one spelling for each.
 
     Raises:
-        InputError: an id is missing, looks so, or has lost digits; or ids are of no fit type.
+        InputError: an id is missing, looks missing, or has lost digits; or the ids have an
+            unsuitable type.
     """
     column = plain(column)
     missing = pc.is_null(column, nan_is_null=True)
@@ -167,9 +168,9 @@ def id_values(
         row = bad_row(pc.greater_equal(pc.abs(column), LARGEST_FLOAT))
         if row:
             raise InputError(
-                f"{path}: {name} is {values[row - 1]:.0f} in row {row:,}, a floating-point number,"
-                " which holds whole numbers up to 2**53 only: larger ids have become one another;"
-                " write ids as integers or texts"
+                f"{path}: {name} is {values[row - 1]:.0f} in row {row:,}, a floating-point"
+                " number, which is exact up to 2**53 only: different larger ids have become"
+                " equal; write ids as integers or texts"
             )
     ids = whole(column)
     if ids is not None:
@@ -185,7 +186,7 @@ def id_values(
 def _missing(name: str, path: str, row: int, rows: int) -> InputError:
     return InputError(
         f"{path}: {name} is missing in row {row:,} ({rows:,} such rows); every row needs an id:"
-        " fill it, or leave such rows out with --drop-missing"
+        " fill it, or leave out such rows with --drop-missing"
     )
 
 
@@ -201,8 +202,8 @@ def _id_texts(column: pa.ChunkedArray, name: str, path: str, reading: Reading) -
         rows = texts.rows(np.array([like]))
         raise InputError(
             f"{path}: {name} is '{value}' in row {texts.row(like):,} ({rows:,} of {len(column):,}"
-            f" rows), which looks like a missing value; say --null '{value}' if it is one"
-            " (--drop-missing leaves such rows out), or --null '' if it is an id"
+            f" rows), which looks like a missing value; use --null '{value}' if it is one"
+            " (--drop-missing leaves out such rows), or --null '' if it is an id"
         )
     numbers = whole(texts.values)
     if numbers is not None:
@@ -213,7 +214,7 @@ def _id_texts(column: pa.ChunkedArray, name: str, path: str, reading: Reading) -
     if code is not None:
         raise InputError(
             f"{path}: {name} is '{texts.values[code].as_py()}' in row {texts.row(code):,}, an id"
-            " that a program wrote as a rounded number, so that others may have become the same;"
+            " that a program wrote as a rounded number, so different ids may have become equal;"
             " export ids as integers or texts"
         )
     pair = two_spellings(texts.values)
@@ -228,8 +229,8 @@ def _id_texts(column: pa.ChunkedArray, name: str, path: str, reading: Reading) -
 
 
 def two_spellings(values: pa.Array) -> tuple[str, str] | None:
-    """Two distinct texts of a column that are one whole number, such as 7 and 7.0, if there are
-    such."""
+    """Two distinct texts of a column that are the same whole number, such as 7 and 7.0; None if
+    there are none."""
     numbers = values.filter(pc.match_substring_regex(values, WHOLE))
     keys = pc.replace_substring_regex(numbers, r"^\+?(-?\d+?)(\.0+)?$", r"\1")
     counts = pc.value_counts(keys)
@@ -251,7 +252,7 @@ def label_values(
 
     Args:
         positive: the values that are 1; all others are 0.
-        positive_from: numbers from here on are 1, lower ones 0.
+        positive_from: numbers from here on are 1, smaller ones 0.
     """
     column = plain(column)
     if pa.types.is_floating(column.type) and (numbers := whole(column)) is not None:
@@ -273,7 +274,7 @@ def label_values(
         )
         say(
             f"{path}: {int(labels.sum()):,} of {len(labels):,} rows are positive: {name} is"
-            f" {shown_values[:200] or 'none of those asked for'}"
+            f" {shown_values[:200] or 'none of the values asked for'}"
         )
         absent = [each for each in positive if each not in {str(v).strip() for v in values}]
         if absent:
@@ -303,14 +304,14 @@ def _label(value: object, positive: Sequence[str], positive_from: float | None) 
 def _labels_are(value: object, positive: Sequence[str], positive_from: float | None) -> str:
     """The end of a message about a label: what it should be."""
     if positive:
-        return " it should be one of the values of which --positive names some"
+        return " --positive must name some of the values"
     if positive_from is not None:
         return " --positive-from compares numbers"
     try:
         float(str(value))
     except ValueError:
         return " labels are 0 or 1; for other values --positive names those that count as 1"
-    return " labels are 0 or 1; for ratings --positive-from says from where on they count as 1"
+    return " labels are 0 or 1; for ratings --positive-from names the smallest that counts as 1"
 
 
 def number_values(column: pa.ChunkedArray, name: str, path: str) -> pa.ChunkedArray:
@@ -328,9 +329,9 @@ def number_values(column: pa.ChunkedArray, name: str, path: str) -> pa.ChunkedAr
         value = column[row].as_py()
         advice = "leave missing numbers empty"
         if str(value).lower() in LIKE_MISSING:
-            advice = f"say --null '{value}' if it means a missing value"
+            advice = f"use --null '{value}' if it means a missing value"
         raise InputError(
-            f"{path}: {name} is {shown(value)} in row {row + 1:,}, but --dense says that it is a"
+            f"{path}: {name} is {shown(value)} in row {row + 1:,}, but --dense names it as a"
             f" number; {advice}"
         ) from None
     if row := bad_row(pc.is_inf(numbers)):
@@ -344,8 +345,8 @@ def number_values(column: pa.ChunkedArray, name: str, path: str) -> pa.ChunkedAr
 def category_values(
     column: pa.ChunkedArray, name: str, path: str, reading: Reading = Reading()
 ) -> pa.ChunkedArray:
-    """A column of categories as int64 or large_string, missing values as nulls. A value that looks
-    like a missing one is kept, and reported, if nothing was said of such."""
+    """A column of categories as int64 or large_string, missing values as nulls. Without --null a
+    value that looks missing is kept and reported."""
     column = plain(column)
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.int8())
@@ -383,7 +384,7 @@ def _category_texts(
         value = texts.values[like].as_py()
         say(
             f"{path}: {name} is '{value}' in {texts.rows(np.array([like])):,} of {len(column):,}"
-            f" rows, which is kept as a value; --null '{value}' makes it a missing one"
+            f" rows and is kept as a value; --null '{value}' makes it a missing value"
         )
     return texts.column(texts.values)
 
@@ -396,7 +397,7 @@ def _say_fractions(name: str, path: str) -> None:
 
 
 def _fractions(values: pa.Array) -> bool:
-    """Whether all texts are numbers, and some have a decimal point."""
+    """True if all texts are numbers and some have a decimal point."""
     try:
         values.cast(pa.float64())
         return bool(pc.any(pc.match_substring(values, ".")).as_py())
@@ -405,15 +406,14 @@ def _fractions(values: pa.Array) -> bool:
 
 
 def concatenate(columns: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:
-    """One column after the other; as texts if their types differ."""
+    """The columns joined; as texts if their types differ."""
     if len({c.type for c in columns}) > 1:
         columns = [c.cast(pa.large_string()) for c in columns]
     return pa.chunked_array([chunk for c in columns for chunk in c.chunks], columns[0].type)
 
 
 def to_pandas(column: pa.ChunkedArray) -> pd.Series:
-    """A pandas Series; integers with missing values as Int64, that 3 stays 3 and does not become
-    3.0."""
+    """A pandas Series; integers with missing values as Int64, so 3 does not become 3.0."""
     if pa.types.is_nested(column.type):  # lists stay where they are
         return pd.Series(pd.arrays.ArrowExtensionArray(column))
     if pa.types.is_integer(column.type) and column.null_count:

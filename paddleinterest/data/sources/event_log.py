@@ -1,8 +1,8 @@
 """Your own event log: files of events, optionally with files of item and user attributes.
 
 CSV and other delimited text, JSON lines and Parquet are read, also gzipped, in a zip file, or as a
-folder of parts. Text is UTF-8 if --encoding does not say otherwise; an empty cell means missing.
-Whole numbers become integers if nothing is lost by it: a column that holds "007" stays text.
+folder of parts. Text is UTF-8 unless --encoding names another encoding; an empty cell means
+missing. Whole numbers become integers if that loses nothing: a column that holds "007" stays text.
 --dense, --multiple, --vectors and --event say which columns hold something else than a category.
 """
 
@@ -32,7 +32,7 @@ class Options:
     events: list[str] = option(
         [],
         "files of events, read one after the other, folders of parts, or zip files (x.zip/member"
-        " names what is in one); beside --train they only make histories; required without --train",
+        " names what is in one); with --train they only make histories; required without --train",
         metavar="FILE",
     )
     train: list[str] = option(
@@ -54,10 +54,14 @@ class Options:
         metavar="FILE",
     )
     items: str = option(
-        "", "file with one row an item: its id, then its attributes (default: none)", metavar="FILE"
+        "",
+        "file with one row per item: its id, then its attributes (default: none)",
+        metavar="FILE",
     )
     users: str = option(
-        "", "file with one row a user: its id, then its attributes (default: none)", metavar="FILE"
+        "",
+        "file with one row per user: its id, then its attributes (default: none)",
+        metavar="FILE",
     )
     user_column: str = option(
         "user", "the user's id, in events and users (default: user)", metavar="COL"
@@ -79,36 +83,36 @@ class Options:
     )
     shown_column: str = option(
         "",
-        "several shown items with their labels in a cell, such as N1-0 N2-1, beside"
+        "several shown items with their labels in a cell, such as N1-0 N2-1, with"
         " --history-column (default: none)",
         metavar="COL",
     )
     cell_separator: str = option(
         "",
-        "what separates the items in such a cell (default: told from the cells)",
+        "what separates the items in such a cell (default: detected)",
         metavar="CHAR",
     )
     time_unit: str = option(
         "",
-        "unit of times that are numbers: s, ms, us or ns since 1970, or the form of a date written"
-        " as digits; order if they only order (default: told from the numbers)",
+        "unit of times that are numbers: s, ms, us or ns since 1970, or the form of a date"
+        " written as digits; order if they only give an order (default: detected)",
         choices=[*UNITS, "order", *DIGITS],
     )
     time_zone: str = option(
         "",
-        "zone of times that name none, such as Asia/Shanghai (default: UTC)",
+        "time zone of times without one, such as Asia/Shanghai (default: UTC)",
         metavar="ZONE",
     )
     time_format: str = option(
         "",
         "form of times that are texts, in the letters of strptime, such as '%%d/%%m/%%Y %%H:%%M'"
-        " (default: told from the texts)",
+        " (default: detected)",
         metavar="FORM",
     )
     label_column: str = option(
         "label",
-        "1 or true if the impression was clicked, else 0 or false; without a column of the default"
-        " name every event is a positive one (default: label)",
+        "1 or true if the impression was clicked, else 0 or false; without a column of the"
+        " default name every event is positive (default: label)",
         metavar="COL",
     )
     positive: list[str] = option(
@@ -118,7 +122,7 @@ class Options:
     )
     positive_from: float | None = option(
         None,
-        "labels are numbers, such as ratings: from this one on they count as 1 (default: none)",
+        "labels are numbers, such as ratings: this one and larger ones count as 1 (default: none)",
         metavar="N",
     )
     context: list[str] = option(
@@ -130,13 +134,13 @@ class Options:
     item_columns: list[str] = option(
         [],
         "attributes of items, as COL or COL=NAME: columns of --items, or of the events, where an"
-        " item's value is its earliest (default: all columns of --items)",
+        " item's value is the earliest one (default: all columns of --items)",
         metavar="COL",
     )
     user_columns: list[str] = option(
         [],
         "attributes of users, as COL or COL=NAME: columns of --users, or of the events, where a"
-        " user's value is his earliest (default: all columns of --users)",
+        " user's value is the earliest one (default: all columns of --users)",
         metavar="COL",
     )
     event: list[str] = option(
@@ -187,18 +191,18 @@ class Options:
     )
     format: str = option(
         "",
-        "form of the files of events, if their names do not say it (default: by the ending)",
+        "format of the files of events (default: by the ending of their names)",
         choices=sorted(set(FORMS.values())),
     )
     separator: str = option(
         "",
         "what separates the columns of text files, such as '|' or ::, \\t for a tab (default: a"
-        " comma in .csv, a tab in .tsv, else told from the first lines)",
+        " comma in .csv, a tab in .tsv, else detected from the first lines)",
         metavar="CHAR",
     )
     quote: str = option(
         "double",
-        "whether double quotes enclose cells of text files, or are ordinary characters"
+        "double = double quotes enclose cells of text files; none = they are ordinary characters"
         " (default: double)",
         choices=["double", "none"],
     )
@@ -207,8 +211,8 @@ class Options:
     )
     null: list[str] = option(
         [],
-        "texts that mean a missing value, such as NA '\\N'; '' says that only empty cells do"
-        " (default: only empty cells, and an id that looks missing is refused)",
+        "texts that mean a missing value, such as NA '\\N'; '' means empty cells only (default:"
+        " empty cells, and an id that looks missing is refused)",
         metavar="TEXT",
     )
     drop_missing: bool = option(
@@ -222,18 +226,18 @@ class Options:
 def load(options: Options, seed: int = 0) -> Log:
     """Return the `Log` that the files describe.
 
-    Every column of items and users but the id is an attribute. Ids that are integers in one file
+    Every column of items and users except the id is an attribute. Ids that are integers in one file
     and texts in another are compared as texts.
 
     Raises:
         InputError: a file is missing, empty, cut short or lacks a column; ids are missing or, in
-            items and users, double; a time, label or dense value is wrong; names collide. It names
-            file and row.
+            items and users, double; a time, label or dense value is wrong; names collide. The
+            message names file and row.
     """
     if options.impressions and (options.train or not options.events):
         raise InputError(
-            "--impressions are samples beside --events, which make the histories; with --train they"
-            " do not go together"
+            "--impressions needs --events, which make the histories, and cannot be used with"
+            " --train"
         )
     own = options.train or options.impressions
     if not options.events and not own:
@@ -242,10 +246,13 @@ def load(options: Options, seed: int = 0) -> Log:
         raise InputError("your own split needs --train FILE and --test FILE, perhaps --valid FILE")
     if (options.history_column or options.shown_column) and not options.train:
         raise InputError(
-            "--history-column and --shown-column describe samples: give them as --train and --test"
+            "--history-column and --shown-column describe samples: name the files with --train"
+            " and --test"
         )
     if options.shown_column and not options.history_column:
-        raise InputError("--shown-column needs --history-column, or one row a shown item")
+        raise InputError(
+            "--shown-column needs --history-column; otherwise write one row per shown item"
+        )
     null = tuple(options.null) if options.null else None
     form = check_form(Form(options.separator, options.quote == "double", options.encoding, null))
     clock = Clock(options.time_unit, options.time_zone, options.time_format)
@@ -320,11 +327,11 @@ def load(options: Options, seed: int = 0) -> Log:
 def _from_cells(
     options: Options, form: Form, items: Side, users: Side, context: list[tuple[str, str]]
 ) -> Log:
-    """The log of samples whose histories stand in cells."""
+    """The log of samples whose histories are in cells."""
     if items.in_events or users.in_events or options.events:
         raise InputError(
-            "--history-column reads histories from the samples: attributes come from --items and"
-            " --users, and there are no --events"
+            "--history-column reads histories from the samples, so it excludes --events;"
+            " attributes come from --items and --users"
         )
     if options.event:
         raise InputError(
@@ -358,7 +365,7 @@ def _from_cells(
 
 
 def _side(of: str, options: Options, kinds: Kinds, form: Form) -> Side:
-    """What is known of the items or the users before the events are read."""
+    """The attributes of items or users before the events are read."""
     header = options.items_header if of == "item" else options.users_header
     return read_side(
         of,
@@ -392,7 +399,7 @@ def _check_names(
     context: list[tuple[str, str]],
     event: list[tuple[str, str]],
 ) -> None:
-    """Raise InputError if a column is an id already, or one name stands for two attributes."""
+    """Raise InputError if a column is already an id, or if two attributes have one name."""
     special = (options.user_column, options.item_column, options.time_column, options.label_column)
     for side, flag in ((items, "--item-columns"), (users, "--user-columns")):
         for column, _ in side.in_events:
@@ -413,8 +420,8 @@ def _check_names(
         for name in names:
             if name in owner:
                 raise InputError(
-                    f"{owner[name]} and {of} both have an attribute {name!r}; keep one of them"
-                    f" under another name, such as {name}={name}_1"
+                    f"{owner[name]} and {of} both have an attribute {name!r}; give one of them a"
+                    f" different name, such as {name}={name}_1"
                 )
             owner[name] = of
 

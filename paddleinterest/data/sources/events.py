@@ -24,15 +24,15 @@ RECBOLE = {"user": "user_id", "item": "item_id", "time": "timestamp"}  # names i
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of the events are what.
+    """The columns of the events by their meaning.
 
     Attributes:
-        user, item, time, label: their names in the files; time and label may be missing from the
-            files if they have the default names.
+        user, item, time, label: their names in the files; time and label may be missing if they
+            have the default names.
         others: (column, name) of context columns, of fields of the event, and of attributes taken
             out of the events.
         kinds: what these hold.
-        positive, positive_from: what counts as label 1, as in `columns.label_values`.
+        positive, positive_from: see `columns.label_values`.
         drop_missing: leave out rows without user, item, time or label.
     """
 
@@ -52,11 +52,12 @@ class Part:
     """The columns of one file.
 
     Attributes:
-        name: of the file.
+        name: name of the file.
         columns: user, item, time (int64), label (int8, if the file has one) and the others; lists
             as `lists.joined` texts.
-        kind: of time: "clock" (microseconds), "order", or "rows" if the file has no time column.
-        rows: how many.
+        kind: kind of time: "clock" (microseconds), "order", or "rows" if the file has no time
+            column.
+        rows: number of rows.
         numbers: those of the others that hold numbers.
     """
 
@@ -71,21 +72,22 @@ def read_parts(paths: Sequence[str], form: Form, format: str, of: Columns, clock
     """Read files of events, folders and zip files of them, one after the other.
 
     Raises:
-        InputError: a file cannot be read or lacks a column, or a value is wrong; it names the row.
+        InputError: a file cannot be read or lacks a column, or a value is wrong; the message names
+            the row.
     """
     files = [file for path in paths for file in parts(path, format)]
     read = [_read(Table(file, form), of, clock) for file in files]
     for part in read[1:]:
         if (part.columns.keys(), part.kind) != (read[0].columns.keys(), read[0].kind):
             raise InputError(
-                f"{read[0].name} and {part.name} differ: their times are of two kinds, or only one"
-                " has labels; bring them to the same columns"
+                f"{read[0].name} and {part.name} differ: their times are of two kinds, or only"
+                " one has labels; give them the same columns"
             )
     return read
 
 
 def joined(parts_: Sequence[Part]) -> dict[str, pa.ChunkedArray]:
-    """The columns of several files, one after the other."""
+    """The columns of several files, joined."""
     return {
         name: concatenate([part.columns[name] for part in parts_]) for name in parts_[0].columns
     }
@@ -153,20 +155,20 @@ def _wanted(table: Table, of: Columns) -> dict[str, str]:
     if "time" not in wanted:
         say(
             f"{path} has no column {of.time!r}, only {', '.join(names)}: the order of its rows is"
-            " taken for the time (--time-column names another)"
+            " used as the time (--time-column names another column)"
         )
     return wanted
 
 
 def _own_name(what: str, column: str, table: Table) -> str:
-    """The column that a default name stands for: RecBole's files have names of their own."""
+    """The column that a default name means: RecBole's files have their own names."""
     if table.file.form == "atomic" and column == what and column not in table.names:
         return RECBOLE.get(what, column)
     return column
 
 
 def _without_missing(raw: pa.Table, wanted: dict[str, str], path: str) -> pa.Table:
-    """The rows with user, item, time and label; how many others there were is reported."""
+    """The rows that have user, item, time and label; the number of the others is reported."""
     missing = np.zeros(raw.num_rows, bool)
     for what in ("user", "item", "time", "label"):
         if what not in wanted:
@@ -179,11 +181,11 @@ def _without_missing(raw: pa.Table, wanted: dict[str, str], path: str) -> pa.Tab
     if not missing.any():
         return raw
     say(
-        f"{path}: {int(missing.sum()):,} of {raw.num_rows:,} rows lack the user, item, time or"
+        f"{path}: {int(missing.sum()):,} of {raw.num_rows:,} rows have no user, item, time or"
         " label and are left out (--drop-missing)"
     )
     if missing.all():
-        raise InputError(f"{path}: every row lacks the user, item, time or label")
+        raise InputError(f"{path}: no row has user, item, time and label")
     return raw.filter(pa.array(~missing))
 
 

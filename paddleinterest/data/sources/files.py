@@ -1,5 +1,5 @@
-"""Find and open raw files: plain, gzipped or in a zip file, alone or as a folder of parts, with one
-error for whatever goes wrong. What is unpacked is bounded."""
+"""Find and open raw files: plain, gzipped or in a zip file, alone or as a folder of parts. Every
+fault ends in one error; unpacking has a limit."""
 
 import codecs
 import gzip
@@ -17,8 +17,8 @@ from paddleinterest.core.errors import InputError, nearest_path
 
 PIECE = 1 << 25  # bytes read at once
 LONGEST = 1 << 26  # bytes in one line
-FREE = 1 << 30  # bytes that any packed file may unpack to
-RATIO = 200  # times its own size that a larger one may unpack to; text packs 5 to 20 times
+FREE = 1 << 30  # bytes that a packed file may always unpack to
+RATIO = 200  # a larger file may unpack to this many times its size; text packs 5 to 20 times
 FORMS = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -43,7 +43,7 @@ class RawFile:
     Attributes:
         path: of the file, or of the zip file that holds it.
         form: one of csv, tsv, text, atomic, json and parquet.
-        member: its name in the zip file; empty for a file of its own.
+        member: its name in the zip file; empty for a plain file.
     """
 
     path: str
@@ -52,12 +52,12 @@ class RawFile:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return f"{self.path} ({self.member})" if self.member else self.path
 
 
 def find(directory: str, name: str, where: str) -> str:
-    """The path of a file, plain or gzipped; `where` says where a user gets it."""
+    """The path of a file, plain or gzipped; `where` says where to get it."""
     path = os.path.join(directory, name)
     for candidate in (path, path + ".gz"):
         if os.path.isfile(candidate):
@@ -72,11 +72,12 @@ def parts(path: str, form: str = "") -> list[RawFile]:
     """The files that a path means: itself, the parts in a folder, or what a zip file holds.
 
     Args:
-        path: a file, a folder of parts, a zip file, or `x.zip/member` for what is in one.
-        form: as in `RawFile`, for files whose names do not say it.
+        path: a file, a folder of parts, a zip file, or `x.zip/member` for a file in a zip file.
+        form: as in `RawFile`, for files whose names do not show it.
 
     Raises:
-        InputError: nothing is there, or its form or which of several files is meant is unclear.
+        InputError: the path does not exist, or its form is unclear, or it is unclear which of
+            several files is meant.
     """
     archive, inner = _zip(path)
     if archive:
@@ -103,13 +104,13 @@ def _zip(path: str) -> tuple[str, str]:
 
 
 def _form(name: str, form: str) -> str:
-    """What a file holds, by its name's ending if `form` does not say it."""
+    """The form of a file: `form`, or by the ending of its name."""
     stem = re.sub(r"\.gz$", "", name.lower())
     found = form or FORMS.get(os.path.splitext(stem)[1], "")
     if not found:
         raise InputError(
-            f"{name}: cannot tell its format; --format says it, or an ending such as .csv, .csv.gz,"
-            f" .tsv, .txt, .jsonl, .zip or .parquet (known: {', '.join(FORMS)})"
+            f"{name}: its format is unknown; set --format, or use an ending such as .csv,"
+            f" .csv.gz, .tsv, .txt, .jsonl, .zip or .parquet (known: {', '.join(FORMS)})"
         )
     return found
 
@@ -129,7 +130,7 @@ def _in_folder(folder: str, form: str) -> list[RawFile]:
         if file.form != found[0].form:
             raise InputError(
                 f"{folder} holds files of several forms, such as {found[0].path} and {file.path};"
-                " a folder is read as the parts of one log: name the files instead"
+                " a folder must hold the parts of one log: name the files instead"
             )
     return found
 
@@ -176,8 +177,7 @@ def _listed(names: list[str]) -> str:
 def opened(path: str, member: str = "", again: str = "") -> Iterator[IO[bytes]]:
     """The bytes of a plain or gzipped file, or of one member of a zip file, as a file object.
 
-    Whatever goes wrong while it is read ends in an InputError; `again` is what to do then, if not
-    the usual.
+    Every fault while reading raises InputError; `again` is the advice in it, if not the usual one.
     """
     name = f"{path} ({member})" if member else path
     try:
@@ -206,7 +206,7 @@ def opened(path: str, member: str = "", again: str = "") -> Iterator[IO[bytes]]:
 
 
 def _unpacked(f: IO[bytes], stored_as: str, name: str, size: int) -> IO[bytes]:
-    """The file with gzip undone and what it unpacks to bounded; a plain one as it is."""
+    """The file unpacked if it is gzipped, with a limit; a plain file as it is."""
     gzipped = stored_as.lower().endswith(".gz")
     if not gzipped and isinstance(f, io.BufferedReader):
         return f
@@ -233,8 +233,8 @@ class _Bounded(io.RawIOBase):
         if self.left < 0:
             raise InputError(
                 f"{self.name} has {self.packed:,} bytes and unpacks to more than"
-                f" {max(FREE, RATIO * self.packed):,}, which no log does; if it is right, unpack it"
-                " first and name the plain file"
+                f" {max(FREE, RATIO * self.packed):,}; if that is right, unpack it first and name"
+                " the plain file"
             )
         buffer[: len(data)] = data
         return len(data)
@@ -265,7 +265,7 @@ class Recoded(io.RawIOBase):
                     f"{self.name}, line {line:,}: not {self.encoding} ({e.reason}); --encoding"
                     f" names another{guessed(e.object[max(e.start - 200, 0) : e.start + 200])}"
                 ) from None
-            except UnicodeError as e:  # UTF-16 without a byte order mark
+            except UnicodeError as e:  # UTF-16 without byte order mark
                 raise InputError(
                     f"{self.name}: not {self.encoding} ({e}); --encoding names another, such as"
                     " utf-16-le"
@@ -297,7 +297,7 @@ def check_encoding(encoding: str) -> None:
 
 
 def guessed(sample: bytes) -> str:
-    """The end of a message about bytes that are not UTF-8: the encoding that they look like."""
+    """The end of a message about bytes that are not UTF-8: the likely encoding."""
     for encoding in ("gb18030", "big5"):
         for start in range(4):
             for end in range(4):
@@ -331,7 +331,7 @@ def pieces(file: IO[bytes], name: str = "a file", before: int = 0) -> Iterator[t
         if len(end) == LONGEST and not end.endswith(b"\n"):
             line = before + piece.count(b"\n") + 1
             raise InputError(
-                f"{name}, line {line:,} has more than {LONGEST:,} bytes; is it a table in text?"
+                f"{name}, line {line:,} has more than {LONGEST:,} bytes; is it a text table?"
             )
         piece += end
         yield before, piece
@@ -339,8 +339,8 @@ def pieces(file: IO[bytes], name: str = "a file", before: int = 0) -> Iterator[t
 
 
 def unreadable(path: str, error: object) -> InputError:
-    """The error for a file that a library cannot read; `error` is what it says."""
+    """The error for a file that a library cannot read; `error` is the library's message."""
     return InputError(
-        f"cannot read {path}: {' '.join(str(error).split())[:300]}; is it whole, and of the format"
-        " that its name says?"
+        f"cannot read {path}: {' '.join(str(error).split())[:300]}; is it complete, and does its"
+        " format match its name?"
     )

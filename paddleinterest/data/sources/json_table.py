@@ -1,4 +1,4 @@
-"""Read the columns of JSON lines: an object a line, whose keys are the columns."""
+"""Read the columns of JSON lines: one object per line, whose keys are the columns."""
 
 import io
 import json
@@ -26,17 +26,17 @@ def names(file: RawFile, encoding: str = "") -> list[str]:
         data = f.read(FIRST) + f.readline(FIRST)
     data = data.removeprefix(b"\xef\xbb\xbf")
     if not data.strip():
-        raise InputError(f"{file.name} is empty; it should have a JSON object a line")
+        raise InputError(f"{file.name} is empty; it should have one JSON object per line")
     if data.lstrip()[:1] != b"{":
         raise InputError(
-            f"{file.name}: a JSON file should have an object a line, {{…}}; it starts with"
+            f"{file.name}: a JSON file should have one object per line, {{…}}; it starts with"
             f" {data.lstrip()[:20].decode('utf-8', 'replace')!r}"
         )
     return list(_parse(data, None, file.name, 0).column_names)
 
 
 def read(file: RawFile, columns: Sequence[str], encoding: str = "") -> pa.Table:
-    """Those columns as they are typed; a key that an object lacks is missing.
+    """The columns with their types; a key that an object does not have is missing.
 
     Raises:
         InputError: a line is not a JSON object, or one column holds texts and numbers in one piece.
@@ -58,10 +58,10 @@ def _text(raw: IO[bytes], file: RawFile, encoding: str) -> IO[bytes]:
 
 
 def _columns(piece: bytes, columns: Sequence[str], name: str, before: int) -> pa.Table:
-    """The columns of one piece; one that it lacks altogether is null."""
+    """The columns of one piece; a column that no object has is null."""
     table = _parse(piece, None, name, before)
     texts = [f.name for f in table.schema if pa.types.is_timestamp(f.type)]
-    if texts:  # texts that look like times stay texts: ids may look so
+    if texts:  # texts that look like times stay texts: they may be ids
         schema = pa.schema([(each, pa.string()) for each in texts])
         table = _parse(piece, schema, name, before)
     lacking = [each for each in columns if each not in table.column_names]
@@ -101,14 +101,14 @@ def _fault(piece: bytes, name: str, before: int, error: Exception) -> InputError
             first = kinds.setdefault(key, (kind, number))
             if each is not None and first[0] is not kind:
                 return InputError(
-                    f"{name}, line {number:,}: {key} is {each!r}, but in line {first[1]:,} it is of"
-                    " another kind; write all as texts or all as numbers"
+                    f"{name}, line {number:,}: {key} is {each!r}, but in line {first[1]:,} it has"
+                    " a different type; write all as texts or all as numbers"
                 )
     return unreadable(name, error)
 
 
 def _joined(parts: list[pa.ChunkedArray], column: str, file: RawFile) -> pa.ChunkedArray:
-    """The parts of one column as one, as texts if some are texts."""
+    """The parts of one column joined, as texts if some are texts."""
     known = [plain(part) for part in parts if not pa.types.is_null(part.type)]
     if not known:
         return pa.chunked_array([pa.nulls(sum(map(len, parts)), pa.large_string())])

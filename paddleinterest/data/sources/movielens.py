@@ -72,26 +72,26 @@ class Options:
     raw: str = option(
         "data/raw/movielens",
         (
-            "directory of ml-VERSION.zip, which is downloaded to it if it is not there "
-            "(default: data/raw/movielens)"
+            "directory of ml-VERSION.zip, which is downloaded to it if it is missing (default:"
+            " data/raw/movielens)"
         ),
         metavar="DIR",
     )
     zip: str = option(
         "",
-        "zip file of that release at hand (default: the one in --raw)",
+        "zip file of that release that you have (default: the one in --raw)",
         metavar="FILE",
     )
     threshold: float = option(
         4,
-        "ratings of at least so many stars are positive (default: 4)",
+        "ratings of at least this many stars are positive (default: 4)",
         metavar="STARS",
     )
     core: int | None = option(
         None,
         (
-            "leave out users and items with fewer than N positive ratings, over and over "
-            "until all have as many (ReChorus: 5; default: all stay)"
+            "leave out users and items with fewer than N positive ratings, repeatedly until all"
+            " have that many (ReChorus: 5; default: all stay)"
         ),
         metavar="N",
     )
@@ -195,8 +195,8 @@ class Release:
         """One file of the release as an Arrow table."""
         if name not in self.members:
             raise InputError(
-                f"{self.path} holds no {name}, so it is not MovieLens {self.version}; --version"
-                f" says which release it is ({', '.join(FORMS)})"
+                f"{self.path} holds no {name}, so it is not MovieLens {self.version}; set"
+                f" --version to its release ({', '.join(FORMS)})"
             )
         return table(self.path, columns, member=self.members[name], again=AGAIN, **options)
 

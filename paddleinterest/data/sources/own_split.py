@@ -1,5 +1,5 @@
-"""The user's own train, valid and test files (protocol `given`), perhaps beside events that only
-make histories.
+"""The user's own train, valid and test files (protocol `given`), perhaps with events that only make
+histories.
 
 A sample's history is what its user clicked strictly before it: in the events, or if there are none
 in the rows of all three splits with label 1.

@@ -1,9 +1,9 @@
-"""Text files in the form that PaddleRec's din, dien and bst read: one sample a line,
+"""Text files in the form that PaddleRec's din, dien and bst read: one sample per line,
 
     history items;history categories;target item;target category;label
     2 19 7;11 3 11;23;3;1
 
-ids with spaces between, label 0 or 1. The two lists are of equal length, oldest first; an empty
+ids separated by spaces, label 0 or 1. The two lists are of equal length, oldest first; an empty
 history is fine. PaddleRec's bst writes the same as slots, which are read too:
 
     userid:8 history:2 history:19 history:7 cate:11 cate:3 cate:11 position:90 position:20
@@ -71,10 +71,11 @@ def load(options: Options, seed: int = 0) -> Log:
     A distinct history within the training (or test) files becomes a user, such as ``train-17``.
 
     events: user, item, time (position in the history). items: category, the first one seen with the
-    item. samples: user, item, label, split; a row a line.
+    item. samples: user, item, label, split; one row per line.
 
     Raises:
-        InputError: a flag or file is missing, or a line has another form; it names file and line.
+        InputError: a flag or file is missing, or a line has a wrong form; the message names file
+            and line.
     """
     for flag, files in (("--train", options.train), ("--test", options.test)):
         if not files:
@@ -145,8 +146,7 @@ def item_table(item: list[pd.Series], category: list[pd.Series]) -> tuple[pd.Dat
 
 
 def typed(columns: list[pa.ChunkedArray]) -> list[pd.Series]:
-    """Arrow columns of texts as Series of int64 where every text is a whole number, else of
-    texts."""
+    """Arrow columns of texts as Series of int64 if every text is a whole number, else of texts."""
     numbers = [whole(column) for column in columns]
     return [
         to_pandas(column) for column in (columns if any(n is None for n in numbers) else numbers)
@@ -219,19 +219,19 @@ def read(path: str) -> pa.Table:
     for name in ("item", "category"):
         wrong = pc.or_(wrong, pc.invert(pc.match_substring_regex(table[name], r"^[^ ]+$")))
     if pc.any(wrong).as_py():
-        raise first_fault([path]) or unreadable(path, "a line has another form")
+        raise first_fault([path]) or unreadable(path, "a line has a wrong form")
     return table
 
 
 def has_slots(path: str) -> bool:
-    """Whether the first line is of slots, as PaddleRec's bst writes them."""
+    """True if the first line has slots, as PaddleRec's bst writes them."""
     with opened(path) as f:
         first = f.readline(1 << 20)
     return b"target:" in first and b";" not in first
 
 
 def of_slot(lines: pa.ChunkedArray, slot: str) -> pa.ChunkedArray:
-    """The values of one slot of each line, with spaces between."""
+    """The values of one slot of each line, separated by spaces."""
     others = [each for each in (*SLOTS.values(), *UNREAD) if each != slot]
     left = pc.replace_substring_regex(lines, rf"(?:^|\s)(?:{'|'.join(others)}):\S*", "")
     return pc.utf8_trim_whitespace(pc.replace_substring_regex(left, rf"(^|\s){slot}:", r"\1"))
@@ -245,7 +245,7 @@ def as_plain(line: str) -> str:
         if slot in found:
             found[slot].append(value)
         elif slot not in UNREAD:
-            found["target"].append(token)  # of no slot: the line is wrong, and shows it
+            found["target"].append(token)  # not a slot: the line is wrong and is reported as it is
     return ";".join(" ".join(values) for values in found.values())
 
 
@@ -260,8 +260,8 @@ def split(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
 
 
 def first_fault(paths: list[str]) -> InputError | None:
-    """The InputError for the first line of these files that has another form, None if there is
-    none. Slow."""
+    """The InputError for the first line of these files with a wrong form; None if all are right.
+    Slow."""
     for path in paths:
         try:
             slots = has_slots(path)
@@ -275,7 +275,7 @@ def first_fault(paths: list[str]) -> InputError | None:
                             f"{path}, line {number}: {fault}; a line should be {FORM}"
                         )
         except (InputError, UnicodeDecodeError):
-            return None  # unreadable as text: the fast reader's own words say why
+            return None  # not readable as text: the fast reader's own message says why
     return None
 
 
@@ -285,7 +285,7 @@ def what_is_wrong(line: str) -> str:
     if not line:
         return ""
     if len(parts) != 5:
-        return f"{len(parts)} parts where 5 should be, separated by ';'"
+        return f"{len(parts)} parts separated by ';', but 5 are needed"
     items, categories = len(parts[0].split()), len(parts[1].split())
     if items != categories:
         return f"the history has {items} items but {categories} categories"

@@ -1,6 +1,6 @@
 """Double quotes in text tables, judged row by row (RFC 4180): a cell that opens with a quote ends
-with one, after which comes a separator or the end of the line. The parsers do not judge: a quote
-that never closes takes the rows after it into one cell, without a word.
+with one, after which comes a separator or the end of the line. The parsers do not check this: a
+quote that never closes silently takes the rows after it into one cell.
 
 A quote inside a cell that did not open with one (6" pan) is an ordinary character.
 """
@@ -16,7 +16,7 @@ from paddleinterest.data.sources.files import LONGEST
 QUOTE, NEWLINE, RETURN = b'"'[0], b"\n"[0], b"\r"[0]
 csv.field_size_limit(LONGEST)
 ADVICE = (
-    "close the quote, write quotes within a quoted cell twice, or say --quote none if the file"
+    "close the quote, double the quotes within a quoted cell, or use --quote none if the file"
     " does not quote"
 )
 
@@ -24,7 +24,7 @@ ADVICE = (
 def whole_rows(
     pieces: Iterator[tuple[int, bytes]], separator: str, columns: int, name: str
 ) -> Iterator[tuple[int, bytes]]:
-    """Cut pieces of whole lines into pieces of whole rows: a quoted cell may go over several lines.
+    """Cut pieces of whole lines into pieces of whole rows: a quoted cell may have several lines.
 
     Args:
         pieces: (lines before, whole lines) as `files.pieces` yields them.
@@ -36,7 +36,7 @@ def whole_rows(
         (lines before, whole rows).
 
     Raises:
-        InputError: a quoted cell does not end as it should; it names the line.
+        InputError: a quoted cell does not end correctly; the message names the line.
     """
     rest = b""
     start = 0
@@ -59,7 +59,7 @@ def whole_rows(
 
 
 def judged(data: bytes, separator: str, columns: int, name: str, before: int) -> int:
-    """Judge the rows in `data`, which starts with a row; returns how many bytes are whole rows."""
+    """Check the rows in `data`, which starts with a row; returns the bytes in whole rows."""
     if b'"' not in data:
         return len(data)
     text = np.frombuffer(data, np.uint8)
@@ -67,7 +67,7 @@ def judged(data: bytes, separator: str, columns: int, name: str, before: int) ->
     lines = np.flatnonzero(text == NEWLINE)
     if not data.endswith(b"\n"):  # the last line of the file
         lines = np.append(lines, len(data))
-    ends = np.flatnonzero(np.searchsorted(quotes, lines) % 2 == 0)  # lines that end outside a cell
+    ends = np.flatnonzero(np.searchsorted(quotes, lines) % 2 == 0)  # line ends outside a cell
     if len(ends):
         size = int(lines[ends[-1]])
         lines = lines[: ends[-1] + 1]
@@ -95,8 +95,8 @@ def _exactly(data: bytes, separator: str, columns: int, name: str, before: int) 
 
 
 def _alternate(text: np.ndarray, quotes: np.ndarray, separator: str) -> bool:
-    """Whether the quotes alternate between opening and closing a cell, each at its right place;
-    where two touch, they are one within a cell."""
+    """True if the quotes alternate between opening and closing a cell, each at the right place; two
+    that touch are one quote within a cell."""
     opening = quotes[0::2]
     closing = quotes[1::2]
     if len(opening) != len(closing):
@@ -116,8 +116,8 @@ def _check_rows_within(
     name: str,
     before: int,
 ) -> None:
-    """Raise InputError if a quoted cell goes over lines that all look like rows of their own: then
-    its two quotes are more likely ordinary characters of two cells."""
+    """Raise InputError if a quoted cell covers lines that all look like complete rows: then its two
+    quotes are more likely ordinary characters of two cells."""
     cells = np.searchsorted(np.flatnonzero(text == ord(separator)), lines)
     like_rows = np.diff(cells, prepend=0) == columns - 1
     first = np.append(0, ends[:-1] + 1)  # of the lines of each row
@@ -167,6 +167,6 @@ def _never_closed(name: str, before: int) -> InputError:
 
 def _looks_like_rows(name: str, first: int, last: int) -> InputError:
     return InputError(
-        f"{name}, line {first:,}: a quoted cell goes on to line {last:,}, over lines that look like"
-        f" rows of their own; {ADVICE}, or write its text on one line"
+        f"{name}, line {first:,}: a quoted cell continues to line {last:,}, over lines that look"
+        f" like complete rows; {ADVICE}, or write its text on one line"
     )

@@ -1,4 +1,4 @@
-"""Events that stand in a log more than once: with both labels, or alike."""
+"""Events that occur in a log more than once: with both labels, or identical."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ KEY = ["user", "item", "time"]
 
 
 def _repeated(events: pd.DataFrame) -> np.ndarray:
-    """Which events share user, item and time with another; hashes first, since nearly none do."""
+    """The events that share user, item and time with another event; hashes first, since few do."""
     key = np.zeros(len(events), np.uint64)
     for name in KEY:
         values = events[name].to_numpy()
@@ -22,14 +22,14 @@ def _repeated(events: pd.DataFrame) -> np.ndarray:
 
 
 def settle(events: pd.DataFrame, drop: bool) -> pd.DataFrame:
-    """Decide what events of one user, item and moment are.
+    """Decide what several events of one user, item and moment mean.
 
-    An impression that stands with label 0 and with label 1 was clicked: the rows with 0 go. Other
-    repeats stay, or all but the first go. Both are reported.
+    An impression with label 0 and with label 1 was clicked: the rows with 0 are left out. Of other
+    repeats all stay, or only the first. Both are reported.
 
     Args:
-        events: user, item, time on a clock, perhaps label.
-        drop: whether only the first of repeated events stays.
+        events: user, item, time on a clock, optionally label.
+        drop: keep only the first of repeated events.
     """
     again = _repeated(events)
     if not again.any():
@@ -41,9 +41,9 @@ def settle(events: pd.DataFrame, drop: bool) -> pd.DataFrame:
         lost[again] = several["label"].to_numpy() < clicked
         if lost.any():
             say(
-                f"{int(lost.sum()):,} of {len(events):,} rows are impressions that also stand with"
-                f" label 1 {_alike(events[lost])}: the click wins, the rows with label 0 are left"
-                " out"
+                f"{int(lost.sum()):,} of {len(events):,} rows are impressions that also occur"
+                f" with label 1 {_alike(events[lost])}: the click wins, the rows with label 0 are"
+                " left out"
             )
             events = events[~lost].reset_index(drop=True)
     several = events[_repeated(events)]
@@ -65,6 +65,6 @@ def settle(events: pd.DataFrame, drop: bool) -> pd.DataFrame:
 
 
 def _alike(events: pd.DataFrame) -> str:
-    """What such events have in common, with an example, for a message."""
+    """What repeated events have in common, with an example, for a message."""
     first = events.iloc[:1].to_dict("records")[0]
     return f"(same user, item and time), such as user {first['user']!r}, item {first['item']!r}"

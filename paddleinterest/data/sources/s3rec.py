@@ -1,7 +1,7 @@
 """The Amazon 2014 5-core logs in the form that S3-Rec released them
 (github.com/RUCAIBox/CIKM2020-S3Rec, data/).
 
-``NAME.txt`` has a line a user: the user, then the items in time order.
+``NAME.txt`` has one line per user: the user, then the items in time order.
 ``NAME_item2attributes.json`` maps an item to attribute ids: brand, then the category path from its
 root to the leaf. The release has no times; for Beauty the repository DyGRec/ASReP (data/Beauty) has
 the same log with unix times, which ``--times`` adds.
@@ -39,8 +39,8 @@ class Options:
     raw: str = option(
         "data/raw/s3rec",
         (
-            "directory of NAME.txt and NAME_item2attributes.json, plain or .gz; what is not "
-            "there is downloaded to it (default: data/raw/s3rec)"
+            "directory of NAME.txt and NAME_item2attributes.json, plain or .gz; missing files are"
+            " downloaded to it (default: data/raw/s3rec)"
         ),
         metavar="DIR",
     )
@@ -112,7 +112,7 @@ def brands_and_paths(
 
 
 def find(directory: str, name: str, download: bool = True) -> str:
-    """The path of a file, plain or gzipped; where neither is there it is downloaded."""
+    """The path of a file, plain or gzipped; if neither exists it is downloaded."""
     path = os.path.join(directory, name)
     for candidate in (path, path + ".gz"):
         if os.path.isfile(candidate):
@@ -190,16 +190,16 @@ def read_attributes(path: str) -> dict[int, list[int]]:
 
 
 def add_times(events: pd.DataFrame, directory: str, join: str) -> str:
-    """Replace the positions in ``events.time`` by the unix times of ASReP's files, whose user n is
-    user n + 1 here.
+    """Replace the positions in ``events.time`` with the unix times of ASReP's files, whose user n
+    is user n + 1 here.
 
-    Both logs hold a user's events in time order, so that an event's time is the one at its place
-    among the user's sorted times. The items check that: ASReP numbers them otherwise, but under the
-    right pairing of item numbers (the file `join` where it is there, else the pairs from the
-    moments with a single event) every event (user, item, time) must be in both.
+    Both logs hold a user's events in time order, so an event's time is the one at its position
+    among the user's sorted times. The items confirm that: ASReP numbers them differently, but under
+    the right pairing of item numbers (the file `join` if it exists, else the pairs from the moments
+    with a single event) every event (user, item, time) must be in both.
 
     Returns:
-        The sentence that says how many events were checked so.
+        A sentence that says how many events were checked this way.
 
     Raises:
         InputError: the two are not of one log.
@@ -239,15 +239,15 @@ def add_times(events: pd.DataFrame, directory: str, join: str) -> str:
     events.loc[order, "time"] = time
     return (
         f"{found.sum():,} of {len(user):,} event times were matched by item, the other"
-        f" {(~known).sum():,} (items without a partner) by their place in the user's order."
+        f" {(~known).sum():,} (items without a partner) by their position in the user's order."
     )
 
 
 def learn_pairs(
     user: np.ndarray, time: np.ndarray, here: np.ndarray, there: np.ndarray, directory: str
 ) -> pd.Series:
-    """Item here → item there, from the moments at which a user has one event. Arguments: sorted, of
-    equal length."""
+    """This log's item → ASReP's item, from the moments at which a user has one event. Arguments:
+    sorted, of equal length."""
     change = np.r_[True, (user[1:] != user[:-1]) | (time[1:] != time[:-1]), True]
     alone = change[:-1] & change[1:]
     pairs = pd.DataFrame({"here": here[alone], "there": there[alone]}).drop_duplicates()
@@ -260,7 +260,7 @@ def learn_pairs(
 
 
 def read_timed(path: str) -> pd.DataFrame:
-    """Lines ``user item time`` with tabs between as a frame of three int64 columns."""
+    """Lines ``user item time``, separated by tabs, as a frame of three int64 columns."""
     rows = []
     for number, line in enumerate(text(path).splitlines(), 1):
         try:
@@ -274,7 +274,7 @@ def read_timed(path: str) -> pd.DataFrame:
 
 
 def read_pairs(path: str) -> pd.Series:
-    """Item here → item there, from a table with the columns s3rec_item and asrep_item."""
+    """This log's item → ASReP's item, from a table with the columns s3rec_item and asrep_item."""
     try:
         return pd.read_csv(
             path, sep="\t", usecols=["s3rec_item", "asrep_item"], index_col="s3rec_item"

@@ -1,11 +1,10 @@
-"""Synthetic impressions whose true click probability is known: what models can learn is measured
-against it.
+"""Synthetic impressions with known click probabilities, to measure how much models can learn.
 
 A user has one interest at a time, a category. Before each impression it moves with probability
 ``--drift``: mostly (70 %) to the category's successor, the same for all users, else to any
 category. Successors form one cycle, so that not only which categories a user clicked but their
-order tells what he clicks next. The shown item is of the current interest, of its successor, or
-any, by popularity. The click is drawn from
+order matters for the next click. The shown item is of the current interest, of its successor, or
+any item, by popularity. The click is drawn from
 
     p = sigmoid(BIAS + MATCH [category is the interest] + NEXT [it is the successor] + NEAR [same
     department]
@@ -32,14 +31,14 @@ BIAS, MATCH, NEXT, NEAR = (
 QUALITY, PRICE = (
     0.4,
     -0.2,
-)  # standard deviation of an item's quality, and its change a deviation of log price
+)  # standard deviation of an item's quality, and its change per deviation of log price
 TO_SUCCESSOR = 0.7  # share of the interest's moves that go to the successor
 SHOW_INTEREST, SHOW_NEXT = (
     0.3,
     0.2,
 )  # shares of the impressions drawn from the interest and from its successor
 SEGMENTS = {"student": -0.3, "family": 0.0, "single": 0.1, "retired": 0.2}
-DEPARTMENT, BRAND = 5, 40  # categories a department, items a brand
+DEPARTMENT, BRAND = 5, 40  # categories per department, items per brand
 START = 1_704_067_200  # 2024-01-01 00:00:00 UTC
 GAP = 3600  # mean seconds between a user's impressions
 
@@ -65,7 +64,7 @@ class Options:
     )
     impressions: int = option(
         50,
-        "impressions of each user, an hour apart in the mean (default: 50)",
+        "impressions of each user, one hour apart on average (default: 50)",
         metavar="N",
     )
     drift: float = option(
@@ -98,7 +97,7 @@ def load(options: Options, seed: int = 0) -> Log:
         if getattr(options, flag) < least:
             raise InputError(f"--{flag} is {getattr(options, flag)}; it should be at least {least}")
     if not 0 <= options.drift <= 1:
-        raise InputError(f"--drift is {options.drift}; it is a probability, from 0 to 1")
+        raise InputError(f"--drift is {options.drift}, must be a probability, from 0 to 1")
     rng = np.random.default_rng(seed)
     items, popularity, quality = make_items(rng, options.items, options.categories)
     successor = make_successor(rng, options.categories)
@@ -208,7 +207,7 @@ def impressions(
     interest = rng.integers(categories, size=users)
     clock = START + steps * GAP * rng.random(
         users
-    )  # starts spread over as long as a user stays: all overlap
+    )  # starts spread over as long as a user stays, so all overlap
     for step in range(steps):
         follows = rng.random(users) < TO_SUCCESSOR
         other = np.where(follows, successor[interest], rng.integers(categories, size=users))

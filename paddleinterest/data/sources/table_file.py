@@ -26,7 +26,7 @@ ATOMIC = {
     "token_seq": "multiple",
     "float_seq": "vector",
 }  # RecBole's types, written after a colon
-SAMPLED = 20  # lines that tell the separator
+SAMPLED = 20  # lines to detect the separator
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Form:
     """How text is to be read.
 
     Attributes:
-        separator: between cells; empty goes by the file's ending, or by its first lines.
-        quote: whether double quotes enclose cells.
-        encoding: empty for UTF-8, or what the byte order mark says.
-        null: texts that mean a missing value, beside the empty cell; None if nothing was said.
+        separator: between cells; empty = by the file's ending, or by its first lines.
+        quote: double quotes enclose cells.
+        encoding: empty for UTF-8, or for the encoding of the byte order mark.
+        null: texts that mean a missing value, besides the empty cell; None if --null is not given.
         header: the names of all columns of a file without a header line.
     """
 
@@ -67,7 +67,7 @@ def check_form(form: Form) -> Form:
         check_encoding(form.encoding)
     for name in form.header:
         if form.header.count(name) > 1:
-            raise InputError(f"--columns names {name!r} twice; give each column a name of its own")
+            raise InputError(f"--columns names {name!r} twice; give each column its own name")
     return replace(form, separator=separator)
 
 
@@ -85,8 +85,8 @@ class Table:
         """Read the names of the columns.
 
         Raises:
-            InputError: the file cannot be read, is empty, or has another number of columns than
-                `form` names.
+            InputError: the file cannot be read, is empty, or has not as many columns as `form`
+                names.
         """
         self.file = file
         self.form = form
@@ -106,8 +106,8 @@ class Table:
         first = _first_lines(self.file, self.form.encoding)
         if not first.strip():
             raise InputError(
-                f"{self.name} is empty; it should have a header line, then one row an event, item"
-                " or user"
+                f"{self.name} is empty; it should have a header line, then one row per event,"
+                " item or user"
             )
         if not self.form.separator:
             self.form = replace(self.form, separator=_separator(self.file, first))
@@ -119,7 +119,7 @@ class Table:
         header = self.form.header
         if header and len(header) != len(self.stored):
             raise InputError(
-                f"{self.name} has {len(self.stored)} columns where {len(header)} are named:"
+                f"{self.name} has {len(self.stored)} columns, but {len(header)} are named:"
                 f" {', '.join(header)}"
             )
         if header:
@@ -183,7 +183,7 @@ def _atomic(name: str) -> tuple[str, str]:
 
 
 def _without_headers(table: pa.Table, stored: Sequence[str], name: str) -> pa.Table:
-    """Leave out rows that repeat the header line: the file is several, put one after the other."""
+    """Leave out rows that repeat the header line: the file was joined from several."""
     kind = table.schema.field(0).type
     first = pa.array([stored[0], "\ufeff" + stored[0]], kind)
     rows = np.flatnonzero(pc.is_in(table.column(0), value_set=first).to_numpy())
@@ -228,7 +228,7 @@ def _separator(file: RawFile, first: bytes) -> str:
         if len(counts) == 1 and counts.pop():
             return candidate
     raise InputError(
-        f"{file.name}: cannot tell what separates its columns; --separator says it, such as"
+        f"{file.name}: it is unclear what separates its columns; set --separator, such as"
         " --separator '|' or '\\t'"
     )
 
@@ -253,14 +253,14 @@ def _parquet(file: RawFile) -> pa.parquet.ParquetFile:
 
 
 def _read_parquet(file: RawFile, columns: Sequence[str]) -> pa.Table:
-    """Those columns, if there is memory for as many rows as the file says."""
+    """The columns, if there is memory for the number of rows that the file declares."""
     parquet = _parquet(file)
     rows = parquet.metadata.num_rows
     need = 8 * rows * len(columns)
     if need > available():
         raise InputError(
-            f"{file.name} has {rows:,} rows, which take more than {need >> 30:,} GiB of memory;"
-            " more is not free"
+            f"{file.name} has {rows:,} rows, which take more than {need >> 30:,} GiB of memory,"
+            " more than is free"
         )
     try:
         return parquet.read(columns=list(columns)).select(list(columns))

@@ -1,7 +1,7 @@
 """Taobao display advertising (Alibaba, Tianchi dataset 56): eight days of impressions and clicks,
 users and ads.
 
-Tianchi asks for an account, so that nothing is downloaded: get raw_sample.csv, ad_feature.csv and
+Tianchi needs an account, so nothing is downloaded: get raw_sample.csv, ad_feature.csv and
 user_profile.csv. Its behavior_log.csv (purchases and page views by category, not by item) is not
 read: histories are the clicks on ads.
 """

@@ -1,9 +1,9 @@
 """Taobao user behaviour (Alibaba, Tianchi dataset 649): 100 million page views, purchases, carts
 and favourites.
 
-Tianchi asks for an account, so that nothing is downloaded: get UserBehavior.csv, lines of user,
-item, category, behaviour and time without a header. The log is of nine days; events with a time
-outside them are left out, and counted.
+Tianchi needs an account, so nothing is downloaded: get UserBehavior.csv, lines of user, item,
+category, behaviour and time without a header. The log is of nine days; events with a time outside
+them are left out, and counted.
 """
 
 import os

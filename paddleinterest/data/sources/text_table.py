@@ -1,5 +1,5 @@
-"""Tables in text files: read columnar, a piece of whole rows at a time, so that a file of any size
-needs the memory of its columns and no more. What is wrong with a line is reported with its number.
+"""Tables in text files: read by column, one piece of whole rows at a time, so a file of any size
+needs no more memory than its columns. Errors name the line.
 """
 
 import csv
@@ -28,7 +28,7 @@ from paddleinterest.data.sources.names import require
 
 NUMBERS = {"int64": "a whole number", "double": "a number"}
 WHOLE, NUMBER, TEXT = pa.int64(), pa.float64(), pa.large_string()
-JOINED = "\x01"  # stands for a separator of several characters, of which the parser knows one
+JOINED = "\x01"  # replaces a separator of several characters, since the parser takes one
 
 
 def tables(
@@ -48,21 +48,21 @@ def tables(
     """Yield the columns of a file as Arrow tables, a piece at a time; at least one row in all.
 
     Args:
-        columns: {name: type}, WHOLE, NUMBER or TEXT; the others of the file are passed over.
+        columns: {name: type}, WHOLE, NUMBER or TEXT; the other columns are skipped.
         member: which file of the zip file at `path`.
         names: the names of all columns, if the file has no header line.
-        delimiter: of one character, or more if no quotes are used.
+        delimiter: one character, or more if there are no quotes.
         quote: False if quotes are ordinary characters.
-        encoding: of the text; empty for UTF-8.
+        encoding: encoding of the text; empty for UTF-8.
         missing: texts that mean a missing value.
         optional: columns that may have missing values.
         allowed: {name: values}, for columns with few values.
-        again: what to do about a file that cannot be read, if not the usual.
-        hint: whether a message about bytes that are not UTF-8 guesses at --encoding.
+        again: advice about a file that cannot be read, if not the usual one.
+        hint: a message about bytes that are not UTF-8 suggests an --encoding.
 
     Raises:
-        InputError: a column is missing; a line has another number of columns, a value of another
-            kind, or none. It names the file and the line.
+        InputError: a column is missing; a line has a wrong number of columns, or a value of a wrong
+            kind, or none. The message names the file and the line.
     """
     where = f"{path} ({member})" if member else path
     header = 0
@@ -127,8 +127,8 @@ def table(*args: Any, **options: Any) -> pa.Table:
 def header_of(
     file: IO[bytes], delimiter: str, quote: bool = True, where: str = "the file"
 ) -> tuple[list[str], int]:
-    """The column names in the first line that is not empty, and its number; [] if there is none.
-    Bytes that are not UTF-8 are replaced: the rows are judged, not the header."""
+    """The column names in the first line that is not empty, and its number; [] if all are empty.
+    Bytes that are not UTF-8 are replaced here; the rows are checked, not the header."""
     number = 0
     while line := file.readline():
         number += 1
@@ -141,7 +141,7 @@ def header_of(
             except csv.Error as e:  # a carriage return that ends no line
                 raise InputError(
                     f"{where}: the first line, {text[:60]!r}, is not a header line; do its lines"
-                    f" end in carriage returns alone? Save it with line feeds ({e})"
+                    f" end in carriage returns only? Save it with line feeds ({e})"
                 ) from None
             return [name.strip() for name in cells], number
     return [], number
@@ -167,7 +167,7 @@ def parsed(piece: bytes, names: list[str], threads: bool, form: dict[str, Any]) 
 def wrong(
     column: pa.ChunkedArray, optional: bool, allowed: Sequence[Any] | None
 ) -> pa.ChunkedArray:
-    """Which values of a column are missing, infinite or not allowed, as an Arrow column."""
+    """A boolean Arrow column: which values are missing, infinite or not allowed."""
     bad = pc.is_null(column, nan_is_null=True)
     if optional:
         bad = pa.chunked_array([np.zeros(len(column), bool)])
@@ -187,7 +187,7 @@ def described(allowed: Sequence[Any] | None, kind: pa.DataType) -> str:
 
 
 def line_of(piece: bytes, row: int, form: dict[str, Any]) -> int:
-    """The line of a piece, from 1, that its row `row` starts in; empty lines are no rows."""
+    """The line of a piece, from 1, that its row `row` starts in; empty lines are not rows."""
     parse = form["parse_options"]
     text = io.StringIO(piece.decode("latin-1"), newline="")
     reader = csv_rows(text, parse.delimiter, bool(parse.quote_char))
@@ -236,7 +236,7 @@ def fault(
     cells = re.match(r"Expected (\d+) columns, got (\d+)", what)
     if cells:
         return InputError(
-            f"{at}: {cells[2]} columns where {cells[1]} should be: {', '.join(names)}"
+            f"{at}: {cells[2]} columns, but {cells[1]} are needed: {', '.join(names)}"
         )
     return InputError(f"{at}: {what[:200]}")
 

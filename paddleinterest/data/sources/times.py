@@ -1,5 +1,5 @@
 """The times of events, in any form that logs have them: unix times, dates written as digits, texts,
-timestamps. All become whole microseconds since 1970 (UTC), or numbers that only order."""
+timestamps. All become whole microseconds since 1970 (UTC), or numbers that only give an order."""
 
 import zoneinfo
 from dataclasses import dataclass
@@ -48,10 +48,10 @@ class Clock:
     """How times are to be read.
 
     Attributes:
-        unit: of numbers: s, ms, us or ns since 1970; one of `DIGITS`; `order` if they only order;
-            empty to tell it from the numbers.
-        zone: the time zone of times that name none, such as Asia/Shanghai; empty for UTC.
-        form: of texts, in strptime's letters, such as %d/%m/%Y; empty to tell it from the texts.
+        unit: of numbers: s, ms, us or ns since 1970; one of `DIGITS`; `order` if they only give an
+            order; empty to detect it.
+        zone: the time zone of times without one, such as Asia/Shanghai; empty for UTC.
+        form: form of texts, in strptime's letters, such as %d/%m/%Y; empty to detect it.
     """
 
     unit: str = ""
@@ -83,8 +83,8 @@ def time_values(
     column = plain(column)
     if row := bad_row(pc.is_null(column, nan_is_null=True)):
         raise InputError(
-            f"{path}: {name} is missing in row {row:,}; every event needs a time: fill it, or leave"
-            " such rows out with --drop-missing"
+            f"{path}: {name} is missing in row {row:,}; every event needs a time: fill it, or"
+            " leave out such rows with --drop-missing"
         )
     of = f"{path}: {name}"
     kind = column.type
@@ -169,8 +169,8 @@ def _by_parts(column: pa.ChunkedArray, of: str, clock: Clock) -> np.ndarray:
         row = int(np.argmax(bare[codes] != bare[codes[0]]))
         raise InputError(
             f"{of} is {values[int(codes[row])].as_py()!r} in row {row + 1:,} and"
-            f" {values[int(codes[0])].as_py()!r} in row 1: one names a time zone, the other does"
-            " not; --time-zone says which zone is meant"
+            f" {values[int(codes[0])].as_py()!r} in row 1: one has a time zone, the other does"
+            " not; set --time-zone to the zone that is meant"
         )
     offsets = np.array([_offset(zone) for zone in zones.to_pylist()]) * SECOND
     return np.where(bare, _in_zone(ticks, of, clock), ticks - offsets)[codes]
@@ -212,12 +212,12 @@ def _in_zone(ticks: np.ndarray, of: str, clock: Clock) -> np.ndarray:
     zone = zoneinfo.ZoneInfo(clock.zone)
     try:
         there = local.tz_localize(zone)
-    except ValueError:  # an hour that occurs twice in the year, or never
+    except ValueError:  # an hour that occurs twice, or not at all
         first = np.ones(len(local), bool)
         there = local.tz_localize(zone, ambiguous=first, nonexistent="shift_forward")
         say(
-            f"{of}: some times fall into the hour when the clocks of {clock.zone} change; one that"
-            " occurs twice is taken for the first, one that never occurs for the next"
+            f"{of}: some times are in the hour when the clocks of {clock.zone} change; if it"
+            " occurs twice, the first is used, if it does not occur, the next"
         )
     return there.tz_convert(None).to_numpy("datetime64[us]").astype(np.int64)
 
@@ -256,7 +256,7 @@ def _numbers(column: pa.ChunkedArray, of: str, clock: Clock) -> tuple[str, np.nd
 
 
 def _unit(values: np.ndarray, of: str) -> str:
-    """The unit of numbers, told from them: dates written as digits, or unix times by their size."""
+    """The unit of numbers, detected: dates written as digits, or unix times by their size."""
     forms = [form for form in DIGITS if _are_digits(values, form)]
     if len(forms) > 1:
         raise InputError(
@@ -283,27 +283,27 @@ def _unit(values: np.ndarray, of: str) -> str:
 
 
 def _between(values: np.ndarray, unit: str) -> np.ndarray:
-    """Which numbers are times from 1990 to 2100 in that unit."""
+    """A boolean array: which numbers are times from 1990 to 2100 in that unit."""
     seconds = values.astype(np.float64) * (UNITS[unit] / SECOND)
     return (seconds >= FIRST) & (seconds <= LAST)
 
 
 def _right_unit(values: np.ndarray) -> str:
-    """The end of a message: what --time-unit to say."""
+    """The end of a message: which --time-unit to use."""
     for form in DIGITS:
         if _are_digits(values, form):
-            return f"these are dates written as digits: say --time-unit {form}"
+            return f"these are dates written as digits: use --time-unit {form}"
     for unit in UNITS:
         if _between(values, unit).all():
-            return f"say --time-unit {unit}, which puts all between 1990 and 2100"
+            return f"use --time-unit {unit}, which puts all between 1990 and 2100"
     return (
-        f"--time-unit says the unit: {', '.join(UNITS)}, one of {', '.join(DIGITS)}, or order for"
-        " numbers that only order"
+        f"set --time-unit: {', '.join(UNITS)}, one of {', '.join(DIGITS)}, or order for numbers"
+        " that only give an order"
     )
 
 
 def _are_digits(values: np.ndarray, form: str) -> bool:
-    """Whether all numbers are dates of the form, of the years 1970 to 2099."""
+    """True if all numbers are dates of the form, of the years 1970 to 2099."""
     if values.dtype.kind != "i":
         return False
     limit = 10 ** len(form)
@@ -311,7 +311,7 @@ def _are_digits(values: np.ndarray, form: str) -> bool:
         return False
     if form.startswith("yyyy") and (values < limit // 10).any():
         return False
-    few = values[:1000]  # nearly always enough to tell that they are not
+    few = values[:1000]  # nearly always enough to see that they are not
     return bool(_digits(few, form)[1].all() and _digits(values, form)[1].all())
 
 
@@ -326,7 +326,7 @@ def _from_digits(values: np.ndarray, form: str, of: str) -> np.ndarray:
 
 
 def _digits(values: np.ndarray, form: str) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers such as 20170131 as microseconds, and which of them are dates."""
+    """Numbers such as 20170131 as microseconds, and a boolean array: which are dates."""
     letters = {"y": "year", "M": "month", "d": "day", "H": "hour", "m": "minute", "s": "second"}
     fields = {}
     rest = values
@@ -349,8 +349,8 @@ def _digits(values: np.ndarray, form: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _moment(fields: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Microseconds since 1970 of years, months, days, hours, minutes and seconds, and which of
-    them are moments at all."""
+    """Microseconds since 1970 of years, months, days, hours, minutes and seconds, and a boolean
+    array: which of them exist."""
     nothing = np.zeros(len(fields["year"]), np.int64)
     hour, minute, second = (fields.get(part, nothing) for part in ("hour", "minute", "second"))
     valid = (fields["year"] >= 1) & (fields["month"] >= 1) & (fields["month"] <= 12)
@@ -358,6 +358,6 @@ def _moment(fields: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     months = np.where(valid, 12 * (fields["year"] - 1970) + fields["month"] - 1, 0)
     month = months.astype("datetime64[M]")
     days = month.astype("datetime64[D]") + np.where(valid, fields["day"] - 1, 0)
-    valid &= days.astype("datetime64[M]") == month  # there is no 31st of June
+    valid &= days.astype("datetime64[M]") == month  # such as the 31st of June
     seconds = days.astype(np.int64) * 86400 + hour * 3600 + minute * 60 + second
     return seconds * SECOND, valid
