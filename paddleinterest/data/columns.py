@@ -1,4 +1,4 @@
-"""Parquet files and their columns as NumPy arrays, checked: what is wrong is said in one line."""
+"""Parquet files and their columns as checked NumPy arrays; every fault is reported in one line."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -22,14 +22,14 @@ def read_parquet(path: str, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def footer(path: str) -> tuple[int, pa.Schema]:
-    """What a Parquet file says of itself: its rows and its Arrow schema."""
+    """Number of rows and Arrow schema of a Parquet file."""
     with readable(path), pq.ParquetFile(path) as file:
         return file.metadata.num_rows, file.schema_arrow
 
 
 @contextlib.contextmanager
 def readable(path: str) -> Iterator[None]:
-    """Within, what pyarrow says against a Parquet file is an InputError."""
+    """Within the block, pyarrow's errors about a Parquet file become InputErrors."""
     try:
         yield
     except FileNotFoundError:
@@ -41,10 +41,10 @@ def readable(path: str) -> Iterator[None]:
 
 
 def one_column(table: pa.Table, name: str, where: str) -> pa.ChunkedArray:
-    """The Arrow column of that name; InputError if there is none, or more than one.
+    """The Arrow column of that name. Raises InputError unless there is exactly one.
 
     Args:
-        table: what was read.
+        table: the table that was read.
         name: of the column.
         where: the file, for the message.
     """
@@ -60,7 +60,7 @@ def numbers(table: pa.Table, name: str, where: str, dense: bool = False) -> np.n
     """A column as a NumPy array of integers or, with `dense`, of numbers with gaps.
 
     Raises:
-        InputError: the column holds something else, or has gaps where none may be.
+        InputError: the column has another type, or gaps that are not allowed.
     """
     column = one_column(table, name, where)
     if not (pa.types.is_integer(column.type) or dense and pa.types.is_floating(column.type)):
@@ -71,14 +71,14 @@ def numbers(table: pa.Table, name: str, where: str, dense: bool = False) -> np.n
     if column.null_count and not dense:
         raise InputError(f"{where}, column {name} has {column.null_count:,} missing values")
     values = column.to_numpy()
-    if values.dtype.kind == "u":  # of uint64 and int64 NumPy makes floats
+    if values.dtype.kind == "u":  # NumPy makes floats of uint64 and int64
         return values.astype(np.int64)
     return values
 
 
 def check_range(index: np.ndarray, size: int, where: str, first: int = 0) -> None:
-    """InputError unless all of `index`, an array of integers, are in [0, size). The message counts
-    rows from `first`."""
+    """Raise InputError unless all of `index`, an array of integers, are in [0, size). The message
+    counts rows from `first`."""
     if len(index) and not (0 <= index.min() and index.max() < size):
         bad = int(np.flatnonzero((index < 0) | (index >= size))[0])
         raise InputError(
@@ -87,6 +87,6 @@ def check_range(index: np.ndarray, size: int, where: str, first: int = 0) -> Non
 
 
 def check_times(times: np.ndarray, where: str) -> None:
-    """InputError unless the difference of any two fits int64."""
+    """Raise InputError unless the difference of any two fits int64."""
     if len(times) and not (-LATEST < times.min() and times.max() < LATEST):
         raise InputError(f"{where} has times beyond ±2**62")

@@ -1,5 +1,4 @@
-"""What every source owes (`Log`), checked here so that a new source cannot get it wrong in
-silence."""
+"""Checks of what every source yields (`Log`), so that a mistake in a new source is found."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,8 +20,8 @@ NEEDED = {
 
 
 def check_events(log: Log, events: pd.DataFrame, first_row: int = 0) -> None:
-    """InputError unless the events, or a piece of them that begins with row `first_row`, keep the
-    contract."""
+    """Raise InputError unless the events, or a piece of them that begins with row `first_row`, are
+    valid."""
     integers = ["time", log.tie] if log.tie else ["time"]
     _check_columns("events", events, [*log.columns_of_events(), *integers], first_row)
     for name in integers:
@@ -34,11 +33,11 @@ def check_events(log: Log, events: pd.DataFrame, first_row: int = 0) -> None:
 
 
 def check_tables(log: Log, own: Sequence[str] = ()) -> None:
-    """InputError unless items, users, samples and the names of all columns keep the contract.
+    """Raise InputError unless items, users, samples and the names of all columns are valid.
 
     Args:
-        log: what the source gave.
-        own: names of attributes that are added to the users'.
+        log: what the source yields.
+        own: names of further attributes of users.
     """
     _check_columns("items", log.items, [])
     if log.users is not None:
@@ -64,7 +63,7 @@ def check_tables(log: Log, own: Sequence[str] = ()) -> None:
     _check_declared("hashed", log.hashed, ["item", *names], "items, users, context and event")
     for name in log.hashed:
         if name in log.dense or name in log.vectors:
-            raise InputError(f"column {name!r} is both hashed and of numbers; choose one")
+            raise InputError(f"column {name!r} is both hashed and dense; choose one")
     for kind, columns in (("multiple", log.multiple), ("vector", log.vectors)):
         if both := [name for name in columns if name in log.dense]:
             raise InputError(f"column {both[0]!r} is both {kind} and dense; choose one")
@@ -73,11 +72,11 @@ def check_tables(log: Log, own: Sequence[str] = ()) -> None:
 
 
 def check_unique(of: str, codes: np.ndarray, ids: pa.Array) -> None:
-    """InputError if a table of items or users has two rows for one id.
+    """Raise InputError if a table of items or users has two rows for one id.
 
     Args:
         of: item or user.
-        codes: place of each row's id among `ids`, [N].
+        codes: position of each row's id among `ids`, [N].
         ids: every id of the log.
     """
     order = np.argsort(codes, kind="stable")
@@ -85,8 +84,8 @@ def check_unique(of: str, codes: np.ndarray, ids: pa.Array) -> None:
     if again.any():
         twice = ids[int(codes[order[1:][again].min()])].as_py()
         raise InputError(
-            f"{of}s list {of} {twice!r} more than once ({int(again.sum()):,} repeated"
-            " rows); keep one row for each"
+            f"{of}s list {of} {twice!r} more than once ({int(again.sum()):,} repeated rows); keep"
+            " one row per id"
         )
 
 
@@ -118,11 +117,12 @@ def _check_allowed(
 
 def _check_name(name: Any) -> None:
     if name in RESERVED:
-        raise InputError(f"a column may not be called {name!r}: the name is taken; rename it")
+        raise InputError(f"a column may not be called {name!r}: the name is reserved; rename it")
     fine = isinstance(name, str) and name and name.isprintable() and not name.startswith(".")
     if not fine or "/" in name or "\\" in name:
         raise InputError(
-            f"a column may not be called {name!r}: its vocabulary is a file of that name; rename it"
+            f"a column may not be called {name!r}: its vocabulary would be a file of that name;"
+            " rename it"
         )
 
 

@@ -1,4 +1,4 @@
-"""The tables of items and users: their rows, and their attributes as train knows them."""
+"""The tables of items and users: their rows, and their attributes indexed by train's values."""
 
 import os
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class Rows:
         of: item or user.
         ids: raw ids, [N].
         count: occurrences in train, int64 [N].
-        source: row of each in the frame of attributes, −1 if it is not listed, int64 [N].
+        source: row in the frame of attributes, −1 for those that are not listed, int64 [N].
     """
 
     of: str
@@ -43,11 +43,11 @@ class Rows:
 
 @dataclass
 class Entities:
-    """What is written of items or users.
+    """The files of items or users.
 
     Attributes:
         table: items.parquet or users.parquet; rows 0 and 1 are padding and unknown.
-        fields: those of the columns, the item's own first.
+        fields: fields of the columns, the item's own first.
         vocabularies: {field: table}.
         vectors: {field: (rows, vectors)}: float32 [V, W], and the table's row of each, int64 [V].
     """
@@ -61,13 +61,13 @@ class Entities:
 def rows_of(
     of: str, ids: pa.Array, count: np.ndarray, order: np.ndarray, listed: np.ndarray | None
 ) -> Rows:
-    """The rows in a new order.
+    """Put the rows in a new order.
 
     Args:
         of: item or user.
         ids, count: by code, [N].
         order: codes in the order of the rows, [N].
-        listed: code of each row of the frame of attributes; None if there is no frame.
+        listed: code of each row of the frame of attributes; None without a frame.
     """
     source = np.full(len(ids), MISSING, np.int64)
     if listed is not None:
@@ -76,7 +76,7 @@ def rows_of(
 
 
 def falling(count: np.ndarray) -> np.ndarray:
-    """Codes by falling count, then by code."""
+    """Codes by descending count, then by code."""
     return np.lexsort((np.arange(len(count)), -count))
 
 
@@ -86,11 +86,11 @@ def make(
     """Tables, fields and vocabularies of items or users.
 
     Args:
-        rows: who they are.
+        rows: the items or users.
         frame: their attributes, one row each, the id in column 0.
         log: which columns are dense, multiple, vectors or hashed.
         min_count: values with fewer occurrences in train share index 1.
-        own_id: whether the id is an attribute as well, <of>_id.
+        own_id: the id is also an attribute, <of>_id.
     """
     ids = rows.ids if pa.types.is_integer(rows.ids.type) else rows.ids.cast(pa.string())
     out = Entities(
@@ -148,7 +148,7 @@ def _add_category(
     min_count: int,
     buckets: int,
 ) -> None:
-    """A column of one value a row; codes [N]."""
+    """A column with one value per row; codes [N]."""
     count = _occurrences(codes, rows.count, len(texts))
     made = category(Field(name, rows.of), texts, count, min_count, buckets)
     _keep(out, made)
@@ -156,7 +156,7 @@ def _add_category(
 
 
 def _add_lists(out: Entities, rows: Rows, column: pd.Series, min_count: int, buckets: int) -> None:
-    """A column of several values a row."""
+    """A column with several values per row."""
     offsets, values, texts = ranked_lists(column)
     lists = Lists(np.append(offsets, offsets[-1]), values).take(rows.source % (len(column) + 1))
     weight = np.repeat(rows.count, np.diff(lists.offsets))
@@ -184,7 +184,7 @@ def _distinct(lists: Lists) -> Lists:
 
 
 def _add_dense(out: Entities, rows: Rows, name: str, values: np.ndarray) -> None:
-    """A column of numbers; the last of `values` is for those that are not listed."""
+    """A column of numbers; the last of `values` is for rows that are not listed."""
     values = values[rows.source]
     field = Field(name, rows.of, "dense")
     moments = Moments()
@@ -196,7 +196,7 @@ def _add_dense(out: Entities, rows: Rows, name: str, values: np.ndarray) -> None
 
 
 def _add_vectors(out: Entities, rows: Rows, name: str, column: pd.Series) -> None:
-    """A column of vectors, which is written beside the table."""
+    """A column of vectors, which has its own file."""
     known, vectors = checked_vectors(column, name)
     row = np.full(len(column), MISSING, np.int64)
     listed = np.flatnonzero(rows.source != MISSING)

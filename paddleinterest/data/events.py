@@ -1,4 +1,4 @@
-"""Events of whole users as columns, in the one order that the protocols read them in."""
+"""Events of whole users as columns, in the order that the protocols need."""
 
 from dataclasses import dataclass, field
 
@@ -9,16 +9,16 @@ from paddleinterest.data import hashing
 
 @dataclass
 class Events:
-    """Events of whole users; all arrays have one entry an event, [E].
+    """Events of whole users; all arrays have one entry per event, [E].
 
     Attributes:
         user: int64, row of the user among all users, from 0.
         item: int64 code.
         time: int64.
-        key: uint64, hash of the user's id, which decides draws and ties.
-        label: int8, or None for a log without.
-        tie: int64 that orders equal times, or None.
-        values: what else is known of each event, {column: integer codes or numbers}.
+        key: uint64, hash of the user's id, for draws and ties.
+        label: int8, or None for a log without labels.
+        tie: int64, orders equal times, or None.
+        values: further columns, {column: integer codes or numbers}.
     """
 
     user: np.ndarray
@@ -33,7 +33,7 @@ class Events:
         return len(self.user)
 
     def at(self, index: np.ndarray) -> "Events":
-        """Those events alone: row numbers, or a mask."""
+        """Some of the events, by row numbers or a mask."""
         return Events(
             self.user[index],
             self.item[index],
@@ -60,7 +60,7 @@ class Events:
 
     def sequence_length(self) -> np.ndarray:
         """Events of each event's user, int64 [E]."""
-        number = np.cumsum(self._first()) - 1  # of the user among these
+        number = np.cumsum(self._first()) - 1  # number of the user among these
         return np.bincount(number)[number] if len(self) else np.zeros(0, np.int64)
 
     def moment(self) -> np.ndarray:
@@ -70,14 +70,14 @@ class Events:
         return run_start(first)
 
     def _first(self) -> np.ndarray:
-        """Whether an event is its user's first."""
+        """A boolean array: which events are the first of their user."""
         first = np.ones(len(self), bool)
         first[1:] = self.user[1:] != self.user[:-1]
         return first
 
 
 def run_start(first: np.ndarray) -> np.ndarray:
-    """Number of the event that began the run which each event is in; `first` marks beginnings."""
+    """For each event the number of the event that began its run; `first` marks the beginnings."""
     return np.maximum.accumulate(np.where(first, np.arange(len(first)), 0))
 
 
@@ -86,8 +86,8 @@ def arranged(events: Events, item_hash: np.ndarray) -> Events:
 
     Equal times are in the order of `tie`, if the log has one, then of a hash of user and item. (In
     order of the items' ids the last event of every basket would be its largest id, which a model
-    could learn.) What is left are events of the same user, item and time: by label and the other
-    columns, so that only identical events can change places.
+    could learn.) Events of the same user, item and time are ordered by label and the other columns,
+    so only identical events can change places.
 
     Args:
         events: of whole users, in any order.
@@ -96,9 +96,7 @@ def arranged(events: Events, item_hash: np.ndarray) -> Events:
     order = np.lexsort((events.time, events.user))
     user = events.user[order]
     time = events.time[order]
-    same = np.zeros(
-        len(order) + 1, bool
-    )  # whether an event has the user and time of the one before
+    same = np.zeros(len(order) + 1, bool)  # has the user and time of the event before
     same[1:-1] = (user[1:] == user[:-1]) & (time[1:] == time[:-1])
     tied = np.flatnonzero(same[:-1] | same[1:])
     if len(tied):

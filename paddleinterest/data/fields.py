@@ -1,5 +1,5 @@
-"""Columns of a prepared dataset: their field, how they are indexed or standardised by what train
-knows, and how they are written."""
+"""Columns of a prepared dataset: their field, how train's values index or standardise them, and how
+they are written."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from paddleinterest.data import hashing
 from paddleinterest.data.schema import FIRST_ID, UNKNOWN, Field
 from paddleinterest.data.tables import FARTHEST
 
-DENSE_SMALLEST = 1e-9  # a spread of less than this share of the mean is rounding
+DENSE_SMALLEST = 1e-9  # a standard deviation below this share of the mean is rounding
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Category:
     """A category's field, with the embedding row of each code.
 
     Attributes:
-        field: as schema.yaml has it.
+        field: the field in schema.yaml.
         index: int32 [codes + 1]; the last entry serves code −1, a missing value.
         vocabulary: index, value and count; None for hashed ones.
     """
@@ -33,12 +33,12 @@ class Category:
 def category(
     field: Field, texts: pa.Array, count: np.ndarray, min_count: int, buckets: int = 0
 ) -> Category:
-    """Index each value by falling count in train (ties by text); unseen and missing values get
+    """Index each value by descending count in train (ties by text); unseen and missing values get
     index 1.
 
     Args:
         field: its name and place; size is set here.
-        texts: the values in rising order.
+        texts: the values in ascending order.
         count: occurrences of each in train.
         min_count: values with fewer share index 1.
         buckets: if not 0, values get an index by their hash instead.
@@ -74,8 +74,8 @@ class Moments:
     squares: float = 0.0
 
     def add(self, values: np.ndarray, weight: np.ndarray | None = None) -> None:
-        """Add float32 numbers; NaN are left out. They count as stored, whose rounding must not pass
-        for variation."""
+        """Add float32 numbers; NaN are left out. The mean uses the numbers as stored, so that
+        rounding does not count as variation."""
         weight = np.ones(len(values)) if weight is None else weight.astype(np.float64)
         real = ~np.isnan(values) & (weight > 0)
         if not real.any():
@@ -108,19 +108,20 @@ class Moments:
 
 
 def count_far(values: np.ndarray, field: Field) -> int:
-    """Numbers that are so many standard deviations off that they will be cut."""
+    """Count the numbers that are so many standard deviations off that they will be cut."""
     return int((np.abs(values.astype(np.float64) - field.mean) > FARTHEST * field.std).sum())
 
 
 def tell_far(field: Field, far: int) -> None:
-    """Say how many numbers will be cut; none of them is in train, which would have widened it."""
+    """Print how many numbers will be cut. None of them is in train, or the deviation would be
+    larger."""
     if far:
         say(
-            f"dense column {field.name}: {far:,} values that train lacks are more than"
-            f" {FARTHEST:,.0f} standard deviations off; they count as so many"
+            f"dense column {field.name}: {far:,} values outside train are more than"
+            f" {FARTHEST:,.0f} standard deviations off; they are cut there"
         )
 
 
 def vocabularies(columns: Iterable[Category]) -> dict[str, pa.Table]:
-    """{field: its vocabulary} of those that have one."""
+    """{field: its vocabulary} of the fields that have one."""
     return {c.field.name: c.vocabulary for c in columns if c.vocabulary is not None}

@@ -1,9 +1,8 @@
-"""Numbers that look drawn but depend on what they are drawn for alone: a counter in place of a
-stream.
+"""Random numbers that depend only on what they are drawn for: a counter instead of a stream.
 
-A negative, or a user's split, is a function of the seed, the user and the position. So it is the
-same whatever order the log is in, however many threads work, and whichever engine asks. The mixing
-function is the finaliser of SplitMix64.
+A negative, or a user's split, is a function of the seed, the user and the position. So it does not
+depend on the order of the log, the number of threads, or the engine. The mixing function is the
+finaliser of SplitMix64.
 """
 
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ TO_UNIT = 2.0**-53
 
 
 def mix(x: np.ndarray) -> np.ndarray:
-    """A bijection of uint64 [N] whose output bits each depend on all input bits."""
+    """A bijection of uint64 [N]; each output bit depends on all input bits."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
@@ -45,7 +44,7 @@ def draw(
         key: from `stream`.
         owner: uint64 [N], such as a user's hash.
         position: of the event in the user's sequence, at least 0.
-        attempt: of one draw that may have to be repeated, at least 0.
+        attempt: number of the attempt, for draws that may be repeated, at least 0.
     """
     at = np.asarray(position).astype(np.uint64) * STEP
     again = np.asarray(attempt).astype(np.uint64) * STRIDE
@@ -73,7 +72,7 @@ def of_text(values: Sequence[str] | pa.Array) -> np.ndarray:
     offsets = np.frombuffer(offsets_buffer, np.int64, len(texts) + 1, texts.offset * 8)
     data = np.frombuffer(data_buffer, np.uint8) if data_buffer else np.zeros(0, np.uint8)
     lengths = np.diff(offsets)
-    order = np.argsort(-lengths, kind="stable")  # those that are long enough come first
+    order = np.argsort(-lengths, kind="stable")  # the longest come first
     start = offsets[:-1][order]
     enough = np.searchsorted(-lengths[order], -np.arange(lengths.max(initial=0)), side="left")
     hashed = np.full(len(lengths), FNV_START)

@@ -1,4 +1,4 @@
-"""Columns that give the answer away: what a drawn negative, or a row with label 0, cannot have."""
+"""Columns that reveal the label: a drawn negative, or a row with label 0, lacks their values."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from paddleinterest.core.log import say
 from paddleinterest.data.log import Log
 from paddleinterest.data.protocols import DRAWN
 
-PAIRS = 20  # pairs of events of one item that say whether a column is the item's
-NEAR = 0.3  # share of what can be explained that makes a column suspect
-LACKING = 0.95  # share of rows with label 0 that lack a value which those with label 1 have
+PAIRS = 20  # pairs of events of one item that are enough to see whether a column is the item's
+NEAR = 0.3  # explained share above which a column is suspect
+LACKING = 0.95  # share of rows with label 0 without a value that makes a column suspect
 
 
 @dataclass(frozen=True)
 class Dependence:
-    """How far a column is a function of a key.
+    """How much a column is a function of a key.
 
     Attributes:
         pairs: neighbouring events of the same key that were compared.
@@ -33,10 +33,11 @@ class Dependence:
 
 
 def check(log: Log, protocol: str) -> None:
-    """Look at the context of a log under a protocol.
+    """Check the context columns of a log under a protocol.
 
     Under a protocol that draws negatives, a negative repeats the row of its positive. A column that
-    belongs to the item is then the positive's, and tells which of the two was drawn.
+    belongs to the item then has the value of the positive in both rows, and reveals which row was
+    drawn.
 
     Raises:
         InputError: a context column is a function of the item under such a protocol.
@@ -56,37 +57,37 @@ def check(log: Log, protocol: str) -> None:
         if of_item.exact:
             raise InputError(
                 f"the context column {name!r} is the same for all events of an item. Under"
-                f" {protocol} a drawn negative repeats the row of its positive, so that the column"
-                f" tells which is which: it belongs to the item; give it as --item-columns {name}"
-                " in place of --context (or --dense)"
+                f" {protocol} a drawn negative repeats the row of its positive, so the column"
+                f" reveals the label. It belongs to the item: use --item-columns {name} in place"
+                " of --context (or --dense)"
             )
         if of_item.pairs >= PAIRS and of_item.share >= NEAR:
             say(
-                f"warning: the context column {name!r} goes with the item ({of_item.share:.0%} of"
-                f" what could differ within an item does not). Under {protocol} a drawn negative"
-                " repeats the row of its positive, so that the column tells which is which, and"
-                f" figures are too good; if it is the item's, give it as --item-columns {name}"
+                f"warning: the context column {name!r} depends on the item ({of_item.share:.0%}"
+                f" of what could differ within an item does not). Under {protocol} a drawn"
+                " negative repeats the row of its positive, so the column reveals the label and"
+                f" the figures are too good; if it belongs to the item, use --item-columns {name}"
             )
             continue
         of_user = dependence(events["user"], events[name], dense)
         if of_user.exact:
             say(
                 f"warning: the context column {name!r} is the same for all events of a user: it"
-                f" describes the user, not the moment; give it as --user-columns {name}"
+                f" describes the user, not the moment; use --user-columns {name}"
             )
 
 
 def dependence(key: pd.Series, values: pd.Series, dense: bool) -> Dependence:
-    """How far `values` are a function of `key`, from pairs of neighbouring events of one key.
+    """How much `values` are a function of `key`, from pairs of neighbouring events of one key.
 
     Args:
         key: the item or user of each event, [E].
-        values: the column, [E]; a missing value is a value of its own.
-        dense: whether they are numbers, which may be near each other without being equal.
+        values: the column, [E]; a missing value counts as one more value.
+        dense: they are numbers, which may be close without being equal.
     """
     owner = pd.factorize(key)[0]
     code = pd.factorize(values, use_na_sentinel=True)[0]
-    # in random order: an item's events of one minute agree in the hour, whatever the item
+    # in random order, because an item's events of one minute agree in the hour anyway
     mixed = np.random.default_rng(0).permutation(len(owner))
     order = mixed[np.argsort(owner[mixed], kind="stable")]
     same_owner = owner[order][1:] == owner[order][:-1]
@@ -97,7 +98,7 @@ def dependence(key: pd.Series, values: pd.Series, dense: bool) -> Dependence:
     right = order[1:][same_owner]
     counts = np.bincount(code + 1)
     by_chance = float(((counts / len(code)) ** 2).sum())
-    if by_chance == 1:  # a constant tells nothing
+    if by_chance == 1:  # a constant reveals nothing
         return Dependence(pairs, 0.0)
     agree = float((code[left] == code[right]).mean())
     share = (agree - by_chance) / (1 - by_chance)
@@ -107,7 +108,7 @@ def dependence(key: pd.Series, values: pd.Series, dense: bool) -> Dependence:
 
 
 def _explained(values: pd.Series, left: np.ndarray, right: np.ndarray) -> float:
-    """The share of the variance of numbers that lies between keys, from the differences of pairs
+    """The share of the variance of numbers that is between keys, from the differences of pairs
     within a key."""
     numbers = values.to_numpy(np.float64, na_value=np.nan)
     differences = numbers[left] - numbers[right]
@@ -115,11 +116,11 @@ def _explained(values: pd.Series, left: np.ndarray, right: np.ndarray) -> float:
     if not np.isfinite(differences).any() or not variance > 0:
         return 0.0
     within = np.nanmean(differences**2) / 2
-    return min(float(1 - within / variance), 0.999)  # exact is for equal values alone
+    return min(float(1 - within / variance), 0.999)  # only equal values are exact
 
 
 def _check_labels(events: pd.DataFrame, context: list[str]) -> None:
-    """Say which columns rows with label 0 lack, or that they have one time only."""
+    """Warn of columns that are missing in rows with label 0, or if those have one time only."""
     if "label" not in events:
         return
     clicked = events["label"].to_numpy() == 1
@@ -130,13 +131,13 @@ def _check_labels(events: pd.DataFrame, context: list[str]) -> None:
         if present[clicked].mean() >= LACKING and (~present[~clicked]).mean() >= LACKING:
             say(
                 f"warning: the context column {name!r} is missing in nearly all rows with label 0"
-                " and in nearly none with label 1: it tells the label; leave it out"
+                " and in nearly none with label 1: it reveals the label; leave it out"
             )
     times = events["time"].to_numpy()
     of_others = np.unique(times[~clicked])
     if len(of_others) == 1 and (~clicked).sum() >= PAIRS and len(np.unique(times[clicked])) > 1:
         say(
             f"warning: all {int((~clicked).sum()):,} rows with label 0 have one time,"
-            f" {of_others[0]}, and those with label 1 have others: the time tells the label; give"
-            " negatives the time of the impression"
+            f" {of_others[0]}, and those with label 1 have other times: the time reveals the"
+            " label; give negatives the time of the impression"
         )

@@ -1,4 +1,4 @@
-"""Lists of different lengths, one after the other in one array."""
+"""Lists of different lengths, joined in one array."""
 
 from dataclasses import dataclass
 
@@ -28,11 +28,11 @@ class Lists:
         return len(self.offsets) - 1
 
     def lengths(self, rows: np.ndarray) -> np.ndarray:
-        """Values of each of these lists, int64 of the shape of `rows`."""
+        """Number of values of each list, int64 of the shape of `rows`."""
         return self.offsets[rows + 1] - self.offsets[rows]
 
     def take(self, rows: np.ndarray) -> "Lists":
-        """The lists in rows [R], one after the other."""
+        """The lists in rows [R], joined."""
         lengths = self.lengths(rows)
         offsets = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
@@ -52,7 +52,7 @@ class Lists:
 
 
 def contains(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Whether each of `wanted`, int64 of any shape, is among the sorted `keys`."""
+    """A boolean array: which of `wanted`, int64 of any shape, are among the sorted `keys`."""
     if not len(keys):
         return np.zeros(np.shape(wanted), bool)
     return keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted

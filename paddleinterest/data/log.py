@@ -10,32 +10,32 @@ import pandas as pd
 class Log:
     """What a source yields: a raw event log, before any splitting or indexing.
 
-    Nothing depends on the order of the rows, unless a column named in `tie` says it.
+    Nothing depends on the order of the rows, except through a column named in `tie`.
 
     Attributes:
         events: columns ``user``, ``item`` (strings or integers), ``time`` (int64), optionally
             ``label`` (0/1), then the columns named in ``context`` and ``event``. For logs larger
-            than memory an iterable of such frames, which may be gone through once.
+            than memory: an iterable of such frames, which may allow one pass only.
         items: ``item`` (unique), then one column for each attribute. Items of the log that are not
             listed get missing attributes; listed items that the log never mentions can still be
             scored.
-        users: ``user`` (unique), then attributes; None when nothing is known of users.
+        users: ``user`` (unique), then attributes; None without attributes of users.
         context: columns of ``events`` (and ``samples``) that describe the moment of the impression.
         event: columns of ``events`` that describe an event of a history, such as the action or the
             price paid; the target has none.
-        dense: those columns of items, users or events that are numbers to be standardised. All
-            other columns are categories.
-        multiple: those columns of items or users whose cells are lists of values.
-        vectors: those columns of items whose cells are lists of equally many numbers.
-        hashed: {category: buckets}, ``item`` among them: its values share so many embedding rows by
-            their hash, so that values which train never saw have one too.
+        dense: columns of items, users or events that are numbers to be standardised. All other
+            columns are categories.
+        multiple: columns of items or users whose cells are lists of values.
+        vectors: columns of items whose cells are lists of equally many numbers.
+        hashed: {category: buckets}, ``item`` among them: its values share this many embedding rows
+            by their hash, so values that train never saw have one too.
         tie: name of an ``events`` column of integers that orders events of the same user and time.
-        time: ``seconds`` when ``events.time`` is a clock, ``order`` when it only orders.
+        time: ``seconds`` if ``events.time`` is a clock, ``order`` if it only gives an order.
         samples: only for sources whose lines are samples already (protocol ``given``): ``user``,
-            ``item``, ``label``, ``split``, and perhaps ``time``; the history of a sample is all of
-            its user's events, or those strictly before its time.
+            ``item``, ``label``, ``split``, and optionally ``time``; the history of a sample is all
+            of its user's events, or those strictly before its time.
         truth: name of an ``events`` column with the true click probability (synthetic data only).
-        note: one sentence to print beside every figure made from this data; may be empty.
+        note: one sentence to print with every figure of this data; may be empty.
     """
 
     events: pd.DataFrame | Iterable[pd.DataFrame]
@@ -54,10 +54,10 @@ class Log:
     tie: str = ""
 
     def columns_of_events(self) -> list[str]:
-        """Columns of `events` beside ids, time, label and tie."""
+        """Columns of `events` other than ids, time, label and tie."""
         moment = self.context if self.samples is None else []
         return [*moment, *self.event, *([self.truth] if self.truth else [])]
 
     def is_number(self, column: str) -> bool:
-        """Whether a column of the events holds numbers, not categories."""
+        """True if a column of the events holds numbers, not categories."""
         return column in self.dense or column == self.truth

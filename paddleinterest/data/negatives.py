@@ -1,4 +1,4 @@
-"""Negatives for DIEN's auxiliary loss: one item a history position, drawn anew for every batch."""
+"""Negatives for DIEN's auxiliary loss: one item per history position, drawn for every batch."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from paddleinterest.data.schema import FIRST_ID, PADDING
 from paddleinterest.data.sequences import Sequences
 
 KINDS = ("uniform", "popularity")
-ROUNDS = 20  # redraws of items that turned out to be touched; what is left then counts as padding
+ROUNDS = 20  # redraws of touched items; the rest counts as padding
 
 
 class HistoryNegatives:
@@ -32,8 +32,8 @@ class HistoryNegatives:
     def __call__(
         self, sequence: np.ndarray, real: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """sequence [B], real [B, T] → catalogue rows int64 [B, T]; 0 where padded, or where the
-        user touched nearly all."""
+        """sequence [B], real [B, T] → catalogue rows int64 [B, T]; 0 for padding, or if the user
+        touched nearly all items."""
         drawn = np.full(real.shape, PADDING, np.int64)
         if not len(self.items):
             return drawn
@@ -57,8 +57,7 @@ class HistoryNegatives:
         """Number of each row's sequence among the batch's, [B], and the sorted keys number · width
         + item of all their events.
 
-        For one batch at a time: of a log larger than memory there is no room for those of all
-            sequences.
+        For one batch at a time: the keys of all sequences of a large log do not fit in memory.
         """
         distinct, owner = np.unique(sequence, return_inverse=True)
         items = self.sequences.items(distinct)

@@ -24,13 +24,13 @@ WORDS = {int: "a whole number", float: "a number"}
 def option(
     default: Any, meaning: str, *, metavar: str | None = None, choices: Iterable[str] = ()
 ) -> Any:
-    """Declare an option: the default of a dataclass field, with what `--help` says of it.
+    """Declare an option: the default of a dataclass field, with its text for `--help`.
 
     Args:
-        default: its value if nobody sets it; a list is copied for each object.
+        default: its value if it is not set; a list is copied for each object.
         meaning: one sentence for `--help`, which ends in the default.
-        metavar: what `--help` shows for the value. FILE and DIR are paths, which differ from
-            machine to machine: they are not recorded in a dataset's schema.
+        metavar: what `--help` shows for the value. FILE and DIR are paths; they differ between
+            machines, so a dataset's schema does not record them.
         choices: the values allowed; empty allows all of the type.
     """
     metadata = {"meaning": meaning, "metavar": metavar, "choices": tuple(choices)}
@@ -45,8 +45,8 @@ class Declared:
 
     Attributes:
         name: of the field and of the key in a recipe.
-        kind: str, int, float or bool, for a list that of its elements.
-        many: whether the value is a list.
+        kind: str, int, float or bool; for a list the type of its elements.
+        many: the value is a list.
         meaning, metavar, choices: as in `option`.
     """
 
@@ -86,7 +86,7 @@ def read(kind: type[T], values: Mapping[str, Any], where: str) -> T:
         where: names the file in an error.
 
     Raises:
-        InputError: an unknown key, or a value of another type or outside the choices.
+        InputError: an unknown key, or a value of a wrong type or outside the choices.
     """
     known = {each.name: each for each in declared(kind)}
     for key in values:

@@ -1,4 +1,4 @@
-"""In which order an epoch takes the rows of a split, and how it cuts them into batches."""
+"""The order of a split's rows in an epoch, and their batches."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,13 +13,14 @@ class Order:
     """How rows become batches; the same for the same fields and epoch.
 
     Attributes:
-        batch_size: rows a batch, over all processes together.
-        shuffle: a new order every epoch, from `seed` and the epoch's number alone; else file order.
+        batch_size: rows per batch, of all processes together.
+        shuffle: a new order every epoch, which depends on `seed` and the epoch's number only; else
+            file order.
         bucket_batches: sort windows of this many batches by history length before they are cut into
-            batches (then shuffle the batches), so that little is padded; 0 = do not. No row is
-            dropped or repeated.
-        seed: of the shuffle.
-        history_cap: a history counts with at most so many events.
+            batches (then shuffle the batches), for less padding; 0 = off. No row is dropped or
+            repeated.
+        seed: seed of the shuffle.
+        history_cap: largest length of a history.
     """
 
     batch_size: int
@@ -36,8 +37,8 @@ class Order:
         )
 
     def batches(self, split: Split, epoch: int, start_batch: int = 0) -> Iterator[np.ndarray]:
-        """Yield the row numbers of one batch of an epoch after another, from `start_batch` on; all
-        together a permutation. The split has the batch's part in memory."""
+        """Yield the row numbers of an epoch's batches, from `start_batch` on; all together they are
+        a permutation. The split has the batch's part in memory."""
         for part in self._parts(split, epoch):
             batches = -(-split.parts[part].rows // self.batch_size)
             if start_batch < batches:
@@ -58,7 +59,7 @@ class Order:
         seed = [self.seed, epoch] if len(split.parts) == 1 else [self.seed, epoch, part, 2]
         rows, numbers = self._shuffled(np.minimum(split.end, self.history_cap), seed)
         for b in numbers[start_batch:]:
-            split.load(part)  # again, should another epoch have been begun meanwhile
+            split.load(part)  # again, in case a different epoch was begun meanwhile
             yield split.parts[part].first + rows[b * self.batch_size : (b + 1) * self.batch_size]
 
     def _shuffled(self, length: np.ndarray, seed: list[int]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Turn a raw log into a prepared dataset, as a recipe says.
+"""Turn a raw log into a prepared dataset, by a recipe.
 
 Example:
     >>> schema, out = prepare_file("datasets/beauty.yaml")                     # doctest: +SKIP
@@ -50,21 +50,20 @@ class Options:
     )
     seed: int = option(
         2026,
-        "of negatives and random splits; the same seed gives the same bytes; default 2026",
+        "seed of negatives and random splits; the same seed gives the same bytes; default 2026",
     )
     paper_split: bool = option(
         False,
-        "no valid split, as the papers print; off by default, because choices are made on valid",
+        "no valid split, as in the papers; off by default, because choices are made on valid",
     )
     min_count: int = option(
         1,
-        "items and attribute values seen less often in train share the index of the unknown;"
-        " default 1",
+        "items and attribute values that occur less often in train become unknown; default 1",
     )
     user_id: bool | None = option(
         None,
-        "models learn each user: the id becomes an attribute user_id of the user; off by default,"
-        " since a user whom train lacks is then an unknown value",
+        "add the user's id as an attribute user_id, so models learn each user; off by default,"
+        " since a user outside train is then an unknown value",
     )
     hash: list[str] = option(
         [],
@@ -91,7 +90,7 @@ class Options:
 
 @dataclass
 class Recipe:
-    """What to prepare and how.
+    """A recipe: what to prepare and how.
 
     Attributes:
         common: the options that all sources share.
@@ -103,12 +102,12 @@ class Recipe:
 
     @property
     def protocol(self) -> str:
-        """The protocol asked for, or the source's default."""
+        """The protocol, by default the source's."""
         return self.common.protocol or ("given" if self.has_splits else "every_prefix")
 
     @property
     def has_splits(self) -> bool:
-        """Whether the source's files are train, valid and test already."""
+        """True if the source's files are already train, valid and test."""
         if self.common.source == "event_log":
             return bool(self.options.train or self.options.impressions)
         return self.common.source == "paddlerec_text"
@@ -125,8 +124,8 @@ class Recipe:
         return self.common.out or os.path.join("data", self.name)
 
     def in_force(self) -> dict[str, Any]:
-        """The options that shape the data, for schema.yaml: without paths, which differ from
-        machine to machine."""
+        """The options that shape the data, for schema.yaml: without paths, which differ between
+        machines."""
         names = ["paper_split", "min_count", "user_id", "hash"]
         found = {name: getattr(self.common, name) for name in names}
         if self.common.negatives != UNTOUCHED:
@@ -141,15 +140,15 @@ def make_recipe(values: Mapping[str, Any], where: str = "the recipe") -> Recipe:
     """Check the keys and values of a recipe.
 
     Args:
-        values: option → value, as YAML gives them; what is missing or None takes its default.
+        values: option → value, as YAML gives them; missing ones and None take the default.
         where: names the file in an error.
 
     Raises:
-        InputError: no source, an unknown key, or a value of another type or outside the choices.
+        InputError: no source, an unknown key, or a value of a wrong type or outside the choices.
     """
     source = values.get("source")
     if str(source) not in SOURCES:
-        raise InputError(f"{where}: source is {source!r}; it must be one of {known_sources()}")
+        raise InputError(f"{where}: source is {source!r}, must be one of {known_sources()}")
     own = SOURCES[str(source)].Options
     common_names = [each.name for each in declared(Options)]
     own_names = [each.name for each in declared(own)]
@@ -196,8 +195,8 @@ def prepare(recipe: Recipe) -> tuple[Schema, str]:
         The schema and the directory.
 
     Raises:
-        InputError: an option, a raw file or the log is wrong, or the directory exists. Nothing is
-            written then.
+        InputError: an option, a raw file or the log is wrong, or the directory exists. Then nothing
+            is written.
     """
     check(recipe)
     common = recipe.common
@@ -283,8 +282,8 @@ def check(recipe: Recipe) -> None:
     if (protocol == "given") != recipe.has_splits:
         raise InputError(
             f"protocol {protocol} does not fit source {common.source}: paddlerec_text, and"
-            " event_log with --train or --impressions, hold samples already (protocol given), all"
-            " others hold events"
+            " event_log with --train or --impressions, hold samples (protocol given); all others"
+            " hold events"
         )
     for flag, value, least in (("--seed", common.seed, 0), ("--min-count", common.min_count, 1)):
         if value < least:
@@ -298,17 +297,17 @@ def check(recipe: Recipe) -> None:
     if common.engine == "duckdb" and protocol == "given":
         raise InputError("--engine duckdb: protocol given is prepared in memory; leave it out")
     if common.user_id and common.source == "paddlerec_text":
-        raise InputError("--user-id: the lines of paddlerec_text name no users")
+        raise InputError("--user-id: the lines of paddlerec_text have no user ids")
     if common.user_id and protocol in NEW_USERS:
         raise InputError(
-            f"--user-id: under {protocol} no user of valid or test is in train, so that the id says"
-            " nothing there; leave it out, or choose another protocol"
+            f"--user-id: under {protocol} the users of valid and test are not in train, so the id"
+            " is useless there; leave it out, or choose a different protocol"
         )
 
 
 def check_same(directory: str, path: str) -> None:
-    """Raise InputError if the dataset in `directory` was prepared with other options than those of
-    the recipe at `path`."""
+    """Raise InputError if the dataset in `directory` was prepared with options that differ from the
+    recipe at `path`."""
     recipe = read_recipe(path)
     schema = Schema.load(directory)
     wanted = {
@@ -327,7 +326,8 @@ def check_same(directory: str, path: str) -> None:
         if wanted.get(key) != found.get(key):
             raise InputError(
                 f"{directory} was prepared with {key} {_shown(found.get(key))}, but {path} says"
-                f" {_shown(wanted.get(key))}; remove the directory, or give the recipe another name"
+                f" {_shown(wanted.get(key))}; remove the directory, or give the recipe a"
+                " different name"
             )
 
 

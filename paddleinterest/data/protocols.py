@@ -1,8 +1,8 @@
-"""From events to samples: which events become samples, in which split, against which negatives.
+"""From events to samples: which events become samples, in which split, with which negatives.
 
 This is the one implementation of the protocols. It sees some whole users at a time (`Events`) and
-what is known of the whole log (`Facts`); an engine (paddleinterest/data/engines) brings both. No
-result depends on which users come together, nor on the order of the log.
+some facts of the whole log (`Facts`); an engine (paddleinterest/data/engines) brings both. No
+result depends on which users come together, or on the order of the log.
 
 The names are part of the contract (docs/protocols.md): the same log under two of them can
 differ by 0.1 AUC.
@@ -25,25 +25,25 @@ LABELLED = (
     "impressions",
     "by_user",
     "by_day",
-)  # these learn from the labels of the log and draw no negatives
+)  # these use the labels of the log and draw no negatives
 DRAWN = ("every_prefix", "last_event")
 UNTOUCHED, MATCHED = "untouched", "matched"  # which items negatives of every_prefix are
-NEW_USERS = ("last_event", "by_user")  # these have other users in train than in valid and test
-TRIES = 200  # draws of an item that the user has not touched, before the rest is listed
-PAPER_TRAIN = 100_000 / 138_493  # the DIN paper's users of MovieLens in train
+NEW_USERS = ("last_event", "by_user")  # their users in train are not in valid and test
+TRIES = 200  # draws of an untouched item, before the untouched items are listed
+PAPER_TRAIN = 100_000 / 138_493  # share of MovieLens' users in train in the DIN paper
 
 
 @dataclass
 class Facts:
-    """What a protocol must know of the whole log.
+    """What a protocol must know about the whole log.
 
     Attributes:
         seed: of the negatives and the splits of users.
         paper_split: no valid split, as the papers print.
-        clock: whether times can be compared between users.
-        user_cuts: where valid and where test begin among the users' draws (last_event, by_user).
+        clock: times can be compared between users.
+        user_cuts: beginnings of valid and test among the users' draws (last_event, by_user).
         time_cuts: the last time of train and of valid (impressions, by_day).
-        events_in_train: of each item code, in falling order; known once train is counted.
+        events_in_train: of each item code, in descending order; known after train is counted.
         matched: negatives are as often in the user's history as positives are (every_prefix).
     """
 
@@ -58,10 +58,10 @@ class Facts:
 
 @dataclass
 class Samples:
-    """Rows of one split, or the positives of it.
+    """Rows of one split, or its positives.
 
     Attributes:
-        events: the events that they are about, [S].
+        events: their events, [S].
         end: events of the user's sequence that came before, int64 [S].
         label: int8 [S].
     """
@@ -76,11 +76,11 @@ class Samples:
 
 @dataclass
 class Chosen:
-    """What a protocol makes of some users.
+    """The samples of some users under a protocol.
 
     Attributes:
         history: the events that their sequences hold.
-        train: which of `history` train knows, bool [H].
+        train: which events of `history` belong to train, bool [H].
         samples: {split: positives, to be followed by negatives; or all samples}.
     """
 
@@ -94,10 +94,10 @@ def every_prefix(events: Events, facts: Facts) -> Chosen:
     before it valid.
 
     With `paper_split` there is no valid and the training prefixes go up to the last but one. Users
-    with fewer than four events (three with `paper_split`) give no samples. Negatives: one a
+    with fewer than four events (three with `paper_split`) give no samples. Negatives: one per
     positive, uniform over the items that the user never touched: in train those that train has seen
-    (an item of the future must not teach the model that unknown items are never clicked), in valid
-    and test all of the log.
+    (or the model would learn that unknown items are never clicked), in valid and test all of the
+    log.
     """
     events = events.positives()
     position = events.position()
@@ -115,7 +115,7 @@ def every_prefix(events: Events, facts: Facts) -> Chosen:
 
 
 def fewest_events(paper_split: bool) -> int:
-    """Events of a user that every_prefix takes samples of."""
+    """Number of events that a user needs to give samples under every_prefix."""
     return 3 if paper_split else 4
 
 
@@ -123,13 +123,13 @@ def last_event(events: Events, facts: Facts) -> Chosen:
     """The DIEN paper's: each user's last event, 80 % of the users in train, 10 % in valid, 10 % in
     test.
 
-    With `paper_split` the valid users go to train. Negatives: one a positive, drawn by popularity
+    With `paper_split` the valid users go to train. Negatives: one per positive, drawn by popularity
     in train, not the positive itself.
     """
     events = events.positives()
     position = events.position()
     length = events.sequence_length()
-    part = np.where(length >= 2, _part_of_user(events, facts), 0)  # a lone event is train's
+    part = np.where(length >= 2, _part_of_user(events, facts), 0)  # a single event belongs to train
     is_last = (position == length - 1) & (position >= 1)
     samples = {
         split: _positives(events, position, np.flatnonzero(is_last & (part == k)))
@@ -152,9 +152,9 @@ def by_day(events: Events, facts: Facts) -> Chosen:
     """ReChorus 2.0's on MovieLens: the labels of the log, cut at 80 % and 90 % of the days (UTC)
     from the first to the last.
 
-    Every day counts the same, with however many events or none: of a log that thins out, train has
-    far more than 80 %. With `paper_split` the first 90 % are train and there is no valid. Histories
-    as in `_labelled`.
+    Every day counts the same, whatever its number of events: of a log that becomes sparse, train
+    has far more than 80 %. With `paper_split` the first 90 % are train and there is no valid.
+    Histories as in `_labelled`.
     """
     return _by_time(events, facts)
 
@@ -181,15 +181,15 @@ PROTOCOLS: dict[str, Callable[[Events, Facts], Chosen]] = {
 def given(events: Events, samples: Events, timed: bool, facts: Facts) -> Chosen:
     """Samples as the source gives them.
 
-    A sample's history is the whole sequence of its user or, if samples have times, what came
+    A sample's history is the whole sequence of its user or, if samples have times, the events
     strictly before. Valid is left out if the source has none; with `paper_split` its samples go to
     train. The histories of the users in train are part of train: most of their items are never a
     target.
 
     Args:
-        events: what makes histories.
+        events: the events of the histories.
         samples: with the number of their split in values["split"].
-        timed: whether their times mean something.
+        timed: their times have a meaning.
         facts: of the log.
     """
     history = events.positives()
@@ -217,7 +217,7 @@ def _events_before(history: Events, samples: Events) -> np.ndarray:
     times = np.concatenate([history.time, samples.time])
     users = np.concatenate([history.user, samples.user])
     is_event = np.arange(len(times)) < len(history)
-    order = np.lexsort((is_event, times, users))  # of one moment samples come first
+    order = np.lexsort((is_event, times, users))  # samples come first within one moment
     before = np.cumsum(is_event[order])
     place = np.empty(len(order), np.int64)
     place[order] = before
@@ -225,14 +225,14 @@ def _events_before(history: Events, samples: Events) -> np.ndarray:
 
 
 def shares(protocol: str, paper_split: bool) -> tuple[float, float]:
-    """Where train ends, and where valid: of the users, the impressions or the days."""
+    """The ends of train and valid: of the users, the impressions or the days."""
     if protocol == "by_user":
         return (PAPER_TRAIN if paper_split else 0.9 * PAPER_TRAIN, PAPER_TRAIN)
     return (0.9 if paper_split else 0.8, 0.9)
 
 
 def user_draw(key: np.ndarray, seed: int) -> np.ndarray:
-    """What decides a user's split, uint64 [N]."""
+    """The draw that decides a user's split, uint64 [N]."""
     return hashing.draw(hashing.stream(seed, "split"), key)
 
 
@@ -262,12 +262,13 @@ def day_cuts(first: int, last: int, paper_split: bool) -> tuple[int, int]:
 
 
 def check_fits(protocol: str, labels: bool, clock: bool) -> None:
-    """InputError if the log lacks what the protocol needs: labels, or times that can be
-    compared."""
+    """Raise InputError if the log does not have the labels, or the comparable times, that the
+    protocol needs."""
     if protocol in LABELLED and not labels:
         raise InputError(
             f"protocol {protocol} needs labels (0/1), by default in a column `label`"
-            " (--label-column names another); without any use every_prefix or last_event"
+            " (--label-column names a different one); without labels use every_prefix or"
+            " last_event"
         )
     if protocol in ("impressions", "by_day") and not clock:
         raise InputError(
@@ -276,7 +277,7 @@ def check_fits(protocol: str, labels: bool, clock: bool) -> None:
 
 
 def no_such_days(split: str, first: int, last: int) -> str:
-    """What is wrong if by_day leaves a split empty."""
+    """The message if by_day leaves a split empty."""
     dates = " to ".join(str(np.datetime64(time // DAY, "D")) for time in (first, last))
     return (
         f"protocol by_day: no label falls on the days of {split}, of"
@@ -286,7 +287,7 @@ def no_such_days(split: str, first: int, last: int) -> str:
 
 
 def count_repeats(history: Events) -> int:
-    """Events with the user, item and time of another before them."""
+    """Events with the user, item and time of an earlier one."""
     order = np.lexsort((history.item, history.time, history.user))
     columns = (history.user[order], history.time[order], history.item[order])
     same = [column[1:] == column[:-1] for column in columns]
@@ -294,7 +295,7 @@ def count_repeats(history: Events) -> int:
 
 
 def count_repeated(chosen: Chosen) -> dict[str, int]:
-    """Positives of every split that stand in their own history."""
+    """Number of positives of every split that are in their own history."""
     again = repeated(chosen.history)
     out = {}
     for split, s in chosen.samples.items():
@@ -318,11 +319,11 @@ def _by_time(events: Events, facts: Facts) -> Chosen:
 def _labelled(events: Events, part: np.ndarray, facts: Facts) -> Chosen:
     """Every event is a sample with the log's label, in the split number `part` [E].
 
-    A history holds the clicks strictly before the impression, so that impressions of the same
-    second do not see each other.
+    A history holds the clicks strictly before the impression, so impressions of the same second do
+    not see each other.
     """
     assert events.label is not None
-    clicks = np.zeros(len(events) + 1, np.int64)  # before event i, of all users
+    clicks = np.zeros(len(events) + 1, np.int64)  # clicks before event i, of all users
     np.cumsum(events.label, out=clicks[1:])
     end = clicks[events.moment()] - clicks[events.start()]
     samples = {}
@@ -343,7 +344,7 @@ def _positives(events: Events, position: np.ndarray, rows: np.ndarray) -> Sample
 
 def with_negatives(protocol: str, chosen: Chosen, facts: Facts) -> dict[str, Samples]:
     """The samples of a protocol that draws: each positive is followed by its negative, rows 2k and
-    2k + 1. The items' codes are by falling count in train."""
+    2k + 1. The items' codes are by descending count in train."""
     if protocol == "last_event":
         draw: Draw = PopularItems(facts)
     else:
@@ -355,7 +356,7 @@ Draw = Callable[[Samples, str], np.ndarray]
 
 
 def _paired(positives: Samples, negatives: np.ndarray) -> Samples:
-    """Each positive and its negative, which repeats all but the item."""
+    """Each positive and its negative, which differs in the item only."""
     twice = np.repeat(np.arange(len(positives)), 2)
     events = positives.events.at(twice)
     item = events.item.copy()
@@ -366,13 +367,13 @@ def _paired(positives: Samples, negatives: np.ndarray) -> Samples:
 
 
 class UntouchedItems:
-    """Draws items uniformly from those that a user never touched: for train of those that train has
-    seen, else of all.
+    """Draws items uniformly from those that a user never touched: for train from those that train
+    has seen, else from all.
 
     Args:
-        history: all events of the users that samples will come of.
-        facts: with `events_in_train`. With `matched`, a positive that stands in its history gets
-            a negative that does too, if there is another item in it.
+        history: all events of the users of the samples.
+        facts: with `events_in_train`. With `matched`, a positive that is in its history gets a
+            negative that is also in it, if the history has another item.
     """
 
     def __init__(self, history: Events, facts: Facts) -> None:
@@ -411,8 +412,7 @@ class UntouchedItems:
     def _draw_rare(
         self, positives: Samples, drawn: np.ndarray, todo: np.ndarray, items: int
     ) -> np.ndarray:
-        """Users who touched nearly every item: choose among what is left of the catalogue, user by
-        user."""
+        """Users who touched nearly every item: choose among the untouched items, user by user."""
         events = positives.events
         for user in np.unique(events.user[todo]):
             first = self._pair(user, np.int64(0))
@@ -429,7 +429,7 @@ class UntouchedItems:
         return drawn
 
     def _from_history(self, positives: Samples) -> np.ndarray:
-        """For a positive that stands in its history another item of it, else −1, int64 [S]."""
+        """For a positive in its history another item of the history, else −1, int64 [S]."""
         out = np.full(len(positives), -1, np.int64)
         events = positives.events
         first = np.searchsorted(self.history.user, events.user)  # the user's first event
@@ -446,7 +446,7 @@ class UntouchedItems:
 
 
 def repeated(history: Events) -> np.ndarray:
-    """Whether each event's item stands in its user's sequence before it, bool [E]."""
+    """Which events' items occur earlier in their user's sequence, bool [E]."""
     order = np.lexsort((history.item, history.user))  # stable: the oldest of each item comes first
     user, item = history.user[order], history.item[order]
     again = np.zeros(len(history), bool)
@@ -462,7 +462,7 @@ class PopularItems:
         self.key = hashing.stream(facts.seed, "negatives")
         self.events = facts.events_in_train
         if not self.events.sum():
-            raise InputError("the train split is empty: no user of it has an event")
+            raise InputError("the train split is empty: none of its users has an event")
         if np.count_nonzero(self.events) < 2:
             raise InputError("no negatives can be drawn: the train split holds a single item")
         self.end = np.cumsum(self.events)  # item i owns the tickets [end[i] − events[i], end[i])
@@ -474,5 +474,7 @@ class PopularItems:
         first = self.end[item] - own
         number = hashing.draw(self.key, positives.events.key, positives.end)
         ticket = hashing.below(number, self.end[-1] - own)
-        ticket = np.where(ticket < first, ticket, ticket + own)  # the positive's are left out
+        ticket = np.where(
+            ticket < first, ticket, ticket + own
+        )  # the positive's tickets are left out
         return np.searchsorted(self.end, ticket, side="right")

@@ -1,5 +1,5 @@
-"""From a prepared dataset to padded batches: in a seeded order, bucketed by length, shared out over
-processes, resumable.
+"""From a prepared dataset to padded batches: seeded order, buckets by length, shared by processes,
+resumable.
 
 A batch is a dict of NumPy arrays (B rows, T the longest history among them, at least 1):
 
@@ -7,16 +7,16 @@ A batch is a dict of NumPy arrays (B rows, T the longest history among them, at 
     target_<item field>    int64 [B]       [B, M] for several values
     user_<user field>      int64 [B]       [B, M] for several values
     context_<field>        int64 [B]
-    event_<event field>    int64 [B, T]    0 where padded
-    event_dense            float32 [B, T, N]  standardised, 0 where padded or missing
+    event_<event field>    int64 [B, T]    0 for padding
+    event_dense            float32 [B, T, N]  standardised, 0 for padding or missing
     history_vector_<field> float32 [B, T, W]  and target_vector_<field> [B, W]; zeros if missing
     dense                  float32 [B, N]  standardised, missing = 0; absent without dense columns
     history_time           int64 [B, T]    only with times=True
     target_time            int64 [B]       only with times=True
-    negative_<item field>  int64 [B, T]    for DIEN's auxiliary loss, only with negatives; 0 where
-                                           padded or where none was found
+    negative_<item field>  int64 [B, T]    for DIEN's auxiliary loss, only with negatives; 0 for
+                                           padding or if none was found
     label                  float32 [B]
-    weight                 float32 [B]     only with several negatives for a positive
+    weight                 float32 [B]     only with several negatives per positive
     user                   int64 [B]       for gAUC
 """
 
@@ -39,37 +39,38 @@ Batch = dict[str, np.ndarray]
 class Reader:
     """Batches of one split.
 
-    The columns of the samples are read into memory, all of them if the split is one file (of the
-    users of at most about `builder.PART_EVENTS` events) or is read in file order. With `shuffle` a split of several files
-    is read part by part: each file is shuffled within itself, the files come in a new order every
-    epoch, a file's last batch may be short, and only one file's columns are in memory. Rows are
-    numbered through all files; `user`, `item` … hold those from row `start` on.
+    The columns of the samples are read into memory, all of them if the split is one file (of about
+    `builder.PART_EVENTS` events at most) or is read in file order. With `shuffle` a split of
+    several files is read file by file: each file is shuffled within itself, the files come in a new
+    order every epoch, a file's last batch may be short, and only one file's columns are in memory.
+    Rows are numbered through all files; `user`, `item` … begin with row `start`.
 
     Args:
         directory: a prepared dataset.
         split: train, valid or test.
-        batch_size: rows a batch, over all processes together.
-        history_cap: most recent events kept of a history.
-        shuffle: a new order every epoch, from `seed` and the epoch's number alone; else file order.
+        batch_size: rows per batch, of all processes together.
+        history_cap: number of most recent events kept of a history.
+        shuffle: a new order every epoch, which depends on `seed` and the epoch's number only; else
+            file order.
         bucket_batches: sort windows of this many batches by history length (see `Order`).
-        seed: of order and negatives.
+        seed: seed of order and negatives.
         process_index, process_count: this process takes rows process_index, process_index +
-            process_count, … of every batch, padded like the whole batch and with the negatives
-            that the whole batch gives them. A last batch of fewer rows than there are processes
-            goes to each whole.
+            process_count, … of every batch, padded like the whole batch and with the negatives that
+            the whole batch gives them. Each process gets the whole last batch if it has fewer rows
+            than there are processes.
         times: also give history_time and target_time.
         negatives: uniform or popularity: also give negatives (paddleinterest/data/negatives.py),
-            drawn from `seed`, the epoch's and the batch's number alone.
-        beside: a Reader of another split of the same dataset, whose tables and sequences this one
-            shares.
-        targets: fresh: the samples' own negatives are drawn anew every epoch; once: as stored.
+            which depend on `seed`, the epoch and the batch number only.
+        beside: a Reader of a different split of the same dataset, whose tables and sequences this
+            one shares.
+        targets: fresh: the samples' negatives are drawn every epoch; once: as stored.
         per_positive: samples with label 0 for each with label 1, each of weight 1 / per_positive
-            (paddleinterest/data/targets.py). A batch then has `batch_size` stored samples, and the
-            further ones behind them.
+            (paddleinterest/data/targets.py). A batch then has `batch_size` stored samples, followed
+            by the further ones.
 
     Attributes:
-        rows: samples in the split.  batches: batches an epoch.
-        items, users, sequences: what the samples point into.
+        rows: samples in the split.  batches: batches per epoch.
+        items, users, sequences: the tables and sequences of the samples.
         schema: the dataset's.
 
     Example:
@@ -137,14 +138,14 @@ class Reader:
             self.items.rows,
             self.sequences,
         )
-        self.schema.verify(directory, *shared, f"{split}/")  # what was read is what was checked
+        self.schema.verify(directory, *shared, f"{split}/")  # the data that was read was checked
         self._order = Order(batch_size, shuffle, bucket_batches, seed, history_cap)
         self.rows = self.samples.rows
         self.batches = len(self.sizes(0))
 
     @property
     def start(self) -> int:
-        """Number of the first row in memory, which the columns below begin with."""
+        """Number of the first row in memory, the first of the columns below."""
         return self.samples.start
 
     @property
@@ -229,7 +230,7 @@ class Reader:
 
         Args:
             row: number of the row.
-            longest: most recent events kept; default all, whatever the reader's cap.
+            longest: number of most recent events kept; default all, without the reader's cap.
         """
         end = int(self.end[row - self.start])
         events = slice(0 if longest is None else max(0, end - longest), end)
@@ -249,13 +250,13 @@ class Reader:
         part: slice = slice(None),
         epoch: int = 0,
     ) -> Batch:
-        """The padded batch of the given rows, all in memory; no Python loop over them.
+        """The padded batch of the given rows, which are in memory; without a Python loop over them.
 
         Args:
             rows: their numbers, [B].
-            rng: what to draw negatives from; None for none.
-            part: which rows of the batch to give; all of them pad it.
-            epoch: which the samples' own negatives depend on, if they are fresh.
+            rng: generator for negatives; None for no negatives.
+            part: rows of the batch to return; the padding is that of the whole batch.
+            epoch: number of the epoch, for fresh negatives.
         """
         rows = rows - self.start
         length = np.minimum(self.end[rows], self.cap).astype(np.int64)  # [B]
@@ -292,14 +293,14 @@ class Reader:
     def _window(
         self, column: str, rows: np.ndarray, begin: np.ndarray, real: np.ndarray
     ) -> np.ndarray:
-        """A column of the histories, [B, T]; 0 where padded."""
+        """A column of the histories, [B, T]; 0 for padding."""
         return self.sequences.window(column, self.sequence[rows], begin, real)
 
     def _items(self, history: np.ndarray, target: np.ndarray, negative: np.ndarray | None) -> Batch:
         """Fields of the items: history, target and negatives.
 
         Args:
-            history: items' rows [B, T], 0 where padded.
+            history: items' rows [B, T], 0 for padding.
             target: items' rows [B].
             negative: items' rows [B, T], or None.
         """
@@ -331,7 +332,8 @@ class Reader:
         return out
 
     def _moment(self, rows: np.ndarray, target: np.ndarray) -> Batch:
-        """Fields of the user and of the moment, and the dense matrix, which the target is in."""
+        """Fields of the user and of the moment, and the dense matrix, which includes the target's
+        columns."""
         out = {}
         user = self.user[rows]
         for name, column in self.users.fields.items():

@@ -1,5 +1,4 @@
-"""What preparation, reader, nets and serving agree on: the fields and the files of a prepared
-dataset.
+"""The fields and files of a prepared dataset, which preparation, reader, nets and serving share.
 
 A prepared dataset is a directory (docs/dataset.md), version 2:
 
@@ -8,8 +7,8 @@ A prepared dataset is a directory (docs/dataset.md), version 2:
     users.parquet          index, list of indices or number; `index` of items with hashed ids
     vectors/<field>.npy    float32 [rows of the table, width]
     vocab/<field>.parquet  index, raw value, count in train of every category that is not hashed
-    sequences/             part-*.arrow: one row a user: item (list<int32>, oldest first), time
-                           (list<int64>), one list column an event field (int32 or float32)
+    sequences/             part-*.arrow: one row per user: item (list<int32>, oldest first), time
+                           (list<int64>), one list column per event field (int32 or float32)
     train/ valid/ test/    part-*.parquet: sequence, end, user, item, label, time, context columns
 
 Part k of the sequences and of every split are of the same users. Sequences are numbered through all
@@ -35,7 +34,7 @@ from paddleinterest.core.errors import InputError, nearest_path
 PADDING, UNKNOWN, FIRST_ID = 0, 1, 2  # index 0 pads, 1 is out of vocabulary, real ids start at 2
 SPLITS = ("train", "valid", "test")
 VERSION = 2
-VERSIONS = (1, 2)  # those that are read
+VERSIONS = (1, 2)  # versions that are read
 RESERVED = (
     "user",
     "item",
@@ -51,17 +50,17 @@ RESERVED = (
     "value",
     "probability",
     "training",
-)  # no names for attributes: columns and the like with a meaning of their own
-LATEST_SECOND = 10**11  # the year 5138: larger ones are milliseconds that were taken for seconds
-LATEST = 2**62  # times, in either direction: the difference of two fits int64
+)  # names that attributes cannot have
+LATEST_SECOND = 10**11  # the year 5138: larger times are milliseconds
+LATEST = 2**62  # limit of times, so that the difference of two fits int64
 
 
 OF_ONE_USER = ("history_", "user_", "context_", "event_")
 
 
 def of_one_user(name: str) -> bool:
-    """Whether a column of a batch, such as history_item, is the user's or the moment's, the same
-    for all candidates of a request."""
+    """True if a column of a batch, such as history_item, belongs to the user or the moment, so it
+    is the same for all candidates of a request."""
     return name.startswith(OF_ONE_USER) or name == "target_time"
 
 
@@ -74,12 +73,12 @@ class Field:
         of: ``item``, ``user``, ``context`` (the moment of a sample) or ``event`` (each event of a
             history).
         kind: ``category`` (an index into an embedding table), ``dense`` (a standardised number) or
-            ``vector`` (numbers that are given, such as a text's embedding).
-        size: rows of the embedding table, padding and out-of-vocabulary included; 0 for others than
+            ``vector`` (given numbers, such as a text's embedding).
+        size: rows of the embedding table, padding and out-of-vocabulary included; 0 except for
             categories.
-        mean, std: what a dense column was standardised with, in its raw unit; 0 and 1 for others.
-        multiple: a category of several values, perhaps none.
-        hashed: a category whose index is a hash of the raw value, so that it has no vocabulary.
+        mean, std: of a dense column before standardising, in its raw unit; 0 and 1 for others.
+        multiple: a category with any number of values.
+        hashed: a category whose index is a hash of the raw value, without a vocabulary.
         width: numbers of a vector; 0 for others.
     """
 
@@ -94,7 +93,7 @@ class Field:
     width: int = 0
 
     def facts(self) -> dict[str, Any]:
-        """What schema.yaml says of it: what version 1 lacks only where it is set."""
+        """Its entry in schema.yaml; keys that version 1 does not have only if they are set."""
         facts = dataclasses.asdict(self)
         for name in ("multiple", "hashed", "width"):
             if not facts[name]:
@@ -102,7 +101,7 @@ class Field:
         return facts
 
     def check(self) -> None:
-        """Raise ValueError if a value is not one that preparation could have written."""
+        """Raise ValueError if preparation could not have written a value."""
         _expect(
             isinstance(self.name, str)
             and self.name.isprintable()
@@ -148,17 +147,16 @@ class Schema:
     """The contents of ``schema.yaml``.
 
     Attributes:
-        name, source, protocol, seed: how the dataset was made.
+        name, source, protocol, seed: origin of the dataset.
         time: ``seconds`` or ``order``, as in `Log`.
         fields: every `Field`, item fields first with ``item`` at their head.
         rows: samples in each split.
         counts: events, users, items and vocabulary facts worth printing.
-        recipe: the options of source and protocol that were in force, to tell one preparation from
-            another.
-        best: AUC and gAUC of the true probabilities a split, where the truth is known.
-        note: one sentence to print beside every figure.
-        files: relative path → {bytes, sha256}; empty where another program wrote the dataset and
-            lists none.
+        recipe: the options of source and protocol, to distinguish preparations.
+        best: AUC and gAUC of the true probabilities per split, if they are known.
+        note: one sentence to print with every figure.
+        files: relative path → {bytes, sha256}; empty if another program wrote the dataset without
+            them.
 
     Example:
         >>> schema = Schema.load("data/complete_journey")      # doctest: +SKIP
@@ -179,7 +177,7 @@ class Schema:
     note: str = ""
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     version: int = VERSION
-    sealed = False  # no field: whether the file read ended in its own checksum
+    sealed = False  # not a field of the file: the file ended in its own checksum
 
     def categories(self, of: str) -> list[Field]:
         """Categories of one value of items, users, context or events, in file order."""
@@ -228,27 +226,25 @@ class Schema:
         return sorted(found)
 
     def fingerprint(self) -> str:
-        """A short hash of the content: rows, fields with their sizes, every file's hash."""
+        """A short hash of the content: rows, fields with sizes, hashes of all files."""
         facts = [self.rows, [f.facts() for f in self.fields], self.files]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def ids_fingerprint(self) -> str:
-        """A short hash of what an index stands for: the fields, and the files of items, users and
-        values; not of the samples. A net can score datasets that share it."""
+        """A short hash of the meaning of indices: the fields, and the files of items, users and
+        values, without the samples. A net can score datasets that share it."""
         samples = ("train/", "valid/", "test/", "sequences")
         files = {name: facts for name, facts in self.files.items() if not name.startswith(samples)}
         facts = [[f.facts() for f in self.fields], files]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def check_same(self, other: "Schema", directory: str) -> None:
-        """Raise InputError if the dataset in `directory`, once read as `other`, is another now."""
+        """Raise InputError if the dataset in `directory` is no longer the one read as `other`."""
         if self.fingerprint() != other.fingerprint():
-            raise InputError(
-                f"{directory} was replaced by another dataset while it was read; start again"
-            )
+            raise InputError(f"{directory} was replaced while it was read; start again")
 
     def command(self, directory: str) -> str:
-        """The command that prepares the dataset anew, as far as the schema knows it."""
+        """The command that prepares the dataset again, as far as the schema has it."""
         return (
             f"tools/prepare.py --source {self.source} --protocol {self.protocol} --out {directory}"
             " --overwrite"
@@ -273,8 +269,8 @@ class Schema:
         path = os.path.join(directory, "schema.yaml")
         if not os.path.isfile(path):
             raise InputError(
-                f"no prepared dataset at {directory}: {path} does not exist{nearest_path(path)}; "
-                "tools/prepare.py makes one"
+                f"no prepared dataset at {directory}: {path} does not exist{nearest_path(path)};"
+                " tools/prepare.py writes one"
             )
         try:
             raw = yaml_text.read(path)
@@ -288,14 +284,14 @@ class Schema:
             ) from None
         if schema.version not in VERSIONS:
             raise InputError(
-                f"{path} has version {schema.version}, this code reads"
+                f"{path} has version {schema.version}, this program reads"
                 f" {' and '.join(map(str, VERSIONS))}; prepare the data again:"
                 f" {schema.command(directory)}"
             )
         if digest is not None and digest != _digest_above(path):
             raise InputError(
-                f"{path} was changed after it was written: its last line is not the checksum of the"
-                " lines above; make it again"
+                f"{path} was changed after it was written: its last line is not the checksum of"
+                " the lines above; prepare the dataset again"
             )
         schema.sealed = digest is not None
         for name, facts in schema.files.items():
@@ -303,21 +299,21 @@ class Schema:
         return schema
 
     def verify(self, directory: str, *starts: str) -> None:
-        """Raise InputError where a listed file (or only those whose names start so) is not the one
-        that was written."""
+        """Raise InputError if a listed file (one that starts with a prefix) was changed."""
         for name, facts in self.files.items():
             if not starts or name.startswith(starts):
                 check_sha256(os.path.join(directory, name), facts["sha256"])
 
     def _check(self) -> None:
-        """Raise ValueError where a value is none that `save` could have written."""
+        """Raise ValueError if `save` could not have written a value."""
         _expect(
             all(isinstance(t, str) for t in (self.name, self.source, self.protocol, self.note)),
-            "its texts are no texts",
+            "name, source, protocol and note must be texts",
         )
         _expect(self.time in ("seconds", "order"), f"time is {self.time!r}")
         _expect(
-            type(self.version) is int and type(self.seed) is int, "version or seed is no integer"
+            type(self.version) is int and type(self.seed) is int,
+            "version and seed must be integers",
         )
         for f in self.fields:
             f.check()
@@ -333,10 +329,10 @@ class Schema:
             isinstance(self.rows, dict) and set(self.rows) <= set(SPLITS),
             f"rows must be of {', '.join(SPLITS)}",
         )
-        _expect(all(type(n) is int and n >= 0 for n in self.rows.values()), "rows are no counts")
+        _expect(all(type(n) is int and n >= 0 for n in self.rows.values()), "rows must be counts")
         _expect(
             all(isinstance(d, dict) for d in (self.counts, self.recipe, self.best, self.files)),
-            "counts, recipe, best or files is no mapping",
+            "counts, recipe, best and files must be mappings",
         )
         for split, figures in self.best.items():
             _expect(
@@ -366,7 +362,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _digest_above(path: str) -> str:
-    """The sha256 of all of a file but its last line, in hex."""
+    """The sha256 of a file without its last line, in hex."""
     with open(path, "rb") as f:
         text = f.read()
     return hashlib.sha256(text[: text.rstrip(b"\n").rfind(b"\n") + 1]).hexdigest()

@@ -1,4 +1,4 @@
-"""The users' sequences of a prepared dataset: mapped from disk, read without a copy."""
+"""The users' sequences of a prepared dataset, mapped from disk and read without copies."""
 
 import collections
 import os
@@ -16,7 +16,7 @@ OPEN = 8  # pieces that stay mapped, unless a batch needs more
 
 
 class Piece:
-    """Some sequences, one after the other, as one record batch of a file holds them.
+    """The sequences of one record batch of a file.
 
     Attributes:
         offsets: integers [S + 1]; sequence s of the piece is events [offsets[s], offsets[s + 1]).
@@ -51,14 +51,14 @@ class Piece:
 class Sequences:
     """Items, times and event fields of every sequence, oldest first.
 
-    The files are mapped when a sequence of theirs is asked for, and let go when others are: only
-    what is read is in memory, and the system may drop it again. Part k of the sequences goes with
-    part k of the samples, so that an epoch reads one part after the other.
+    A file is mapped when one of its sequences is read, and unmapped later: only pages that are read
+    are in memory, and the system may drop them. Part k of the sequences belongs to part k of the
+    samples, so an epoch reads one part after the other.
 
     Args:
         files: Arrow files of sequences, in order.
-        items: rows of the items table, which every item must be one of.
-        fields: event fields that the files hold beside item and time.
+        items: number of rows of the items table.
+        fields: event fields in the files.
     """
 
     def __init__(self, files: list[str], items: int, fields: Iterable[Field] = ()) -> None:
@@ -96,7 +96,7 @@ class Sequences:
             real: bool [B, T]; which of the positions first, first + 1, … are wanted.
 
         Returns:
-            [B, T], 0 if not wanted.
+            [B, T], 0 at other positions.
         """
         out: np.ndarray | None = None
         for piece, rows, local in self._pieces(sequence):
@@ -112,7 +112,7 @@ class Sequences:
     def events(
         self, name: str, sequence: np.ndarray, first: np.ndarray, length: np.ndarray
     ) -> np.ndarray:
-        """A column of some events of some sequences, one sequence after the other.
+        """A column of some events of some sequences, joined.
 
         Args:
             name: item, time or an event field.
@@ -154,8 +154,8 @@ class Sequences:
         return counts
 
     def _pieces(self, sequence: np.ndarray) -> list[tuple[Piece, np.ndarray, np.ndarray]]:
-        """The pieces that hold these sequences: each with the rows that are in it, and their
-        numbers within it."""
+        """The pieces that hold these sequences: each with its rows, and their numbers within the
+        piece."""
         if len(self.base) == 2:
             return [(self._piece(0, 1), np.arange(len(sequence)), sequence)]
         of = np.searchsorted(self.base, sequence, side="right") - 1
@@ -171,7 +171,7 @@ class Sequences:
         return out
 
     def _piece(self, number: int, needed: int) -> Piece:
-        """A piece, mapped anew if it was let go."""
+        """A piece, mapped again if it was unmapped."""
         piece = self._open.get(number)
         if piece is None:
             path, batch = self._where[number]
@@ -185,7 +185,7 @@ class Sequences:
         return piece
 
     def _checked(self, number: int, path: str) -> Piece:
-        """A piece whose indices and times are fine."""
+        """A piece with checked indices and times."""
         piece = self._piece(number, 1)
         check_range(piece.columns["item"], self._items, f"{path}, column item")
         check_times(piece.columns["time"], f"{path}, column time")
@@ -196,7 +196,7 @@ class Sequences:
 
 
 def _identity(path: str) -> tuple[int, int, int, int]:
-    """What tells a file from another one that later has its name."""
+    """Facts that distinguish a file from a later one with the same name."""
     if not os.path.isfile(path):
         raise InputError(f"{path} is missing; prepare the dataset again")
     facts = os.stat(path)
@@ -219,7 +219,7 @@ def _open(path: str) -> pa.ipc.RecordBatchFileReader:
 def _lists(
     table: pa.Table, batch: pa.RecordBatch, name: str, of: str, path: str
 ) -> pa.ListArray | pa.LargeListArray:
-    """A column of lists of integers or numbers, as it is mapped."""
+    """A mapped column of lists of integers or numbers."""
     kind = one_column(table, name, path).type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
     fine = is_list and (
@@ -231,7 +231,7 @@ def _lists(
         raise InputError(f"{path}, column {name} holds {kind}, must be lists of {of}")
     lists = batch.column(batch.schema.get_field_index(name))
     try:
-        lists.validate(full=True)  # lists within their values, above all
+        lists.validate(full=True)  # mainly: lists are within their values
     except pa.ArrowException as e:
         raise _open_fails(path, e) from None
     if lists.null_count or lists.values.null_count:

@@ -25,7 +25,7 @@ COLUMNS = ("sequence", "end", "user", "item", "label", "time")
 
 @dataclass
 class Part:
-    """What is in memory at a time: some files, the number of their first row, and their rows."""
+    """The unit that is in memory: some files, the number of their first row, and their rows."""
 
     files: list[str]
     first: int
@@ -39,8 +39,8 @@ class Split:
         directory: a prepared dataset.
         schema: its schema.
         name: train, valid or test.
-        in_parts: every file is a part of its own; else all files are one part.
-        users, items: rows of the tables, which every sample must name one of.
+        in_parts: every file is a part; else all files are one part.
+        users, items: number of rows of the tables.
         sequences: the dataset's.
 
     Attributes:
@@ -71,10 +71,10 @@ class Split:
         self.rows = sum(rows)
         if not self.rows:
             raise InputError(f"the {name} split of {directory} is empty")
-        self._hold(self._nothing, 0)  # columns that are missing or of the wrong type end it here
+        self._hold(self._nothing, 0)  # refuses missing columns and wrong types
         if name in schema.rows and self.rows != schema.rows[name]:
             raise InputError(
-                f"{directory}, {name} has {self.rows:,} rows where schema.yaml says"
+                f"{directory}, {name} has {self.rows:,} rows, but schema.yaml says"
                 f" {schema.rows[name]:,}; prepare the dataset again"
             )
         if in_parts and len(files) > 1:
@@ -110,16 +110,16 @@ class Split:
         return files, rows
 
     def load(self, part: int) -> None:
-        """Read the columns of a part, in place of those of the part before."""
+        """Read the columns of a part; they replace those of the part before."""
         if part == self._loaded:
             return
         now = self.parts[part]
         self._loaded = None
-        self._hold(self._nothing, 0)  # so that the two are never in memory together
+        self._hold(self._nothing, 0)  # so the two are never in memory together
         names = [f"{self.name}/{os.path.basename(path)}" for path in now.files]
         self.schema.verify(self.directory, *names)  # may be hours after the start
         self._hold(lambda column: self._read(now, column), now.first)
-        self.schema.verify(self.directory, *names)  # what was read is what was checked
+        self.schema.verify(self.directory, *names)  # the data that was read was checked
         self._loaded = part
 
     def _nothing(self, column: str) -> pa.Table:
@@ -127,12 +127,12 @@ class Split:
 
     @staticmethod
     def _read(part: Part, column: str) -> pa.Table:
-        """One column of a part, so that not all are in memory twice, as read and as held."""
+        """One column of a part at a time, so not all columns are in memory twice."""
         return pa.concat_tables([read_parquet(path, [column]) for path in part.files])
 
     def _hold(self, read: Callable[[str], pa.Table], first: int) -> None:
-        """Take read(name), a table with that column, for every column of the samples; their rows
-        are those from `first` on."""
+        """Store read(name), a table with that column, for every column of the samples; the rows
+        begin at `first`."""
         self.start = first
         self.sequence, self.end, self.user, self.item, self.label, self.time = (
             numbers(read(c), c, self.name) for c in COLUMNS
@@ -164,8 +164,7 @@ class Split:
         return column
 
     def context_counts(self, field: Field) -> np.ndarray:
-        """Rows of each index of a context field, int64 [size]; of all parts, whichever is in
-        memory."""
+        """Number of rows of each index of a context field, int64 [size], in all parts."""
         counts = np.zeros(field.size, np.int64)
         for part in self.parts:
             index = self._context(self._read(part, field.name), field, part.first)

@@ -1,4 +1,4 @@
-"""What preparation understood of a log, in a few lines for the person at the terminal."""
+"""A few lines about a log for the person at the terminal: what preparation understood."""
 
 import numpy as np
 import pandas as pd
@@ -9,13 +9,13 @@ from paddleinterest.core.log import say
 from paddleinterest.data.log import Log
 
 DAY = 24 * 3600
-EARLY = 315_532_800  # seconds at the start of 1980: no log is older
+EARLY = 315_532_800  # seconds at the start of 1980; logs are younger
 SEPARATORS = ("|", "^", ";", ",")
-HEAVY = 0.1  # share of all events that one user should not have
+HEAVY = 0.1  # one user with this share of all events is suspect
 
 
 def tell(log: Log) -> None:
-    """Say how many events, users and items a log has, from when to when, and what is odd."""
+    """Print how many events, users and items a log has, its dates, and what is odd."""
     events = log.events
     if not isinstance(events, pd.DataFrame) or not len(events):
         return
@@ -53,8 +53,8 @@ def same_times(first: int, last: int, clock: bool) -> str:
         return ""
     at = f", {date(first)}" if clock else ""
     return (
-        f"; every time is the same{at}, so that nothing can be split by time: does --time-column"
-        " name the right column?"
+        f"; every time is the same{at}, so it cannot be split by time: does --time-column name"
+        " the right column?"
     )
 
 
@@ -73,7 +73,7 @@ def _dates(events: pd.DataFrame, kind: str) -> str:
 
 
 def _tell_times(time: np.ndarray, user: np.ndarray) -> None:
-    """Say how many events share user and time with another, and if times can hardly be right."""
+    """Print how many events share user and time with another, and whether times look wrong."""
     first = int(time.min())
     last = int(time.max())
     if first == last:
@@ -83,14 +83,14 @@ def _tell_times(time: np.ndarray, user: np.ndarray) -> None:
         if again > 0:
             whole = " (times are whole days)" if not (time % DAY).any() else ""
             say(
-                f"{again:.1%} of the events have the time of another event of their user{whole}:"
-                " their order is not known"
+                f"{again:.1%} of the events have the time of another event of their user{whole},"
+                " so their order is unknown"
             )
     now = int(pd.Timestamp.now("UTC").timestamp())
     if first < EARLY or last > now + DAY:
         say(
-            f"the times go from {date(first)} to {date(last)}, which is hardly meant: see"
-            " --time-unit and --time-zone"
+            f"the times go from {date(first)} to {date(last)}, which looks wrong: see --time-unit"
+            " and --time-zone"
         )
 
 
@@ -109,8 +109,8 @@ def _tell_heavy(code: np.ndarray, users: pd.Index) -> None:
         user = users[most]
         shown = repr(user.item() if isinstance(user, np.generic) else user)
         say(
-            f"user {shown} has {counts[most] / len(code):.1%} of all events: is it a missing value?"
-            " Then --null names it"
+            f"user {shown} has {counts[most] / len(code):.1%} of all events: is it a missing"
+            " value? Then use --null"
         )
 
 
@@ -125,7 +125,7 @@ def _tell_lists(column: pd.Series, of: str) -> None:
 
 
 def _tell_several(column: pd.Series, what: str, advice: str) -> None:
-    """Say if the cells of a column hold several values, such as War|Comedy."""
+    """Warn if the cells of a column hold several values, such as War|Comedy."""
     values = column.dropna()
     if values.dtype.kind in "iufb" or not len(values):
         return

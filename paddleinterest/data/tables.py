@@ -1,4 +1,4 @@
-"""The items and the users of a prepared dataset as arrays: what training and serving share."""
+"""The items and the users of a prepared dataset as arrays, for training and serving."""
 
 import os
 
@@ -10,24 +10,23 @@ from paddleinterest.data.columns import check_range, numbers, one_column, read_p
 from paddleinterest.data.lists import Lists
 from paddleinterest.data.schema import UNKNOWN, Field, Schema
 
-FARTHEST = (
-    1e6  # standard deviations: beyond that a number is a mistake, and its square soon no float32
-)
+# standard deviations: a number beyond that is a mistake, and its square may overflow float32
+FARTHEST = 1e6
 
 
 class ItemTable:
-    """items.parquet as arrays: what a catalogue row looks like to the models.
+    """items.parquet as arrays, as the models read it.
 
     Args:
         directory: a prepared dataset, or a bundle.
         schema: its schema.
 
     Attributes:
-        fields: {name: int64 [rows]}, the embedding index of every category of one value, ``item``
-            itself included. Items that train never saw keep their row and their attributes, but
+        fields: {name: int64 [rows]}, the embedding index of every category with one value,
+            including ``item``. Items that train never saw keep their row and their attributes, but
             share item index 1, unless items are hashed.
-        lists: {name: `Lists` of rows}, the indices of every category of several values.
-        vectors: {name: float32 [rows, width]}, mapped from disk; zeros where there is none.
+        lists: {name: `Lists` of rows}, the indices of every category with several values.
+        vectors: {name: float32 [rows, width]}, mapped from disk; zeros for missing vectors.
         dense: float32 [rows, number of dense item columns], standardised.
         count: int64 [rows], events in train.
         rows: number of rows, padding and unknown included.

@@ -1,9 +1,8 @@
-"""Negatives of the samples, drawn in the reader: anew every epoch, or several for a positive.
+"""Negatives of the samples, drawn in the reader: new ones every epoch, or several per positive.
 
-The prepared dataset stores one negative for each positive. Training that sees only that one learns
-it by heart; it generalises better the more different ones it sees. A draw depends on the seed, the
-epoch, the user, the position and its own number alone: neither batch size nor buckets, processes,
-parts or a resumed run change it.
+The prepared dataset stores one negative for each positive. Training that sees only that one
+memorises it; more different ones generalise better. A draw depends only on the seed, the epoch, the
+user, the position and its own number, not on batch size, buckets, processes, parts or resuming.
 """
 
 import numpy as np
@@ -16,27 +15,27 @@ from paddleinterest.data.schema import FIRST_ID, Schema
 from paddleinterest.data.sequences import Sequences
 
 KINDS = ("once", "fresh")
-TRIES = 20  # draws of an item that is touched, before the stored one is taken
+TRIES = 20  # redraws of touched items, before the stored one is used
 
 
 class TargetNegatives:
     """Draws the items of samples with label 0.
 
     Under every_prefix they are uniform over the items of train that the user never touched, under
-    last_event by popularity in train and not the positive. If none is found, and for negatives that
-    were prepared to stand in the history (--negatives matched), the stored one stays.
+    last_event by popularity in train and not the positive. The stored one stays if none is found,
+    and for negatives that were prepared from the history (--negatives matched).
 
     Args:
         schema: of the dataset.
         sequences: its sequences.
         count: events in train of every item's row, [rows].
-        kind: once: the stored negative, and the same further ones every epoch; fresh: all are drawn
-            anew every epoch.
+        kind: once: the stored negative, and the same further ones every epoch; fresh: new ones
+            every epoch.
         per_positive: negatives for each positive, each of weight 1 / per_positive.
         seed: of the draws.
 
     Raises:
-        InputError: the labels are the log's own, so that there is nothing to draw.
+        InputError: the labels are the log's own, so nothing is drawn.
     """
 
     def __init__(
@@ -51,8 +50,8 @@ class TargetNegatives:
         if schema.protocol not in DRAWN:
             raise InputError(
                 f"runner.negatives={kind} with runner.negatives_per_positive={per_positive} draws"
-                f" negatives, but protocol {schema.protocol} of {schema.name} takes its labels from"
-                " the log; leave both settings out"
+                f" negatives, but protocol {schema.protocol} of {schema.name} uses the labels of"
+                " the log; leave out both settings"
             )
         self.sequences = sequences
         self.kind = kind
@@ -65,7 +64,7 @@ class TargetNegatives:
         self.tickets = np.cumsum(weight)  # item k owns the tickets [tickets[k − 1], tickets[k])
 
     def copies(self, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which samples a batch holds, each negative as often as wanted.
+        """The samples of a batch, each negative repeated.
 
         Args:
             label: [B].
@@ -81,7 +80,7 @@ class TargetNegatives:
         return places, np.append(np.zeros(len(label), np.int64), number)
 
     def weights(self, label: np.ndarray) -> np.ndarray:
-        """Weight of each sample with its label, float32: 1, of negatives 1 / per_positive."""
+        """Weight of each sample, float32: 1, for negatives 1 / per_positive."""
         return np.where(label == 0, 1 / self.per_positive, 1).astype(np.float32)
 
     def draw(
@@ -98,10 +97,10 @@ class TargetNegatives:
         Args:
             stored: items' rows as prepared.
             label: 0 or 1.
-            sequence: of each sample.
+            sequence: sequence of each sample.
             end: events that came before.
-            number: of the copy, from 0.
-            epoch: draws of `fresh` depend on it.
+            number: number of the copy, from 0.
+            epoch: number of the epoch, for `fresh`.
         """
         item = stored.astype(np.int64)
         wanted = (label == 0) & ((self.kind == "fresh") | (number > 0))
@@ -111,7 +110,7 @@ class TargetNegatives:
         avoided = self._avoided(distinct, owner, sequence, end)
         pair = owner * self.width
         todo = np.flatnonzero(wanted)
-        if not self.popular:  # a negative of the history was matched to its positive
+        if not self.popular:  # a negative from the history was matched to its positive
             todo = todo[~contains(avoided, pair[todo] + item[todo])]
         epoch = epoch if self.kind == "fresh" else 0
         for attempt in range(TRIES):
@@ -131,8 +130,8 @@ class TargetNegatives:
     def _avoided(
         self, distinct: np.ndarray, owner: np.ndarray, sequence: np.ndarray, end: np.ndarray
     ) -> np.ndarray:
-        """Sorted numbers owner · width + item of what may not be drawn: all items of the user or,
-        by popularity, the positive."""
+        """Sorted numbers owner · width + item of the excluded items: all items of the user or, by
+        popularity, the positive."""
         if self.popular:
             real = np.ones((len(sequence), 1), bool)
             positive = self.sequences.window("item", sequence, end.astype(np.int64), real)[:, 0]

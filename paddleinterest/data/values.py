@@ -15,14 +15,14 @@ MISSING = -1  # the code of a missing value
 def ranked_ids(columns: Sequence[pd.Series]) -> tuple[list[np.ndarray], pa.Array]:
     """Ids of several columns as numbers of one sorted list.
 
-    Ids are compared as integers if all columns hold such, else as what they look like.
+    Ids are compared as integers if all columns hold integers, else as texts.
 
     Args:
-        columns: without missing values.
+        columns: columns without missing values.
 
     Returns:
-        for every column the place of each id in the list, int64; the list, int64 or large_string,
-        without repeats, in rising order (texts by their UTF-8 bytes).
+        for every column the position of each id in the list, int64; the list, int64 or
+        large_string, without repeats, in ascending order (texts by their UTF-8 bytes).
     """
     whole = are_whole(columns)
     columns = [c.astype(np.int64 if whole else str) for c in columns]
@@ -36,7 +36,7 @@ def ranked_ids(columns: Sequence[pd.Series]) -> tuple[list[np.ndarray], pa.Array
 
 
 def are_whole(columns: Sequence[pd.Series]) -> bool:
-    """Whether ids in these columns are compared as integers."""
+    """True if ids in these columns are compared as integers."""
     return all(c.dtype.kind == "i" for c in columns if len(c))
 
 
@@ -44,11 +44,11 @@ def ranked_texts(column: pd.Series) -> tuple[np.ndarray, pa.Array]:
     """A category as numbers of a sorted list of texts.
 
     Returns:
-        the place of each value in the list, int32, MISSING where there is none; the list,
-        large_string in rising order.
+        the position of each value in the list, int32, MISSING for missing values; the list,
+        large_string in ascending order.
     """
     codes, raw = pd.factorize(column)
-    same, texts = pd.factorize(np.array(_text(raw), object))  # 7 and "7" are one value
+    same, texts = pd.factorize(np.array(_text(raw), object))  # 7 and "7" are the same value
     found = pa.array(texts, pa.large_string())
     order = pc.sort_indices(found).to_numpy()
     rank = np.empty(len(order) + 1, np.int32)
@@ -66,20 +66,21 @@ def _text(values: pd.Index) -> list[str]:
 
 
 def ranked_lists(column: pd.Series) -> tuple[np.ndarray, np.ndarray, pa.Array]:
-    """A column of lists of category values. A value counts once a list; missing ones do not.
+    """A column of lists of category values. A value counts once per list; missing values do not
+    count.
 
     Args:
         column: cells are lists, tuples or arrows' lists; or None or NaN for an empty one.
 
     Returns:
-        offsets int64 [N + 1]; codes int32 [V], list after list in the order given; the texts.
+        offsets int64 [N + 1]; codes int32 [V], list by list in the given order; the texts.
     """
     lists = column.astype(object).reset_index(drop=True)
     for at, cell in enumerate(lists):
         if isinstance(cell, (str, bytes, dict)):
             raise InputError(
-                f"column {column.name!r} is said to hold several values, but row {at + 1} is"
-                f" {cell!r}, must be a list"
+                f"column {column.name!r} is declared as multiple, but row {at + 1} is {cell!r},"
+                " must be a list"
             )
     flat = lists.explode()
     codes, texts = ranked_texts(flat.infer_objects())
@@ -94,7 +95,7 @@ def ranked_lists(column: pd.Series) -> tuple[np.ndarray, np.ndarray, pa.Array]:
 
 
 def checked_numbers(column: pd.Series, name: str) -> np.ndarray:
-    """A dense column as float32 [N], NaN where missing.
+    """A dense column as float32 [N], NaN for missing values.
 
     Raises:
         InputError: a value is infinite or beyond float32.
@@ -125,7 +126,7 @@ def checked_vectors(column: pd.Series, name: str) -> tuple[np.ndarray, np.ndarra
         at = int(known[np.argmax(widths != width)])
         raise InputError(
             f"vector column {name!r}: row {at + 1} has {int(widths[np.argmax(widths != width)])}"
-            f" numbers, the first has {width}; all must have equally many, at least one"
+            f" numbers, the first has {width}; all must have the same number, at least one"
         )
     flat = pc.list_flatten(cells)
     try:

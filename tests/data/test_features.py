@@ -308,7 +308,7 @@ def one_of(column, value):
 
 
 BAD = [
-    ("is said to hold several values, but row", one_of("tags", "war|comedy")),
+    ("is declared as multiple, but row", one_of("tags", "war|comedy")),
     ("row 2 has 3 numbers, the first has 2", one_of("text", [1.0, 2.0])),
     ("a number is missing or infinite", one_of("text", [1.0, np.inf, 0.0])),
     (
@@ -338,7 +338,7 @@ BAD = [
         lambda log: dataclasses.replace(log, event=[*log.event, "price_paid"]),
     ),
     ("both multiple and dense", lambda log: dataclasses.replace(log, dense=[*log.dense, "tags"])),
-    ("both hashed and of numbers", lambda log: dataclasses.replace(log, hashed={"dwell": 9})),
+    ("both hashed and dense", lambda log: dataclasses.replace(log, hashed={"dwell": 9})),
     ("hashed column 'x' is in none of", lambda log: dataclasses.replace(log, hashed={"x": 9})),
     ("'dwell' holds infinity", one_of("dwell", np.inf)),
 ]

@@ -134,7 +134,7 @@ def test_a_file_without_a_header_gets_the_right_advice(tmp_path):
     path = write(tmp_path / "e.csv", text)
     refuses(["has no column 'user'", "--columns names them"], "event_log", "--events", path)
     refuses(
-        ["e.csv has 3 columns where 2 are named: user, item"],
+        ["e.csv has 3 columns, but 2 are named: user, item"],
         "event_log",
         "--events",
         path,

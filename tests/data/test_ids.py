@@ -144,7 +144,7 @@ def test_null_texts_of_attributes_and_numbers(tmp_path, capsys):
     assert rows(log.items) == [[1, None, 2.0], [2, "shoe", None], [3, None, 4.0]]
     write(items, "item,kind,price\n1,NA,2\n2,shoe,3\n3,NA,4\n")
     assert list(load(*flags).items["kind"]) == ["NA", "shoe", "NA"]
-    assert "kind is 'NA' in 2 of 3 rows, which is kept as a value" in capsys.readouterr().err
+    assert "kind is 'NA' in 2 of 3 rows and is kept as a value" in capsys.readouterr().err
 
 
 def test_typed_files_keep_their_texts(tmp_path):

@@ -238,7 +238,7 @@ def test_a_recipe_and_flags_beside_it(tmp_path):
 def test_user_id_needs_users(tmp_path):
     failed(
         tool(tmp_path, "--source", "paddlerec_text", "--train", "x", "--test", "y", "--user-id"),
-        "--user-id: the lines of paddlerec_text name no users",
+        "--user-id: the lines of paddlerec_text",
     )
     for protocol in ("by_user", "last_event"):
         failed(
@@ -408,7 +408,7 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(shop, spoil, flags, words
             "protocol is 'both', must be one of every_prefix, last_event,",
         ),
         ("source: synthetic\nusers: true\n", "users is True, must be a whole number"),
-        ("source: synthetik\n", "source is 'synthetik'; it must be one of"),
+        ("source: synthetik\n", "source is 'synthetik', must be one of"),
         ("users: 5\n", "source is None"),
         ("source: [synthetic]\n", "must be one of"),
         ("source: [\n", "is not YAML"),

@@ -426,7 +426,7 @@ def test_movielens_csv(tmp_path, version, piece):
         (
             "1m",
             {"ratings_dat": "1::20::5::9\n1::20::5\n"},
-            ["ratings.dat), line 2: 3 columns where 4 should be: userId"],
+            ["ratings.dat), line 2: 3 columns, but 4 are needed: userId"],
         ),
         (
             "1m",
@@ -566,7 +566,7 @@ def test_taobao_ad(ads, piece):
             "raw_sample.csv",
             "449818,",
             "",
-            ["line 3: 5 columns where 6 should be: user, time_stamp"],
+            ["line 3: 5 columns, but 6 are needed: user, time_stamp"],
         ),
         ("ad_feature.csv", "170.0", "-1", ["row 1: price is -1.0; it should not be negative"]),
         ("ad_feature.csv", "170.0", "inf", ["line 2: price is inf; it should be a number"]),
@@ -642,7 +642,7 @@ def test_taobao_actions(tmp_path, piece):
         (BEHAVIOUR + "1,2,3,,1511544070\n", ["line 7: behaviour is missing"]),
         (
             BEHAVIOUR + "1,2,3,pv\n",
-            ["line 7: 4 columns where 5 should be: user, item, category, behaviour, time"],
+            ["line 7: 4 columns, but 5 are needed: user, item, category, behaviour, time"],
         ),
         (
             "user,item,category,behaviour,time\n" + BEHAVIOUR,
@@ -740,7 +740,7 @@ def test_kuairand_tags_and_play_time(kuai, piece):
             "log_standard_4_22_to_5_08_pure.csv",
             ",4\n",
             "\n",
-            ["line 3: 11 columns where 12 should be"],
+            ["line 3: 11 columns, but 12 are needed"],
         ),
         ("video_features_basic_pure.csv", '"28,6"', '"28,6', ["line 3"]),
         ("video_features_basic_pure.csv", "\n8,", "\nx,", ["line 3: video_id is 'x'"]),

@@ -492,7 +492,7 @@ def test_what_is_no_dataset_is_refused(copy, tmp_path):
     refused(copy, "has no dev split; it has train, valid, test", "dev")
     text = (copy / "schema.yaml").read_text()
     for other, words in (
-        (text.replace("version: 2", "version: 9"), "has version 9, this code reads 1 and 2"),
+        (text.replace("version: 2", "version: 9"), "has version 9, this program reads 1 and 2"),
         (text.replace("protocol:", "protokoll:"), "is not a schema"),
         ("[1, 2", "is not a schema"),
         ("", "is not a schema"),
@@ -510,7 +510,7 @@ def test_a_split_without_rows_is_refused(copy):
     table = pq.read_table(copy / TRAIN, partitioning=None)
     pq.write_table(table.slice(0, 5), copy / TRAIN)
     resize(copy, TRAIN)
-    refused(copy, "train has 5 rows where schema.yaml says")
+    refused(copy, "train has 5 rows, but schema.yaml says")
     pq.write_table(table.slice(0, 0), copy / TRAIN)
     resize(copy, TRAIN)
     refused(copy, "train split of")

@@ -72,7 +72,7 @@ def test_what_was_understood(capsys):
     summary.tell(log_of(user=[1, 1, 2], item=[1, 2, 2], time=[0, 86400, 86400], label=[1, 0, 0]))
     said = capsys.readouterr().err
     assert "3 events of 2 users and 2 items, 33.3% with label 1" in said
-    assert "1970-01-01 00:00:00 to 1970-01-02 00:00:00 (UTC)" in said and "hardly meant" in said
+    assert "1970-01-01 00:00:00 to 1970-01-02 00:00:00 (UTC)" in said and "looks wrong" in said
 
 
 def test_one_user_with_most_of_the_events(capsys):

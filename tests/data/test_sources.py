@@ -333,7 +333,7 @@ GOOD = "user,item,time,label\n1,5,10,0\n2,6,20,1\n"
         (
             "user,item,time\n1,2,3\n1,2,3,4\n",
             [],
-            ["e.csv, line 3: 4 columns where 3 should be: user, item, time"],
+            ["e.csv, line 3: 4 columns, but 3 are needed: user, item, time"],
         ),
         (
             "user,item,time\n1,2,3\n,4,5\n,4,5\n",
@@ -838,7 +838,7 @@ def test_paddlerec_text_holds_out_whole_histories(tmp_path):
     [
         ("5 6;50;7;70;1", ["2 items but 1 categories"]),
         ("5;50;7;70;2", ["the label is '2', not 0 or 1"]),
-        ("5;50;7;70", ["4 parts where 5 should be"]),
+        ("5;50;7;70", ["but 5 are needed"]),
         ("5;50;;70;1", ["the target item is '', not one id"]),
         ("5;50;7;7 0;1", ["the target category is '7 0', not one id"]),
     ],

@@ -326,7 +326,7 @@ def test_parts_that_differ_in_their_columns_and_rows_that_are_missing_are_seen_a
                 Reader(str(copy), "train", 16, **settings)
     pq.write_table(whole.slice(1), files(copy)[1])
     resize(copy, second(copy))
-    with pytest.raises(InputError, match="train has 479 rows where schema.yaml says 480"):
+    with pytest.raises(InputError, match="train has 479 rows, but schema.yaml says 480"):
         Reader(str(copy), "train", 16, **SHUFFLED)
 
 

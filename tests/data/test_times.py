@@ -113,7 +113,7 @@ def test_a_unit_that_is_said_is_believed(tmp_path):
     ]
     assert times_of(tmp_path, [1500, 2500], "--time-unit", "ms") == [1, 2]
     refuses(
-        ["time is 20240101120000 in row 1", "say --time-unit yyyyMMddHHmmss"],
+        ["time is 20240101120000 in row 1", "use --time-unit yyyyMMddHHmmss"],
         "event_log",
         "--events",
         events(tmp_path, 20240101120000),
@@ -121,7 +121,7 @@ def test_a_unit_that_is_said_is_believed(tmp_path):
         "s",
     )
     refuses(
-        [f"time is {NOON * 10**9} in row 1", "say --time-unit ns"],
+        [f"time is {NOON * 10**9} in row 1", "use --time-unit ns"],
         "event_log",
         "--events",
         events(tmp_path, NOON * 10**9),
@@ -149,9 +149,7 @@ def test_time_zone(tmp_path):
         assert times_of(tmp_path, [text], "--time-zone", "Asia/Shanghai") == [NOON]
     both = ["2024-01-01 20:00:00", "2024-01-01 12:00:00Z"]
     assert times_of(tmp_path, both, "--time-zone", "Asia/Shanghai") == [NOON, NOON]
-    refuses(
-        ["in row 2", "set --time-zone"], "event_log", "--events", events(tmp_path, *both)
-    )
+    refuses(["in row 2", "set --time-zone"], "event_log", "--events", events(tmp_path, *both))
     refuses(
         ["--time-zone is 'Asia/Bejing'", "Asia/Shanghai"],
         "event_log",

@@ -202,6 +202,6 @@ def test_a_dataset_replaced_during_the_export_is_refused(tmp_path, monkeypatch):
         swap(data, other, True)
 
     monkeypatch.setattr(exporting, "_write_signature", write_and_replace)
-    with pytest.raises(InputError, match="clicks was replaced by another dataset"):
+    with pytest.raises(InputError, match="clicks was replaced while it was read"):
         export(config, data, str(tmp_path / "bundle"))
     assert not (tmp_path / "bundle").exists()

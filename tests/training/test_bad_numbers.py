@@ -388,7 +388,7 @@ def test_a_huge_number_in_train_or_out_of_it(tmp_path, tools, model, known):
     result = prepared(tools, tmp_path, log)
     assert result.status == 0 and strict(result.out)
     assert (
-        "price: 1 values that train lacks are more than 1,000,000 standard deviations off"
+        "price: 1 values outside train are more than 1,000,000 standard deviations off"
         in result.err
     ) == (not known)
     got, per_epoch, _ = trained(tools, tmp_path, model)
