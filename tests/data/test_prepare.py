@@ -243,7 +243,7 @@ def test_user_id_needs_users(tmp_path):
     for protocol in ("by_user", "last_event"):
         failed(
             tool(tmp_path, "--source", "synthetic", "--protocol", protocol, "--user-id"),
-            f"--user-id: under {protocol} no user of valid or test is in train",
+            f"--user-id: under {protocol} the users of valid and test are not in train",
         )
     assert os.listdir(tmp_path) == []
 

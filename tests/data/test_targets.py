@@ -168,5 +168,5 @@ def test_matched_negatives_stand_in_the_history_as_often_as_positives(tmp_path):
 
 @pytest.mark.parametrize("how", [dict(targets="fresh"), dict(per_positive=4)])
 def test_a_protocol_with_labels_of_its_own_is_refused(data, how):
-    with pytest.raises(InputError, match="protocol impressions of impressions takes its labels"):
+    with pytest.raises(InputError, match="protocol impressions of impressions uses the labels"):
         Reader(data["impressions"], "train", 16, **how)

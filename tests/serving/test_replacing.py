@@ -77,7 +77,7 @@ def test_files_written_over_in_place_are_noticed(two, tmp_path, monkeypatch):
         )
 
     monkeypatch.setattr(bundle_module, "_check_whole", then_overwrite)
-    with pytest.raises(InputError, match="model.pdiparams is not the file"):
+    with pytest.raises(InputError, match="model.pdiparams differs from the file"):
         Bundle(path)
     assert calls
 
