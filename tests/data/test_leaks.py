@@ -56,7 +56,9 @@ def test_an_items_column_as_context_is_refused(shop, protocol, flags):
 @pytest.mark.parametrize("flags", [["--context", "nearly"], ["--dense", "offer"]])
 def test_what_nearly_is_the_items_is_warned_of(shop, capsys, flags):
     make(shop, *flags)
-    assert f"warning: the context column '{flags[1]}' depends on the item" in capsys.readouterr().err
+    assert (
+        f"warning: the context column '{flags[1]}' depends on the item" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("name", ["hour", "device", "constant"])
