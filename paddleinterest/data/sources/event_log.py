@@ -42,10 +42,10 @@ class Options:
         metavar="FILE",
     )
     valid: list[str] = option(
-        [], "files of validation samples, beside --train (default: none)", metavar="FILE"
+        [], "files of validation samples, with --train (default: none)", metavar="FILE"
     )
     test: list[str] = option(
-        [], "files of test samples, beside --train (default: none)", metavar="FILE"
+        [], "files of test samples, with --train (default: none)", metavar="FILE"
     )
     impressions: list[str] = option(
         [],
@@ -158,7 +158,7 @@ class Options:
     value_separator: list[str] = option(
         [],
         "what separates the values in such a cell, for all columns or one, as COL=CHAR (default:"
-        " told from the cells)",
+        " detected)",
         metavar="CHAR",
     )
     vectors: list[str] = option(

@@ -18,7 +18,7 @@ class Kind:
 
     Attributes:
         of: category, dense, multiple or vector.
-        separator: between the values in a cell of text; empty is told from the cells.
+        separator: between the values in a cell of text; empty = detected.
     """
 
     of: str = CATEGORY

@@ -48,7 +48,7 @@ def list_values(
         column: as read.
         name, path: of the column and the file, for messages.
         reading: how values are read.
-        separator: between the values of a text; empty is told from the cells.
+        separator: between the values of a text; empty = detected.
 
     Raises:
         InputError: what separates the values is not clear, or they are of no fit type.
@@ -58,7 +58,7 @@ def list_values(
         lists = _large(column, name, path)
     elif pa.types.is_large_string(column.type):
         lists = _split(column, name, path, separator)
-    else:  # numbers: one value a cell
+    else:  # numbers: one value per cell
         lists = _singles(column)
     lists = lists.combine_chunks()
     if isinstance(lists, pa.ChunkedArray):  # of no chunks
@@ -75,7 +75,7 @@ def list_values(
 
 
 def _lists(lengths: np.ndarray, values: pa.Array, missing: pa.Array) -> pa.ChunkedArray:
-    """Lists of so many values each, one after the other."""
+    """Lists of the given lengths, joined."""
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int64())
     return pa.chunked_array([pa.LargeListArray.from_arrays(offsets, values, mask=missing)])
 
@@ -194,7 +194,7 @@ def vector_values(
     Args:
         column: as read.
         name, path: of the column and the file, for messages.
-        separator: between the numbers of a text; empty is told from the cells.
+        separator: between the numbers of a text; empty = detected.
 
     Raises:
         InputError: a cell does not hold numbers, or what separates them is not clear.
