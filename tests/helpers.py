@@ -187,6 +187,38 @@ def check_invariants(net, schema, tolerance=1e-6):
     same(probabilities(net, mates), shuffled, "in a batch of 360, in another order")
 
 
+def next_item_terms(net, batch):
+    """The next-item loss of each state but the last, [B, T − 1]; `forward_train` of a net with a
+    `NextItemLoss` computes their mean."""
+    import paddle
+
+    seen = []
+    hook = net.next_item.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs))
+    net.eval()
+    with paddle.no_grad():
+        net.forward_train({k: paddle.to_tensor(v) for k, v in batch.items()})
+        hook.remove()
+        states, history, valid, feeds, embeddings = seen[0]
+        return net.next_item.losses(states, history, feeds, embeddings).numpy() * valid.numpy()
+
+
+def check_no_leak(net, batch):
+    """A state that must name item t + 1 has not read it: another item there, and its attributes,
+    leave the terms of the states before t as they were, and change that of state t."""
+    before = next_item_terms(net, batch)
+    steps = batch["history_item"].shape[1]
+    assert np.count_nonzero(before) > len(before)
+    for t in range(steps - 1):
+        other = {k: v.copy() for k, v in batch.items()}
+        for name, values in other.items():
+            if name.startswith("history_") and name != "history_time":
+                values[:, t + 1] = np.where(values[:, t + 1] == 1, 2, 1)
+        after = next_item_terms(net, other)
+        close(after[:, :t], before[:, :t], 1e-6)
+        counted = before[:, t] != 0
+        assert (np.abs(after[:, t] - before[:, t]) > 1e-5)[counted].all()
+
+
 def trained(model, data, directory, *overrides, **scrambled):
     """A run on disk as the trainer leaves it, with scrambled weights in place of trained ones:
     settings, binding, net."""

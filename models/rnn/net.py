@@ -15,6 +15,8 @@ from paddleinterest.data.schema import Field
 from paddleinterest.nets.batch import Batch, Scores, history_length, history_mask, repeat_user
 from paddleinterest.nets.embeddings import FieldEmbeddings, bias_rows, table
 from paddleinterest.nets.layers import Tower, check_choice
+from paddleinterest.nets.loss import LossTerm
+from paddleinterest.nets.next_item import NextItemLoss, next_events
 
 CELLS = {"rnn": nn.SimpleRNN, "gru": nn.GRU, "lstm": nn.LSTM}
 READ_OUTS = ("tower", "target_step", "product")
@@ -30,8 +32,9 @@ class HistoryRNN(nn.Layer):
         width (int): D.
 
     Example:
-        >>> list(HistoryRNN("gru", 4)(paddle.rand([2, 5, 4]), paddle.ones([2, 5])).shape)
-        [2, 4]
+        >>> states, last = HistoryRNN("gru", 4)(paddle.rand([2, 5, 4]), paddle.ones([2, 5]))
+        >>> list(states.shape), list(last.shape)
+        ([2, 5, 4], [2, 4])
     """
 
     def __init__(self, cell: str, width: int) -> None:
@@ -40,17 +43,23 @@ class HistoryRNN(nn.Layer):
         self.lstm = cell == "lstm"
         self.cell = CELLS[cell](width, width)
 
-    def forward(self, history: paddle.Tensor, mask: paddle.Tensor) -> paddle.Tensor:
-        """The last state [B, D]; zeros for an empty history.
+    def forward(
+        self, history: paddle.Tensor, mask: paddle.Tensor
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """All states, and the last one.
 
         Args:
             history (Tensor): e, [B, T, D].
             mask (Tensor): [B, T].
+
+        Returns:
+            tuple[Tensor, Tensor]: h_1 … h_T [B, T, D], of use at real positions, and the last real
+            one [B, D]; zeros for an empty history.
         """
-        _, last = self.cell(history, sequence_length=history_length(mask))
+        states, last = self.cell(history, sequence_length=history_length(mask))
         h = (last[0] if self.lstm else last).squeeze(0)  # [B, D]
         some = mask.max(-1, keepdim=True)  # [B, 1], 0 for an empty history
-        return h * some.expand_as(h)
+        return states, h * some.expand_as(h)
 
 
 def with_target(
@@ -85,6 +94,7 @@ class RNN(nn.Layer):
         read_out (str): tower ([h_n; v; side] → tower), target_step (v as one more step, [h_{n+1};
             side] → tower) or product (h_n·v and a bias of the item: no tower, no side features, and
             so the candidates can be retrieved by nearest neighbours).
+        next_item (str): none, or the kind of the `NextItemLoss` of the states.
         tower (Sequence[int]), activation (str), dropout (float), item_bias (bool): of the tower.
     """
 
@@ -98,6 +108,7 @@ class RNN(nn.Layer):
         sparse: bool = True,
         cell: str = "gru",
         read_out: str = "tower",
+        next_item: str = "none",
         tower: Sequence[int] = (200, 80),
         activation: str = "relu",
         dropout: float = 0.0,
@@ -109,6 +120,9 @@ class RNN(nn.Layer):
         self.embeddings = FieldEmbeddings(fields, embedding_size, embedding_std, sparse)
         width = self.embeddings.item_width
         self.rnn = HistoryRNN(cell, width)
+        self.next_item = None
+        if next_item != "none":
+            self.next_item = NextItemLoss(next_item, width, width, bias_rows(fields, True))
         if read_out == "product":
             zero = nn.initializer.Constant(0.0)
             self.item_bias = table(bias_rows(fields, True), 1, sparse=sparse, weight_attr=zero)
@@ -119,7 +133,8 @@ class RNN(nn.Layer):
 
     def forward(self, batch: Batch, return_attention: bool = False) -> Scores:
         """Logits [B]; with `return_attention` also weights [B, T], 1 for every real event."""
-        return self.score(batch, False, return_attention)
+        logit, _, _, mask = self.score(batch)
+        return (logit, mask) if return_attention else logit
 
     def rank(self, batch: Batch, return_attention: bool = False) -> Scores:
         """Logits [N] of N candidates of one user, as in DIN.
@@ -128,22 +143,44 @@ class RNN(nn.Layer):
         """
         if self.read_out == "target_step":
             return self(repeat_user(batch), return_attention)
-        return self.score(batch, True, return_attention)
+        logit, _, _, mask = self.score(batch, one_user=True)
+        if not return_attention:
+            return logit
+        return logit, mask.expand([paddle.shape(logit)[0], -1])
 
-    def score(self, batch: Batch, one_user: bool, return_attention: bool) -> Scores:
-        """`forward`, or with one_user `rank`."""
+    def forward_train(self, batch: Batch) -> tuple[paddle.Tensor, LossTerm]:
+        """Logits [B], and the loss of state h_t on item_{t+1}; the net must have a `next_item`.
+
+        Args:
+            batch (Batch): with ``negative_<item field>`` [B, T] for next_item: binary.
+        """
+        logit, states, history, mask = self.score(batch)
+        states = states[:, : mask.shape[1]]  # [B, T, D], without the target's step
+        valid = next_events(mask)  # [B, T − 1]
+        return logit, self.next_item(states, history, valid, batch, self.embeddings)
+
+    def score(
+        self, batch: Batch, one_user: bool = False
+    ) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor, paddle.Tensor]:
+        """Logits, and what the loss on the next item reads.
+
+        Args:
+            batch (Batch): of rows, or of one request.
+            one_user (bool): the batch is a request's, as in `rank`.
+
+        Returns:
+            tuple: logits [B], states [B, T or T + 1, D], history [B, T, D] and mask [B, T].
+        """
         mask = history_mask(batch)  # [B or 1, T]
         history = self.embeddings.history(batch)  # [B or 1, T, D]
         target = self.embeddings.target(batch)  # [B, D]
         if self.read_out == "target_step":
-            state = self.rnn(*with_target(history, mask, target))  # [B, D]
+            states, state = self.rnn(*with_target(history, mask, target))
         else:
-            state = self.rnn(history, mask).expand_as(target)  # [B, D]
+            states, state = self.rnn(history, mask)
+            state = state.expand_as(target)  # [B, D]
         side = self.embeddings.side(batch, like=target if one_user else None)  # [B, S]
-        logit = self.logit(state, target, side, batch["target_item"])  # [B]
-        if not return_attention:
-            return logit
-        return logit, mask.expand([paddle.shape(target)[0], -1])
+        return self.logit(state, target, side, batch["target_item"]), states, history, mask
 
     def logit(
         self,

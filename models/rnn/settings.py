@@ -6,7 +6,7 @@ from paddleinterest.core import settings
 from paddleinterest.core.settings import setting
 
 
-class HyperParameters(settings.HyperParameters):
+class HyperParameters(settings.NextItemHyperParameters):
     """What RNN has beside the common hyper-parameters."""
 
     cell: Literal["rnn", "gru", "lstm"] = setting("gru", "The recurrence's cell")

@@ -6,11 +6,24 @@ import numpy as np
 import paddle.nn.functional as F
 import pytest
 import reference
-from helpers import TINY, check_export, check_invariants, close, random_batch, scramble
+from helpers import (
+    TINY,
+    check_export,
+    check_invariants,
+    check_no_leak,
+    close,
+    random_batch,
+    scramble,
+    settings_of,
+)
+from runs import lines, ran
 from toy import FIELDS, SCHEMA, leaf, random_weights, tensor, tensors
 
 from models.base.net import Base
 from models.rnn.net import CELLS, READ_OUTS, RNN, HistoryRNN, with_target
+from paddleinterest.data.schema import Schema
+from paddleinterest.nets.next_item import KINDS
+from paddleinterest.training import loading
 
 SMALL = dict(embedding_size=3, tower=(8, 4), activation="prelu")
 SWITCHES = list(itertools.product(CELLS, READ_OUTS))
@@ -86,7 +99,7 @@ def test_gradients(rng, double, cell):
     x, v = leaf(rng.normal(size=(3, 6, 4))), leaf(rng.normal(size=(3, 4)))
     weight, real = tensor(rng.normal(size=(3, 4))), tensor(mask[..., None])
     reference.check_gradients(
-        lambda: (layer(*with_target(x * real, tensor(mask), v)) * weight).sum(),
+        lambda: (layer(*with_target(x * real, tensor(mask), v))[1] * weight).sum(),
         {"x": x, "v": v, **dict(layer.named_parameters())},
         rng,
     )
@@ -128,3 +141,76 @@ def test_base_without_history():
 
 def test_base_without_history_exports(tmp_path, data):
     check_export("base", data, tmp_path, *TINY, "hyper_parameters.history=none", lengths=(0, 1, 9))
+
+
+# the loss on the next item
+
+
+def learning(next_item, read_out="tower", cell="gru", **kw):
+    net = RNN(FIELDS, 1, cell=cell, read_out=read_out, next_item=next_item, **SMALL, **kw)
+    return scramble(net, 6, 0.5)
+
+
+def with_negatives(batch, seed=9):
+    rng = np.random.default_rng(seed)
+    for f in SCHEMA.item_fields:
+        drawn = rng.integers(1, f.size, batch["history_item"].shape)
+        batch[f"negative_{f.name}"] = np.where(batch["history_item"] > 0, drawn, 0)
+    return batch
+
+
+@pytest.mark.parametrize("read_out", READ_OUTS)
+@pytest.mark.parametrize("next_item", KINDS)
+def test_the_next_item_changes_no_logit(next_item, read_out):
+    net = learning(next_item, read_out)
+    batch = tensors(with_negatives(random_batch(SCHEMA, 20, np.arange(20) % 9)))
+    logit, term = net.forward_train(batch)
+    close(logit, net(batch).numpy(), 0)
+    assert term.count.item() == (np.maximum(np.arange(20) % 9, 1) - 1).sum()
+    assert term.mean.item() > 0.5
+
+
+@pytest.mark.parametrize("next_item", KINDS)
+def test_every_parameter_gets_a_gradient_of_the_next_item(next_item):
+    net = learning(next_item, sparse=False)
+    batch = tensors(with_negatives(random_batch(SCHEMA, 100, np.arange(100) % 9)))
+    logit, term = net.forward_train(batch)
+    (F.binary_cross_entropy_with_logits(logit, batch["label"]) + term.mean).backward()
+    for name, p in net.named_parameters():
+        assert np.abs(p.grad.numpy()).max() > 0, name
+
+
+@pytest.mark.parametrize("read_out", READ_OUTS)
+@pytest.mark.parametrize("next_item", KINDS)
+def test_a_later_item_changes_no_earlier_term(next_item, read_out):
+    check_no_leak(learning(next_item, read_out), with_negatives(random_batch(SCHEMA, 6, 7)))
+
+
+def test_the_loss_is_the_click_and_the_next_item(data):
+    """λ times the term of the next item is added, and it is logged by itself."""
+    settings = ["hyper_parameters.next_item=full", "hyper_parameters.next_item_weight=0.25"]
+    config = settings_of("rnn", *TINY, *settings, f"runner.data_dir={data}")
+    binding, schema = loading.bind(config), Schema.load(data)
+    net = scramble(loading.create_net(binding, config, schema), 3)
+    feeds = tensors(random_batch(schema, 20, np.arange(20) % 9))
+    total, _, parts = binding.train_forward(net, feeds)
+    assert parts.keys() == {"loss", "next_item"}
+    close(total.item(), parts["loss"].item() + 0.25 * parts["next_item"].item(), 1e-6)
+    config = settings_of("rnn", *TINY, settings[0], "hyper_parameters.next_item_weight=0")
+    binding = loading.bind(config)
+    net = loading.create_net(binding, config, schema)
+    assert binding.train_forward(net, feeds)[2].keys() == {"loss"}
+
+
+@pytest.mark.parametrize("next_item", KINDS)
+def test_training_with_the_next_item(tmp_path, data, next_item):
+    """The readers give what each kind needs; the term falls."""
+    own = [f"hyper_parameters.next_item={next_item}", "runner.epochs=2", "runner.early_stop=0"]
+    _, folder, _ = ran(data, tmp_path, *own, model="rnn")
+    terms = [line["train"]["next_item"] for line in lines(folder) if "train" in line]
+    assert len(terms) == 2 and terms[1] < terms[0]
+
+
+def test_export_of_a_net_that_names_the_next_item(tmp_path, data):
+    own = [*TINY, "hyper_parameters.next_item=full"]
+    check_export("rnn", data, tmp_path, *own, lengths=(0, 1, 20))

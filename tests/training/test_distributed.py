@@ -183,6 +183,12 @@ CASES = {
         ],
     ),
     "bst": ("bst", SGD),
+    "rnn, next item of all": ("rnn", [*SGD, "hyper_parameters.next_item=full"]),
+    "rnn, next item of the batch": (
+        "rnn",
+        [*SGD, "hyper_parameters.next_item=batch", "runner.train_batch_size=479"],
+    ),
+    "rnn, next item or a drawn one": ("rnn", [*SGD, "hyper_parameters.next_item=binary"]),
 }
 
 
@@ -196,6 +202,7 @@ SPREAD = {
         ],
     ),
     "spread, dien": ("dien", [*SGD, "runner.train_batch_size=160"]),
+    "spread, next item of the batch": ("rnn", [*SGD, "hyper_parameters.next_item=batch"]),
 }
 
 

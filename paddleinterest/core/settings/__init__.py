@@ -38,12 +38,14 @@ from paddleinterest.core.settings.model_folders import (
     models,
     package,
 )
+from paddleinterest.core.settings.next_item import NextItemHyperParameters
 
 __all__ = [
     "BINDING",
     "ROOT",
     "Declared",
     "HyperParameters",
+    "NextItemHyperParameters",
     "Optimizer",
     "Plateau",
     "Runner",
