@@ -587,7 +587,9 @@ def test_a_mistake_is_said_once(tmp_path, data):
         status, out, _ = launch.ended()
         message = "error: -o runner.epoch=3: unknown key runner.epoch; nearest is runner.epochs"
         assert (
-            status != 0 and launch.log(0) == [message] and launch.log(1) == [f"rank 1: {message}"]
+            status != 0
+            and launch.log(0) == [message]
+            and launch.log(1) == [f"process 1: {message}"]
         )
         assert (
             "rank 1: " not in out
