@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import yaml
 
 from paddleinterest.core.checksum import checksum
 from paddleinterest.core.errors import InputError, nearest_path
 from paddleinterest.data.columns import read_parquet
-from paddleinterest.data.schema import LATEST, Schema, of_one_user
+from paddleinterest.data.schema import LATEST, Field, Schema, of_one_user
 from paddleinterest.serving import signature
 from paddleinterest.serving.engine import Device, Program
 from paddleinterest.serving.history import own
@@ -79,7 +80,8 @@ class Bundle:
                 self.signature["history_cap"],
                 signature.needs_times(self.signature),
             )
-            self.histories = Histories(self._own_histories(), None, self.schema.time == "seconds")
+            clock = self.schema.time == "seconds"
+            self.histories = Histories(self._own_histories(), None, clock, self._event_fields())
             self.programs = {
                 name: Program(directory, name, self.schema.files, facts["inputs"], self.device)
                 for name, facts in self.signature["programs"].items()
@@ -93,7 +95,13 @@ class Bundle:
     def _own_histories(self) -> own.OwnHistories | None:
         if own.FILE not in self.schema.files:
             return None
-        return own.OwnHistories(self.directory, self.encoder.item_row, self.encoder.user_row)
+        encoder = self.encoder
+        return own.OwnHistories(
+            self.directory, encoder.item_row, encoder.user_row, self.schema.fields, encoder.values
+        )
+
+    def _event_fields(self) -> list[Field]:
+        return [f for f in self.schema.fields if f.of == "event"]
 
     def clone(self) -> "Bundle":
         """The same bundle for another thread; tables and weights are shared."""
@@ -111,13 +119,16 @@ class Bundle:
         theirs = Schema.load(directory)
         different = _different_fields(self.schema, theirs)
         for name, facts in self.schema.files.items():
-            is_table = name.startswith(("items.", "users.", "vocab/"))
+            is_table = name.startswith(("items.", "users.", "vocab/", "vectors/"))
             if different or not is_table or theirs.files.get(name) == facts:
                 continue
-            own = read_parquet(os.path.join(self.directory, name)).to_pandas()
-            other = read_parquet(os.path.join(directory, name)).to_pandas()
+            if name.startswith("vectors/"):
+                different = [name]
+                continue
+            own = read_parquet(os.path.join(self.directory, name))
+            other = read_parquet(os.path.join(directory, name))
             # another version of pyarrow may have written the same table with other bytes
-            if not own.equals(other):
+            if not _same_tables(own, other):
                 different = [name]
         if different:
             raise InputError(
@@ -197,8 +208,7 @@ class Bundle:
         events, source = self.histories.latest(str(user), self.encoder.cap, until)
         if not events:
             return request, "none"
-        history = [{"item": event.item, "time": event.time} for event in events]
-        made = {**request, "history": history}
+        made = {**request, "history": [event.as_request() for event in events]}
         if "time" not in request:
             now = int(time.time()) if self.histories.clock else events[-1].time
             made["time"] = max(now, events[-1].time)
@@ -258,6 +268,19 @@ def _check_whole(directory: str, schema: Schema) -> None:
             " lacks checksums; make it with tools/to_static.py"
         )
     schema.verify(directory)
+
+
+def _same_tables(own: pa.Table, other: pa.Table) -> bool:
+    """Whether two tables have the same columns; a missing number equals another."""
+    if own.column_names != other.column_names or own.num_rows != other.num_rows:
+        return False
+    for mine, theirs in zip(own.columns, other.columns, strict=True):
+        if pa.types.is_floating(mine.type) and pa.types.is_floating(theirs.type):
+            if not np.array_equal(mine.to_numpy(), theirs.to_numpy(), equal_nan=True):
+                return False
+        elif not mine.equals(theirs):
+            return False
+    return True
 
 
 def _different_fields(own: Schema, other: Schema) -> list[str]:

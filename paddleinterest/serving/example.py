@@ -1,6 +1,7 @@
 """The example request of a bundle: a real history of the test split."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ from paddleinterest.core import json_text
 from paddleinterest.data.columns import read_parquet
 from paddleinterest.data.reader import Reader
 from paddleinterest.data.schema import FIRST_ID, UNKNOWN, Field, Schema
+from paddleinterest.serving.history.raw import RawEvents
+from paddleinterest.serving.ids import Ids, item_ids
+from paddleinterest.serving.vocabulary import read_vocabularies
 
 ROWS = 1000  # of test, among which the example is chosen
 EVENTS = 10
@@ -20,7 +24,7 @@ def write_example(path: str, data: str, schema: Schema) -> None:
 
     It has the longest history among the first test rows, of a user whose attributes are known if
     there is one, and five popular candidates. The first candidate and the user come with their
-    attributes, as a request would give those of a new one.
+    attributes, as a request would give those of a new one; the events with their fields.
 
     Args:
         path: the file to write.
@@ -29,19 +33,14 @@ def write_example(path: str, data: str, schema: Schema) -> None:
     """
     reader = Reader(data, "test", 1, history_cap=EVENTS)
     row = _choose(reader)
-    ids = read_parquet(os.path.join(data, "items.parquet"))["item"]
+    items = item_ids(data)
     users = read_parquet(os.path.join(data, "users.parquet"))["user"]
     user = int(reader.user[row])
-    last = min(FIRST_ID + CANDIDATES, reader.items.rows)
-    items, times = reader.history(row, reader.cap)
     request: dict[str, Any] = {
         "user": users[user].as_py(),
         "time": int(reader.time[row]),
-        "history": [
-            {"item": ids[item].as_py(), "time": time}
-            for item, time in zip(items.tolist(), times.tolist(), strict=True)
-        ],
-        "candidates": [ids[k].as_py() for k in range(FIRST_ID, last)],
+        "history": history_of(reader, row, reader.cap, items, read_vocabularies(data, schema)),
+        "candidates": [items[k] for k in range(min(CANDIDATES, len(items)))],
     }
     if own := _attributes("item", "items.parquet", FIRST_ID, data, schema):
         request["candidates"][0] = {"item": request["candidates"][0], **own}
@@ -58,16 +57,45 @@ def _choose(reader: Reader) -> int:
     attributes."""
     length = reader.length[:ROWS]
     columns = reader.users.fields.values()
+    lists = reader.users.lists.values()
+    users = reader.user[:ROWS]
     known = np.zeros(len(length), np.int64)
     for column in columns:
-        known += column[reader.user[:ROWS]] > UNKNOWN
-    return int(np.argmax(length * (len(columns) + 1) + known))
+        known += column[users] > UNKNOWN
+    for each in lists:
+        known += each.lengths(users) > 0
+    return int(np.argmax(length * (len(columns) + len(lists) + 1) + known))
+
+
+def history_of(
+    reader: Reader,
+    row: int,
+    longest: int | None,
+    items: Ids,
+    vocabularies: Mapping[str, Mapping[str, int]],
+) -> list[dict[str, Any]]:
+    """The history of a row of a split as a request gives it.
+
+    Args:
+        reader: of the split.
+        row: number of the row, in memory.
+        longest: most recent events kept; None: all.
+        items: the dataset's item ids.
+        vocabularies: {field: {raw value: index}}.
+    """
+    raw = RawEvents(items, reader.schema.fields, vocabularies)
+    end = int(reader.end[row - reader.start])
+    some = slice(0 if longest is None else max(0, end - longest), end)
+    columns = reader.sequences.one(int(reader.sequence[row - reader.start]))
+    events = raw.events({name: values[some] for name, values in columns.items()})
+    return [event.without_hashes().as_request() for event in events]
 
 
 def _attributes(of: str, file: str, row: int, data: str, schema: Schema) -> dict[str, Any]:
-    """{name: raw value} of a row of the dataset's file, without the item's id and lists."""
+    """{name: raw value} of a row of the dataset's file, without the item's id, vectors and hashed
+    values."""
     fields = [f for f in schema.fields if f.of == of and f.name != "item"]
-    fields = [f for f in fields if f.kind != "vector" and not f.multiple]
+    fields = [f for f in fields if f.kind != "vector" and not f.hashed]
     if not fields:
         return {}
     table = read_parquet(os.path.join(data, file))
@@ -75,10 +103,15 @@ def _attributes(of: str, file: str, row: int, data: str, schema: Schema) -> dict
 
 
 def _raw(value: Any, field: Field, data: str) -> Any:
-    """A column's value as a request would give it."""
+    """A column's value, or list of values, as a request would give it."""
     if field.kind == "dense":
         return value if value == value else None
-    if value < FIRST_ID:
-        return None
+    if field.multiple:
+        return [_word(index, field, data) for index in value if index >= FIRST_ID]
+    return None if value < FIRST_ID else _word(value, field, data)
+
+
+def _word(index: int, field: Field, data: str) -> str:
+    """The raw value of an index."""
     vocabulary = read_parquet(os.path.join(data, "vocab", f"{field.name}.parquet"))
-    return vocabulary["value"][value - FIRST_ID].as_py()
+    return vocabulary["value"][index - FIRST_ID].as_py()

@@ -3,8 +3,8 @@
 - ``model.json`` (Paddle 3) or ``model.pdmodel`` (Paddle 2), ``model.pdiparams``: scores rows, each
   with its own history.
 - ``rank.json`` or ``rank.pdmodel``: scores many candidates of one user, with the same weights.
-- ``schema.yaml``, ``items.parquet``, ``users.parquet``, ``vocab/``: from the prepared dataset;
-  schema.yaml with the checksum of every file.
+- ``schema.yaml``, ``items.parquet``, ``users.parquet``, ``vocab/``, ``vectors/``: from the prepared
+  dataset; schema.yaml with the checksum of every file.
 - ``histories.arrow``: the latest events of every user, unless it is left out.
 - ``signature.yaml``: the programs' inputs and outputs, history_cap, origin.
 - ``request.example.json``: a request that ``paddle_infer.py --request`` can score.
@@ -34,6 +34,7 @@ from paddleinterest.data.schema import Schema, of_one_user
 from paddleinterest.serving import agreement, signature
 from paddleinterest.serving.example import write_example
 from paddleinterest.serving.history import own
+from paddleinterest.serving.vocabulary import has_vocabulary
 from paddleinterest.training import loading, run
 
 EXAMPLE = "request.example.json"
@@ -116,8 +117,8 @@ def export(config: Settings, data: str, out: str, histories: bool = True) -> dic
     check_replaceable(out)
     schema = Schema.load(data)
     prepared = copy.copy(schema)  # the bundle's lists other files
-    taken = ("items.parquet", "users.parquet", "vocab/", *(["sequences"] if histories else []))
-    schema.verify(data, *taken)
+    taken = ["items.parquet", "users.parquet", "vocab/", "vectors/"]
+    schema.verify(data, *taken, *(["sequences"] if histories else []))
     model = loading.bind(config)
     path = run.checkpoint_path(config)
     net, state = loading.trained_net(model, config, data, schema, path)
@@ -210,13 +211,16 @@ def _write_programs(made: str, net: nn.Layer, spec: Spec, examples: list[Arrays]
 
 
 def _copy_tables(made: str, data: str, schema: Schema) -> None:
-    for name in ("items.parquet", "users.parquet"):
-        shutil.copyfile(os.path.join(data, name), os.path.join(made, name))
+    names = ["items.parquet", "users.parquet"]
+    names += [
+        os.path.join("vocab", f"{f.name}.parquet") for f in schema.fields if has_vocabulary(f)
+    ]
+    names += [os.path.join("vectors", f"{f.name}.npy") for f in schema.vector_fields]
     os.mkdir(os.path.join(made, "vocab"))
-    for f in schema.fields:
-        if f.kind == "category" and f.name != "item":
-            name = os.path.join("vocab", f"{f.name}.parquet")
-            shutil.copyfile(os.path.join(data, name), os.path.join(made, name))
+    if schema.vector_fields:
+        os.mkdir(os.path.join(made, "vectors"))
+    for name in names:
+        shutil.copyfile(os.path.join(data, name), os.path.join(made, name))
 
 
 def one_user(spec: Spec) -> Spec:

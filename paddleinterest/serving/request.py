@@ -4,25 +4,25 @@ vocabularies.
 A request is a JSON object:
 
     {"user": "u1",
-     "user_attributes": {"age": "25-34"},
+     "user_attributes": {"age": "25-34", "hobbies": ["chess", "go"]},
      "time": 1700000000,
-     "history": ["i7", {"item": "i9", "time": 1699990000}],
-     "candidates": ["i1", {"item": "new", "category": "c3"}],
+     "history": ["i7", {"item": "i9", "time": 1699990000, "action": "buy", "price": 3.5}],
+     "candidates": ["i1", {"item": "new", "category": "c3", "genres": ["War", "Comedy"]}],
      "context": {"hour": "12"}}
 
-- ``candidates``: what to score. Attributes given here win over those of items.parquet.
+- ``candidates``: what to score. Attributes given here win over those of items.parquet. A field of
+  several values takes a list, a vector a list of numbers.
 - ``user``: optional. An unknown or missing user has unknown attributes.
 - ``user_attributes``: optional. They win over those of users.parquet.
 - ``history``: events, oldest first; may be empty. ``time`` is the moment of the request and of each
-  event. Only models that read times need them.
+  event. Only models that read times need them. The dataset's event fields are optional; what an
+  event lacks is unknown.
 - ``context``: optional.
 """
 
 import collections
-import math
-import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,12 @@ import numpy as np
 from paddleinterest.core import json_text
 from paddleinterest.core.errors import InputError, nearest_path
 from paddleinterest.core.json_text import shown
+from paddleinterest.data.lists import Lists
 from paddleinterest.data.schema import FIRST_ID, LATEST_SECOND, PADDING, UNKNOWN, Field, Schema
-from paddleinterest.data.tables import FARTHEST, ItemTable, UserTable, standardise
+from paddleinterest.data.tables import ItemTable, UserTable
 from paddleinterest.serving.ids import Ids, item_ids, user_ids
-from paddleinterest.serving.vocabulary import read_vocabularies
+from paddleinterest.serving.values import MOST_VALUES, Unknown, Values, hashed
+from paddleinterest.serving.values import check as _check
 
 NEEDED = (
     "this model reads how long ago each event was, so that the request and every event of its"
@@ -41,10 +43,9 @@ NEEDED = (
 )
 KEYS = ("user", "user_attributes", "time", "history", "candidates", "context")
 SIDES = {"user": "user_attributes", "context": "context"}  # of a field → the request's key
-LARGEST = 1e38  # of a number in a request: float32 ends soon after
 
 Request = dict[str, Any]
-Unknown = collections.Counter[str]  # values of each field that training never saw
+Arrays = dict[str, np.ndarray]
 
 
 @dataclass
@@ -52,8 +53,8 @@ class Encoded:
     """A request as arrays.
 
     Attributes:
-        arrays: history_* [1, T], target_* [N], user_* and context_* [1], dense [N, …],
-            history_time [1, T], target_time [1].
+        arrays: history_* and event_* [1, T, …], target_* [N, …], user_* and context_* [1, …], dense
+            [N, …], history_time [1, T], target_time [1].
         candidates: the raw candidate ids, [N].
         known: which candidates the catalogue knows, bool [N].
         known_user: whether users.parquet knows the user; None if the request names none.
@@ -62,7 +63,7 @@ class Encoded:
         unknown_values: given attribute values that training never saw, {field: number}.
     """
 
-    arrays: dict[str, np.ndarray]
+    arrays: Arrays
     candidates: list[str | int]
     known: np.ndarray
     known_user: bool | None
@@ -72,18 +73,22 @@ class Encoded:
 
 
 @dataclass
-class _Candidates:
-    """The candidates of a request.
+class _Items:
+    """Candidates, or the items of a history.
 
     Attributes:
         ids: raw, [N].
-        rows: of the catalogue, int64 [N].
-        given: fields that the request overrides, {name: [N]}.
+        rows: of the catalogue, int64 [N]; 1 for an unknown one.
+        own: what entry k says itself, {k: {field: raw value}}.
     """
 
     ids: list[str | int]
     rows: np.ndarray
-    given: dict[str, np.ndarray]
+    own: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def given(self, name: str) -> dict[int, Any]:
+        """{entry: raw value} of a field."""
+        return {k: said[name] for k, said in self.own.items() if name in said}
 
 
 class RequestEncoder:
@@ -106,9 +111,13 @@ class RequestEncoder:
         self.users = UserTable(bundle, schema)
         self.item_row: Ids = item_ids(bundle)
         self.user_row: Ids = user_ids(bundle)
-        self.values = read_vocabularies(bundle, schema)
+        self._values = Values(bundle, schema)
+        self.values = self._values.vocabularies
         self._attributes = [f for f in schema.fields if f.of == "item" and f.name != "item"]
         self._attribute_names = {f.name for f in self._attributes}
+        self._event_fields = {f.name: f for f in schema.fields if f.of == "event"}
+        lists = {**self.items.lists, **self.users.lists}
+        self._longest = {name: max(MOST_VALUES, _longest(each)) for name, each in lists.items()}
 
     def encode(self, request: Any) -> Encoded:
         """Check one request and look it up.
@@ -121,11 +130,12 @@ class RequestEncoder:
             _check(key in KEYS, f"unknown key {shown(key)}; a request has {', '.join(KEYS)}")
         unknown: Unknown = collections.Counter()
         history, times = self._history(request.get("history", []))
-        candidates = self._candidates(request.get("candidates"), unknown)
+        candidates = self._candidates(request.get("candidates"))
         user = self._user(request)
         given = {of: self._given(request, of) for of in SIDES}
-        arrays = self._item_arrays(history, candidates)
-        arrays.update(self._side_arrays(user, given, unknown))
+        arrays = self._item_arrays(history, candidates, unknown)
+        arrays.update(self._event_arrays(history, unknown))
+        arrays.update(self._side_arrays(request.get("user"), user, given, unknown))
         arrays.update(self._dense(user, given, candidates, unknown))
         arrays["history_time"] = (times if len(times) else np.array([0]))[None, :]
         arrays["target_time"] = np.array([self._moment(request, times)])
@@ -134,72 +144,127 @@ class RequestEncoder:
             candidates.ids,
             candidates.rows > UNKNOWN,
             None if request.get("user") is None else user > UNKNOWN,
-            len(history),
-            int((history == UNKNOWN).sum()),
+            len(history.rows),
+            int((history.rows == UNKNOWN).sum()),
             dict(unknown),
         )
 
-    def _item_arrays(self, history: np.ndarray, candidates: _Candidates) -> dict[str, np.ndarray]:
-        """history_* [1, T] and target_* [N]. An empty history is one padded position."""
+    # items ----------------------------------------------------------------------------------------
+
+    def _item_arrays(self, history: _Items, candidates: _Items, unknown: Unknown) -> Arrays:
+        """history_* [1, T, …] and target_* [N, …]. An empty history is one padded position."""
+        past = history.rows if len(history.rows) else np.array([PADDING])
         arrays = {}
         for f in self.schema.item_fields:
             column = self.items.fields[f.name]
-            past = column[history] if len(history) else np.array([PADDING])
-            target = candidates.given.get(f.name, column[candidates.rows])
-            arrays[f"history_{f.name}"] = past[None, :].astype(np.int64)
-            arrays[f"target_{f.name}"] = target.astype(np.int64)
+            target = column[candidates.rows]
+            before = column[past]
+            if f.name == "item" and f.hashed:
+                before = _with_hashes(before, history, f)
+                target = _with_hashes(target, candidates, f)
+            for k, raw in candidates.given(f.name).items():
+                target[k] = self._values.one(f, raw, unknown)
+            arrays[f"history_{f.name}"] = before[None, :]
+            arrays[f"target_{f.name}"] = target
+        for f in self.schema.multiple("item"):
+            lists = self.items.lists[f.name]
+            arrays[f"history_{f.name}"] = lists.padded(past)[None]
+            arrays[f"target_{f.name}"] = self._target_lists(f, lists, candidates, unknown)
+        for f in self.schema.vector_fields:
+            vectors = self.items.vectors[f.name]
+            near = vectors[candidates.rows]
+            for k, raw in candidates.given(f.name).items():
+                near[k] = self._values.vector(f, raw)
+            arrays[f"history_vector_{f.name}"] = vectors[past][None]
+            arrays[f"target_vector_{f.name}"] = near
         return arrays
 
-    def _history(self, events: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Catalogue rows and times of the latest events, int64 [T] each."""
+    def _target_lists(
+        self, field: Field, lists: Lists, candidates: _Items, unknown: Unknown
+    ) -> np.ndarray:
+        """The catalogue's lists of the candidates, or those that they bring, int64 [N, M]."""
+        padded = lists.padded(candidates.rows)
+        longest = self._longest[field.name]
+        own = {
+            k: self._values.several(field, raw, longest, unknown)
+            for k, raw in candidates.given(field.name).items()
+        }
+        more = max((len(values) for values in own.values()), default=0) - padded.shape[1]
+        padded = np.pad(padded, ((0, 0), (0, max(0, more))))
+        for k, values in own.items():
+            padded[k] = 0
+            padded[k, : len(values)] = values
+        return padded
+
+    def _history(self, events: Any) -> tuple[_Items, np.ndarray]:
+        """The latest events, and their times, int64 [T]."""
         _check(isinstance(events, list), "history must be a list, oldest event first")
         first = max(0, len(events) - self.cap)
-        ids = []
+        ids: list[str | int] = []
         times = []
+        own: dict[int, dict[str, Any]] = {}
         for k, event in enumerate(events[first:]):
             where = f"history[{first + k}]"
             if isinstance(event, dict):
                 self._check_event(event, where)
+                if self._event_fields:
+                    own[k] = event
             else:
                 event = {"item": event}
             _check("time" in event or not self.needs_times, f"{where} has no time: {NEEDED}")
             ids.append(_id(event["item"], where))
             times.append(_time(event.get("time", 0), f"{where}.time"))
         _check(times == sorted(times), "history must be oldest first, but its times fall")
-        return _rows(self.item_row, ids), np.array(times, np.int64)
+        rows = _rows(self.item_row, [str(raw) for raw in ids])
+        return _Items(ids, rows, own), np.array(times, np.int64)
 
-    @staticmethod
-    def _check_event(event: dict[str, Any], where: str) -> None:
+    def _check_event(self, event: dict[str, Any], where: str) -> None:
         for key in event:
-            _check(
-                key in ("item", "time"),
-                f"{where}: unknown key {shown(key)}; it must have item and may have time,"
-                " attributes are for candidates",
+            if key in ("item", "time") or key in self._event_fields:
+                continue
+            may = ", ".join(["time", *self._event_fields])
+            raise InputError(
+                f"request: {where}: unknown key {shown(key)}; it must have item and may have {may},"
+                " attributes are for candidates"
             )
         _check("item" in event, f"{where} has no item")
 
-    def _candidates(self, candidates: Any, unknown: Unknown) -> _Candidates:
+    def _event_arrays(self, history: _Items, unknown: Unknown) -> Arrays:
+        """event_* [1, T] and event_dense [1, T, number of dense event fields]; what an event does
+        not say is unknown, or 0 of a number."""
+        length = len(history.rows)
+        arrays: Arrays = {}
+        dense = []
+        for f in self._event_fields.values():
+            missing = UNKNOWN if f.kind == "category" else 0.0
+            column = np.full(max(1, length), missing if length else PADDING, np.float64)
+            for k, raw in history.given(f.name).items():
+                column[k] = self._values.one(f, raw, unknown)
+            if f.kind == "category":
+                arrays[f"event_{f.name}"] = column.astype(np.int64)[None]
+            else:
+                dense.append(column.astype(np.float32))
+        if dense:
+            arrays["event_dense"] = np.stack(dense, 1)[None]
+        return arrays
+
+    def _candidates(self, candidates: Any) -> _Items:
         _check(
             isinstance(candidates, list) and candidates,
             "candidates must be a list of at least one item",
         )
-        ids = []
-        own: dict[int, dict[str, Any]] = {}  # attributes that candidate k brings
+        ids: list[str | int] = []
+        own: dict[int, dict[str, Any]] = {}
         for k, candidate in enumerate(candidates):
             if isinstance(candidate, dict):
                 self._check_candidate(candidate, k)
                 if len(candidate) > 1:
-                    own[k] = candidate
+                    own[k] = {name: raw for name, raw in candidate.items() if name != "item"}
                 candidate = candidate["item"]
             if type(candidate) is not str:
                 _id(candidate, f"candidates[{k}]")
             ids.append(candidate)
-        rows = _rows(self.item_row, [str(raw) for raw in ids])
-        given = {}
-        for f in self._attributes:
-            if any(f.name in candidate for candidate in own.values()):
-                given[f.name] = self._overridden(f, rows, own, unknown)
-        return _Candidates(ids, rows, given)
+        return _Items(ids, _rows(self.item_row, [str(raw) for raw in ids]), own)
 
     def _check_candidate(self, candidate: dict[str, Any], k: int) -> None:
         _check("item" in candidate, f"candidates[{k}] has no item")
@@ -210,19 +275,7 @@ class RequestEncoder:
                     f"request: candidates[{k}]: unknown attribute {shown(key)}; known: {names}"
                 )
 
-    def _overridden(
-        self, field: Field, rows: np.ndarray, own: dict[int, dict[str, Any]], unknown: Unknown
-    ) -> np.ndarray:
-        """The catalogue's column for the candidates, with the values that they bring; [N]."""
-        if field.kind == "category":
-            column = self.items.fields[field.name][rows]
-        else:
-            column = self._dense_of("item", field)[rows]
-        column = column.copy()
-        for k, candidate in own.items():
-            if field.name in candidate:
-                column[k] = self._value(field, candidate[field.name], unknown)
-        return column
+    # user and context -----------------------------------------------------------------------------
 
     def _user(self, request: Request) -> int:
         """Row of users.parquet."""
@@ -245,40 +298,51 @@ class RequestEncoder:
         return given
 
     def _side_arrays(
-        self, user: int, given: dict[str, dict[str, Any]], unknown: Unknown
-    ) -> dict[str, np.ndarray]:
-        """The category columns of user and context, int64 [1] each."""
+        self, raw_user: Any, user: int, given: dict[str, dict[str, Any]], unknown: Unknown
+    ) -> Arrays:
+        """The category columns of user and context, int64 [1] each, or [1, M] of several values."""
         arrays = {}
-        for f in self.schema.fields:
-            if f.kind != "category" or f.of == "item":
-                continue
+        for f in [*self.schema.categories("user"), *self.schema.categories("context")]:
+            index: float = UNKNOWN
             if f.name in given[f.of]:
-                index = self._value(f, given[f.of][f.name], unknown)
+                index = self._values.one(f, given[f.of][f.name], unknown)
             elif f.of == "user":
                 index = self.users.fields[f.name][user]
-            else:
-                index = UNKNOWN
+                if user == UNKNOWN and raw_user is not None and self._is_user_id(f):
+                    index = self._values.one(f, str(raw_user), unknown)
             arrays[f"{f.of}_{f.name}"] = np.array([index], np.int64)
+        for f in self.schema.multiple("user"):
+            values = self.users.lists[f.name].padded(np.array([user]))
+            if f.name in given["user"]:
+                longest = self._longest[f.name]
+                own = self._values.several(f, given["user"][f.name], longest, unknown)
+                values = (own if len(own) else np.array([PADDING]))[None]
+            arrays[f"user_{f.name}"] = values
         return arrays
+
+    def _is_user_id(self, field: Field) -> bool:
+        """Whether a field is the user's hashed id, which new users have too."""
+        own = field.name == "user_id" and bool(self.schema.recipe.get("user_id"))
+        return own and field.hashed
 
     def _dense(
         self,
         user: int,
         given: dict[str, dict[str, Any]],
-        candidates: _Candidates,
+        candidates: _Items,
         unknown: Unknown,
-    ) -> dict[str, np.ndarray]:
+    ) -> Arrays:
         """{"dense": float32 [N, number of dense fields]}; {} if the dataset has none."""
         columns = []
         for f in self.schema.dense_fields:
             if f.of == "item":
-                column = candidates.given.get(f.name)
-                if column is None:
-                    column = self._dense_of("item", f)[candidates.rows]
+                column = self._dense_of("item", f)[candidates.rows]
+                for k, raw in candidates.given(f.name).items():
+                    column[k] = self._values.one(f, raw, unknown)
             else:
                 value = 0.0
                 if f.name in given[f.of]:
-                    value = self._value(f, given[f.of][f.name], unknown)
+                    value = self._values.one(f, given[f.of][f.name], unknown)
                 elif f.of == "user":
                     value = self._dense_of("user", f)[user]
                 column = np.full(len(candidates.ids), value)
@@ -309,25 +373,6 @@ class RequestEncoder:
         )
         return moment
 
-    def _value(self, field: Field, raw: Any, unknown: Unknown) -> float:
-        """Index of a raw category value, or a standardised number.
-
-        Null is unknown, as in training. Values that no vocabulary holds are counted in `unknown`.
-        """
-        if field.kind == "dense":
-            return _number(field, raw)
-        _check(_is_category(raw), f"{field.name} is {shown(raw)}, must be text or a number")
-        if raw is None:
-            return UNKNOWN
-        known = self.values[field.name]
-        text = str(raw)
-        if text not in known and re.fullmatch(r"-?\d+(\.0)?", text):
-            # 7 and 7.0 are one value, as in preparation
-            text = text.removesuffix(".0") if text.endswith(".0") else f"{text}.0"
-        if text not in known:
-            unknown[field.name] += 1
-        return known.get(text, UNKNOWN)
-
 
 def read_requests(path: str) -> Any:
     """A request, or a list of them, from a JSON file.
@@ -350,9 +395,17 @@ def _rows(ids: Ids, wanted: list[str]) -> np.ndarray:
     return np.where(positions < 0, UNKNOWN, positions + FIRST_ID)
 
 
-def _check(fine: Any, message: str) -> None:
-    if not fine:
-        raise InputError(f"request: {message}")
+def _with_hashes(index: np.ndarray, items: _Items, field: Field) -> np.ndarray:
+    """Embedding indices of items, those that the catalogue does not know by their hash."""
+    new = np.flatnonzero(items.rows == UNKNOWN)
+    if len(new):
+        index[new] = hashed([str(items.ids[k]) for k in new.tolist()], field)
+    return index
+
+
+def _longest(lists: Lists) -> int:
+    """Values of the longest of some lists."""
+    return int(np.diff(lists.offsets).max(initial=0))
 
 
 def _id(raw: Any, where: str) -> str:
@@ -369,24 +422,3 @@ def _time(raw: Any, where: str) -> int:
             " (seconds since 1970, as a rule)"
         )
     return raw
-
-
-def _is_category(raw: Any) -> bool:
-    if isinstance(raw, float):
-        return math.isfinite(raw)
-    return raw is None or isinstance(raw, (str, int)) and not isinstance(raw, bool)
-
-
-def _number(field: Field, raw: Any) -> float:
-    """A number of a request, standardised."""
-    is_number = isinstance(raw, (int, float)) and not isinstance(raw, bool)
-    _check(
-        raw is None or is_number and abs(raw) < LARGEST,
-        f"{field.name} is {shown(raw)}, must be a number",
-    )
-    value = float(standardise(np.array([math.nan if raw is None else raw], np.float64), field)[0])
-    _check(
-        abs(value) < FARTHEST,
-        f"{field.name} is {shown(raw)}, too far outside what training saw",
-    )
-    return value

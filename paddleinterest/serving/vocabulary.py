@@ -8,12 +8,18 @@ from paddleinterest.data.schema import UNKNOWN, Field, Schema
 
 
 def read_vocabularies(bundle: str, schema: Schema) -> dict[str, dict[str, int]]:
-    """{field: {raw value as text: index}} of every category field but the item itself."""
+    """{field: {raw value as text: index}} of every category field but the item itself and hashed
+    ones, which have none."""
     return {
         f.name: _read(os.path.join(bundle, "vocab", f"{f.name}.parquet"), f)
         for f in schema.fields
-        if f.kind == "category" and f.name != "item"
+        if has_vocabulary(f)
     }
+
+
+def has_vocabulary(field: Field) -> bool:
+    """Whether vocab/ has a file for the field."""
+    return field.kind == "category" and field.name != "item" and not field.hashed
 
 
 def _read(path: str, field: Field) -> dict[str, int]:

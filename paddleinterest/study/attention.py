@@ -2,6 +2,7 @@
 picture."""
 
 import datetime
+import itertools
 import os
 from collections import Counter
 from typing import Any
@@ -19,6 +20,7 @@ from paddleinterest.data.columns import read_parquet  # noqa: E402
 from paddleinterest.data.reader import Reader  # noqa: E402
 from paddleinterest.data.schema import FIRST_ID, UNKNOWN  # noqa: E402
 from paddleinterest.serving.bundle import Bundle  # noqa: E402
+from paddleinterest.serving.example import history_of  # noqa: E402
 from paddleinterest.study import fonts  # noqa: E402
 
 Request = dict[str, Any]
@@ -55,14 +57,12 @@ def request_of_user(
         own = [] if following is None else [ids[following].as_py()]
         others = ids.slice(FIRST_ID, OTHERS).to_pylist()
         candidates = own + [item for item in others if item not in own]
-    items, times = reader.history(row)
-    pairs = zip(items.tolist(), times.tolist(), strict=True)
-    history = [{"item": ids[item].as_py(), "time": time} for item, time in pairs]
+    history = history_of(reader, row, events, bundle.encoder.item_row, bundle.encoder.values)
     return {
         "user": user,
         "time": int(reader.time[row]),
         "candidates": candidates,
-        "history": history[-events:] if events else history,
+        "history": history,
     }
 
 
@@ -99,22 +99,34 @@ def attribute(bundle: Bundle, column: str | None, request: Request) -> dict[str,
     if not column:
         return {}
     names = [f.name for f in bundle.schema.item_fields if f.name != "item"]
-    if column not in names:
+    several = [f.name for f in bundle.schema.multiple("item")]
+    if column not in names + several:
         raise InputError(
             f"--show {column}: {bundle.schema.name} has no such category of its items; "
-            f"it has {', '.join(names) or 'none'}"
+            f"it has {', '.join(names + several) or 'none'}"
         )
-    values = bundle.encoder.values[column].items()
-    text = {index: value for value, index in values if index > UNKNOWN}
-    of_row = bundle.encoder.items.fields[column][FIRST_ID:].tolist()
+    if column not in bundle.encoder.values:
+        raise InputError(f"--show {column}: it is hashed, so that nobody knows its values")
+    words = {index: value for value, index in bundle.encoder.values[column].items()}
     said = {}
-    for item, index in zip(bundle.encoder.item_row, of_row, strict=True):
-        if index in text:
-            said[item] = text[index]
+    for item, found in zip(bundle.encoder.item_row, _indices(bundle, column), strict=True):
+        if text := ", ".join(words[index] for index in found if index > UNKNOWN):
+            said[item] = text
     for candidate in request["candidates"]:
         if isinstance(candidate, dict) and candidate.get(column) is not None:
-            said[str(candidate["item"])] = str(candidate[column])
+            own = candidate[column]
+            said[str(candidate["item"])] = ", ".join(map(str, own if column in several else [own]))
     return said
+
+
+def _indices(bundle: Bundle, column: str) -> list[list[int]]:
+    """The indices of a category of one or several values, a list for each item."""
+    table = bundle.encoder.items
+    if column in table.fields:
+        return [[index] for index in table.fields[column][FIRST_ID:].tolist()]
+    lists = table.lists[column]
+    ends = lists.offsets[FIRST_ID:].tolist()
+    return [lists.values[a:b].tolist() for a, b in itertools.pairwise(ends)]
 
 
 def weights(bundle: Bundle, request: Request) -> pd.DataFrame:

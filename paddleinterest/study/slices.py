@@ -46,8 +46,8 @@ def slices_of(reader: Reader) -> list[Slice]:
     """Every way to divide the rows of a split that is read in file order. A way with one group is
     left out: it says nothing.
 
-    The categories are the items' fields; the gap is the time since the last event, of logs with a
-    clock.
+    The categories are the items' fields (of several values one in common is enough); the gap is
+    the time since the last event, of logs with a clock.
     """
     facts = _facts(reader)
     found = [
@@ -75,8 +75,9 @@ class _Facts:
 
 def _facts(reader: Reader) -> _Facts:
     names = [f.name for f in reader.schema.item_fields if f.name != "item"]
+    several = reader.items.lists
     seen = np.zeros(reader.rows, bool)
-    same = {name: np.zeros(reader.rows, bool) for name in names}
+    same = {name: np.zeros(reader.rows, bool) for name in [*names, *several]}
     gap = np.zeros(reader.rows, np.int64)
     for row, target in enumerate(reader.item.tolist()):
         items, times = reader.history(row)
@@ -86,6 +87,9 @@ def _facts(reader: Reader) -> _Facts:
         for name in names:
             column = reader.items.fields[name]
             same[name][row] = (column[items] == column[target]).any()
+        for name, lists in several.items():
+            own = lists.take(np.array([target])).values
+            same[name][row] = np.isin(lists.take(items).values, own).any()
         gap[row] = 1 + np.searchsorted(GAPS, reader.time[row] - times[-1], side="right")
     return _Facts(seen, same, gap)
 

@@ -1,9 +1,10 @@
 """Events of users, and the interface of what keeps them."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from paddleinterest.core.errors import InputError
+from paddleinterest.serving.values import Index
 
 KEEP = 1000  # events of one user that a store keeps, the latest
 LONGEST_ID = 1024  # characters of an id that a store takes
@@ -20,10 +21,21 @@ class Event:
     Attributes:
         item: raw id.
         time: as the dataset counts time, seconds since 1970 as a rule.
+        fields: {event field: raw value}, such as the action; those that are missing are left out.
     """
 
     item: str
     time: int
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    def as_request(self) -> dict[str, Any]:
+        """The event as a request's history has it."""
+        return {"item": self.item, "time": self.time, **self.fields}
+
+    def without_hashes(self) -> "Event":
+        """The event without the fields whose raw values nobody knows."""
+        known = {name: raw for name, raw in self.fields.items() if not isinstance(raw, Index)}
+        return Event(self.item, self.time, known)
 
 
 class Store(Protocol):

@@ -3,13 +3,14 @@
 from typing import Any
 
 from paddleinterest.core.errors import InputError
-from paddleinterest.core.log import progress
+from paddleinterest.core.log import progress, say
 from paddleinterest.data.schema import Schema
 from paddleinterest.serving.history import own
 from paddleinterest.serving.history.events import KEEP, Event, check_id
 from paddleinterest.serving.history.source import open_store
 from paddleinterest.serving.ids import item_ids, user_ids
 from paddleinterest.serving.snapshot import consistently
+from paddleinterest.serving.vocabulary import read_vocabularies
 
 TOGETHER = 10_000  # events that are appended at once
 
@@ -41,7 +42,7 @@ def load(bundle: str, form: str) -> dict[str, Any]:
                 counts["users_left_out"] += 1
                 continue
             events = histories.latest(user, KEEP)
-            waiting += [(check_id(user, "user"), event) for event in events]
+            waiting += [(check_id(user, "user"), event.without_hashes()) for event in events]
             counts["users"] += bool(events)
             counts["events"] += len(events)
             if len(waiting) >= TOGETHER:
@@ -61,6 +62,9 @@ def _open(bundle: str) -> tuple[own.OwnHistories, list[str]]:
             f"{bundle} holds no {own.FILE}: it was exported with --no-histories, or is a prepared"
             " dataset; export it again"
         )
-    schema.verify(bundle, own.FILE, "items.parquet", "users.parquet")
+    schema.verify(bundle, own.FILE, "items.parquet", "users.parquet", "vocab/")
     users = user_ids(bundle)
-    return own.OwnHistories(bundle, item_ids(bundle), users), list(users)
+    if hashed := [f.name for f in schema.event_fields if f.hashed]:
+        say(f"not loaded: {', '.join(hashed)}; of hashed values the bundle has no raw form")
+    known = read_vocabularies(bundle, schema)
+    return own.OwnHistories(bundle, item_ids(bundle), users, schema.fields, known), list(users)

@@ -2,19 +2,21 @@
 
 import glob
 import os
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from paddleinterest.core.errors import InputError
-from paddleinterest.data.schema import FIRST_ID, UNKNOWN
+from paddleinterest.data.schema import FIRST_ID, UNKNOWN, Field, Schema
 from paddleinterest.data.sequences import Sequences
 from paddleinterest.data.tables import ItemTable
 from paddleinterest.serving.history.events import Event
+from paddleinterest.serving.history.raw import RawEvents
 from paddleinterest.serving.ids import Ids
 
-FILE = "histories.arrow"  # one row per user, in the order of users.parquet: item, time
+FILE = "histories.arrow"  # a row per user, in the order of users.parquet: item, time, event fields
 
 
 class OwnHistories:
@@ -24,15 +26,24 @@ class OwnHistories:
         bundle: its directory.
         items: its item ids.
         users: its user ids.
+        fields: of the schema.
+        vocabularies: {field: {raw value: index}}.
     """
 
     name = "bundle"
 
-    def __init__(self, bundle: str, items: Ids, users: Ids) -> None:
-        self._items = items
+    def __init__(
+        self,
+        bundle: str,
+        items: Ids,
+        users: Ids,
+        fields: Sequence[Field] = (),
+        vocabularies: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> None:
         self._users = users
+        self._raw = RawEvents(items, fields, vocabularies or {})
         path = os.path.join(bundle, FILE)
-        self._sequences = Sequences([path], FIRST_ID + len(items))
+        self._sequences = Sequences([path], FIRST_ID + len(items), self._raw.fields)
         rows = len(self._sequences)
         if rows != len(users):
             raise InputError(f"{path} has {rows:,} rows, must have one per user, {len(users):,}")
@@ -46,14 +57,8 @@ class OwnHistories:
         end = len(columns["time"])
         if until is not None:
             end = int(np.searchsorted(columns["time"], until, side="right"))
-        first = max(0, end - n)
-        items = columns["item"][first:end].tolist()
-        times = columns["time"][first:end].tolist()
-        return [
-            Event(self._items[item - FIRST_ID], time)
-            for item, time in zip(items, times, strict=True)
-            if item > UNKNOWN
-        ]
+        some = slice(max(0, end - n), end)
+        return self._raw.events({name: values[some] for name, values in columns.items()})
 
     def with_events(self, n: int) -> list[str]:
         """Some users who have events, at most `n`, in the order of users.parquet."""
@@ -70,11 +75,10 @@ def write(made: str, data: str, cap: int) -> None:
         data: the prepared dataset.
         cap: events kept per user, the latest.
     """
-    from paddleinterest.data.schema import Schema
-
     schema = Schema.load(data)
     items = ItemTable(data, schema)
-    sequences = Sequences(schema.sequence_files(data), items.rows)
+    fields = [f for f in schema.fields if f.of == "event"]
+    sequences = Sequences(schema.sequence_files(data), items.rows, fields)
     users = pq.ParquetFile(os.path.join(data, "users.parquet")).metadata.num_rows - FIRST_ID
     sequence = _sequence_of_user(data, users, list(schema.rows))
     has_one = sequence >= 0
@@ -84,7 +88,7 @@ def write(made: str, data: str, cap: int) -> None:
     offsets = np.concatenate([[0], np.cumsum(length)])
     columns = {
         name: sequences.events(name, sequence, all_events - length, length)
-        for name in ("item", "time")
+        for name in ("item", "time", *(f.name for f in fields))
     }
     table = pa.table(
         {

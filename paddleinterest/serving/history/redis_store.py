@@ -60,7 +60,8 @@ class RedisStore:
             last = self._server.incrby(COUNTER, len(events))
             together = self._server.pipeline(transaction=True)
             for number, (user, event) in enumerate(events, last - len(events) + 1):
-                member = f"{number:020d}{json.dumps([event.item, event.time])}"
+                said = [event.item, event.time, *([event.fields] if event.fields else [])]
+                member = f"{number:020d}{json.dumps(said)}"
                 together.zadd(PREFIX + user, {member: event.time})
             for user in {user for user, _ in events}:
                 together.zremrangebyrank(PREFIX + user, 0, -KEEP - 1)
@@ -79,5 +80,4 @@ class RedisStore:
 
 
 def _event(member: Any) -> Event:
-    item, time = json.loads(member[20:])
-    return Event(item, time)
+    return Event(*json.loads(member[20:]))

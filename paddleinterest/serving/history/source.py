@@ -1,16 +1,18 @@
 """Where the history of a user comes from: a store, and before its events those of the bundle."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from paddleinterest.core import json_text
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.json_text import shown
-from paddleinterest.data.schema import LATEST_SECOND
+from paddleinterest.data.schema import LATEST_SECOND, Field
 from paddleinterest.serving.history.events import Event, Store, check_id
 from paddleinterest.serving.history.own import OwnHistories
 from paddleinterest.serving.history.redis_store import RedisStore
 from paddleinterest.serving.history.sqlite_store import SqliteStore
+from paddleinterest.serving.values import fits
 
 FORMS = "bundle, none, sqlite:FILE or redis://HOST:PORT/DB"
 EVENT_KEYS = ("user", "item", "time")
@@ -23,12 +25,20 @@ class Histories:
         own: those of the bundle, if it has some.
         store: what keeps the events that arrive, if there is one.
         clock: times are seconds since 1970, so an event without a time is of now.
+        fields: what an event may tell beside item and time, such as the action.
     """
 
-    def __init__(self, own: OwnHistories | None, store: Store | None, clock: bool) -> None:
+    def __init__(
+        self,
+        own: OwnHistories | None,
+        store: Store | None,
+        clock: bool,
+        fields: Sequence[Field] = (),
+    ) -> None:
         self.own = own
         self.store = store
         self.clock = clock
+        self.fields = {f.name: f for f in fields}
 
     def latest(self, user: str, n: int, until: int | None = None) -> tuple[list[Event], str]:
         """The latest events of a user and the names of what they come from.
@@ -39,7 +49,7 @@ class Histories:
         kept: list[Event] = []
         names = []
         if self.store is not None:
-            kept = self.store.latest(user, n, until)
+            kept = [self._readable(event) for event in self.store.latest(user, n, until)]
             names += [self.store.name] if kept else []
         if self.own is not None and len(kept) < n:
             before = kept[0].time - 1 if kept else until
@@ -49,7 +59,8 @@ class Histories:
         return kept, "+".join(names) or "none"
 
     def append(self, body: Any, most: int) -> int:
-        """Keep the events of a request, ``{"user", "item", "time"}`` or a list of such.
+        """Keep the events of a request, ``{"user", "item", "time"}`` with event fields, or a list
+        of such.
 
         Args:
             body: the JSON value.
@@ -77,8 +88,8 @@ class Histories:
         if not isinstance(event, dict):
             raise InputError(f"{where} is {shown(event)}, must be an object with user and item")
         for key in event:
-            if key not in EVENT_KEYS:
-                known = ", ".join(EVENT_KEYS)
+            if key not in EVENT_KEYS and key not in self.fields:
+                known = ", ".join([*EVENT_KEYS, *self.fields])
                 raise InputError(f"{where}: unknown key {shown(key)}; an event has {known}")
         ids = []
         for key in ("user", "item"):
@@ -86,7 +97,22 @@ class Histories:
             if isinstance(raw, bool) or not isinstance(raw, (str, int)):
                 raise InputError(f"{where}.{key} is {shown(raw)}, must be an id (text or integer)")
             ids.append(check_id(str(raw), f"{where}.{key}"))
-        return ids[0], Event(ids[1], self._time(event, where))
+        said = {name: event[name] for name in self.fields if event.get(name) is not None}
+        for name, raw in said.items():
+            if not fits(self.fields[name], raw):
+                words = "a number" if self.fields[name].kind == "dense" else "text or a number"
+                raise InputError(f"{where}.{name} is {shown(raw)}, must be {words}")
+        return ids[0], Event(ids[1], self._time(event, where), said)
+
+    def _readable(self, event: Event) -> Event:
+        """An event of the store without fields that this bundle does not know, or of another
+        kind there."""
+        said = {
+            name: raw
+            for name, raw in event.fields.items()
+            if name in self.fields and fits(self.fields[name], raw)
+        }
+        return Event(event.item, event.time, said)
 
     def _time(self, event: dict[str, Any], where: str) -> int:
         if "time" not in event and self.clock:

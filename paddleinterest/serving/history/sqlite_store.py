@@ -1,6 +1,7 @@
 """Events in one SQLite file, which several processes read and write at once (write-ahead log)."""
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Iterator
 
@@ -10,13 +11,17 @@ from paddleinterest.serving.history.events import KEEP, Event, StoreError
 WAIT = 5  # seconds for another writer
 TABLE = """
 CREATE TABLE IF NOT EXISTS events
-    (id INTEGER PRIMARY KEY, user TEXT NOT NULL, time INTEGER NOT NULL, item TEXT NOT NULL)
+    (id INTEGER PRIMARY KEY, user TEXT NOT NULL, time INTEGER NOT NULL, item TEXT NOT NULL,
+    fields TEXT)
 """
+COLUMNS = "SELECT name FROM pragma_table_info('events')"
+FIELDS = "ALTER TABLE events ADD COLUMN fields TEXT"  # files of version 0.1 lack it
 INDEX = "CREATE INDEX IF NOT EXISTS of_user ON events (user, time, id)"
 LATEST = """
-SELECT item, time FROM events WHERE user = ? AND time <= ? ORDER BY time DESC, id DESC LIMIT ?
+SELECT item, time, fields FROM events WHERE user = ? AND time <= ?
+ORDER BY time DESC, id DESC LIMIT ?
 """
-INSERT = "INSERT INTO events (user, time, item) VALUES (?, ?, ?)"
+INSERT = "INSERT INTO events (user, time, item, fields) VALUES (?, ?, ?, ?)"
 OLDEST_KEPT = (
     "SELECT time, id FROM events WHERE user = ? ORDER BY time DESC, id DESC LIMIT 1 OFFSET ?"
 )
@@ -50,6 +55,8 @@ class SqliteStore:
             with self._transaction():
                 self._file.execute(TABLE)
                 self._file.execute(INDEX)
+                if ("fields",) not in self._file.execute(COLUMNS).fetchall():
+                    self._file.execute(FIELDS)
         except (sqlite3.Error, StoreError) as e:
             raise InputError(f"--history sqlite:{path} cannot be opened: {e}") from None
 
@@ -57,12 +64,12 @@ class SqliteStore:
         """The latest events of a user, oldest first, at most `n`, none after `until`."""
         with _errors():
             found = self._file.execute(LATEST, (user, FAR if until is None else until, n))
-            return [Event(item, time) for item, time in found][::-1]
+            return [_event(*row) for row in found][::-1]
 
     def append(self, events: list[tuple[str, Event]]) -> None:
         """Keep events of users, all or none of them."""
         with _errors(), self._transaction():
-            self._file.executemany(INSERT, [(user, e.time, e.item) for user, e in events])
+            self._file.executemany(INSERT, [_row(user, event) for user, event in events])
             for user in {user for user, _ in events}:
                 self._trim(user)
 
@@ -84,6 +91,15 @@ class SqliteStore:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _row(user: str, event: Event) -> tuple[str, int, str, str | None]:
+    fields = json.dumps(event.fields) if event.fields else None
+    return user, event.time, event.item, fields
+
+
+def _event(item: str, time: int, fields: str | None) -> Event:
+    return Event(item, time, json.loads(fields) if fields else {})
 
 
 @contextlib.contextmanager

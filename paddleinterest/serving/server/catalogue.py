@@ -7,6 +7,7 @@ import numpy as np
 
 from paddleinterest.data.schema import FIRST_ID, UNKNOWN
 from paddleinterest.serving.bundle import Bundle
+from paddleinterest.serving.history.events import Event
 
 
 class Catalogue:
@@ -37,9 +38,12 @@ class Catalogue:
             names = ids.starting_with(query, limit)
         return [{"item": name, **self.attributes(name)} for name in names]
 
-    def events(self, events: list[tuple[str, int]]) -> list[dict[str, Any]]:
-        """Events of a history with the attributes of their items."""
-        return [{"item": i, "time": t, **self.attributes(i)} for i, t in events]
+    def events(self, events: list[Event]) -> list[dict[str, Any]]:
+        """Events of a history with their fields and the attributes of their items."""
+        return [
+            {**event.without_hashes().as_request(), **self.attributes(event.item)}
+            for event in events
+        ]
 
     def attributes(self, item: str) -> dict[str, str]:
         """The category attributes of an item in words; those that are unknown are left out."""
@@ -54,13 +58,19 @@ class Catalogue:
             index = int(encoder.items.fields[f.name][row + FIRST_ID])
             if index > UNKNOWN:
                 found[f.name] = self._word(f.name, index)
+        for f in self.bundle.schema.multiple("item"):
+            indices = encoder.items.lists[f.name].take(np.array([row + FIRST_ID])).values
+            words = [self._word(f.name, k) for k in indices.tolist() if k > UNKNOWN]
+            if words:
+                found[f.name] = ", ".join(words)
         return found
 
     def _word(self, field: str, index: int) -> str:
+        """The raw value of an index; of a hashed one nobody knows it."""
         if field not in self._words:
-            values = self.bundle.encoder.values[field]
+            values = self.bundle.encoder.values.get(field, {})
             self._words[field] = {k: value for value, k in values.items()}
-        return self._words[field].get(index, "")
+        return self._words[field].get(index, f"#{index}")
 
     def explained(self, request: Any) -> dict[str, Any]:
         """`Bundle.rank`, with the history that was used and each candidate's attention on it.

@@ -29,6 +29,7 @@ PUBLIC = (
     "item_attributes",
     "user_attributes",
     "context",
+    "event_fields",
     "history_cap",
     "needs_times",
     "time",

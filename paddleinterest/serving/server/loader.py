@@ -160,7 +160,8 @@ class Loader:
 
         own = self.bundle.histories.own if self.options.history != "none" else None
         store = open_store(self.options.history, check=False)
-        self.bundle.histories = Histories(own, store, self.bundle.histories.clock)
+        known = self.bundle.histories
+        self.bundle.histories = Histories(own, store, known.clock, list(known.fields.values()))
         return Scorer(self.bundle, self.limits)
 
     def _reap(self) -> None:
@@ -202,11 +203,10 @@ def _open(options: Options) -> "Bundle":
 def bundle_facts(bundle: "Bundle", options: Options) -> dict[str, Any]:
     """What the server tells of the bundle."""
     schema = bundle.schema
-    kinds = {f.name: f.kind for f in schema.fields}
-    of = {
-        which: {f.name: kinds[f.name] for f in schema.fields if f.of == which and f.name != "item"}
-        for which in ("item", "user", "context")
-    }
+    of: dict[str, dict[str, str]] = {"item": {}, "user": {}, "context": {}, "event": {}}
+    for f in schema.fields:
+        if f.name != "item":
+            of[f.of][f.name] = "several" if f.multiple else f.kind
     return {
         "version": bundle.version,
         "model": bundle.signature["model"],
@@ -214,6 +214,7 @@ def bundle_facts(bundle: "Bundle", options: Options) -> dict[str, Any]:
         "item_attributes": of["item"],
         "user_attributes": of["user"],
         "context": of["context"],
+        "event_fields": of["event"],
         "history_cap": bundle.signature["history_cap"],
         "needs_times": bundle.encoder.needs_times,
         "time": schema.time,

@@ -21,8 +21,8 @@ from pydantic.json_schema import models_json_schema
 
 import paddleinterest
 from paddleinterest.data.schema import LATEST
-from paddleinterest.serving.request import LARGEST
 from paddleinterest.serving.server.limits import Limits
+from paddleinterest.serving.values import LARGEST, MOST_VALUES
 
 Id = StrictStr | StrictInt
 Category = StrictStr | StrictInt | StrictFloat | None
@@ -70,15 +70,6 @@ class Refusal(BaseModel):
     error: str
 
 
-class ArrivedEvent(BaseModel):
-    """An event that the next request of its user sees. Without a time it is of now."""
-
-    model_config = CLOSED
-    user: Id
-    item: Id
-    time: Time | None = None
-
-
 class Kept(BaseModel):
     """How many events were kept."""
 
@@ -91,7 +82,8 @@ def request_model(facts: dict[str, Any]) -> type[BaseModel]:
     Args:
         facts: what the loader told of the bundle: fields, and whether it needs times.
     """
-    event = _model("Event", {"item": (Id, ...), "time": (Time, 0)})
+    of_event = _attributes(facts["event_fields"])
+    event = _model("Event", {"item": (Id, ...), "time": (Time, 0), **of_event})
     attributes = _attributes(facts["item_attributes"])
     candidate = _model("GivenItem", {"item": (Id, ...), **attributes})
     user = _model("UserAttributes", _attributes(facts["user_attributes"]))
@@ -109,8 +101,19 @@ def request_model(facts: dict[str, Any]) -> type[BaseModel]:
     return _model("Request", fields)
 
 
+def arrived_model(facts: dict[str, Any]) -> type[BaseModel]:
+    """An event that the next request of its user sees. Without a time it is of now."""
+    fields = {"user": (Id, ...), "item": (Id, ...), "time": (Time | None, None)}
+    return _model("ArrivedEvent", {**fields, **_attributes(facts["event_fields"])})
+
+
 def _attributes(kinds: dict[str, str]) -> dict[str, Any]:
-    types = {"category": Category, "dense": Number}
+    types = {
+        "category": Category,
+        "dense": Number,
+        "several": Annotated[list[Category], Field(max_length=MOST_VALUES)] | None,
+        "vector": list[Annotated[StrictInt | StrictFloat, Field(gt=-LARGEST, lt=LARGEST)]] | None,
+    }
     return {name: (types[kind], None) for name, kind in kinds.items()}
 
 
@@ -131,7 +134,7 @@ def document(facts: dict[str, Any], limits: Limits) -> dict[str, Any]:
         limits: of the server.
     """
     own = request_model(facts)
-    models: list[type[BaseModel]] = [own, Answer, Answers, Refusal, ArrivedEvent, Kept]
+    models: list[type[BaseModel]] = [own, arrived_model(facts), Answer, Answers, Refusal, Kept]
     _, schemas = models_json_schema([(m, "validation") for m in models], ref_template=REF)
     body = _either("Request", limits.max_requests)
     if facts.get("example") is not None:

@@ -125,7 +125,7 @@ class Scorer:
 
     def _history(self, user: str) -> Reply:
         events, source = self.bundle.histories.latest(user, self.bundle.encoder.cap)
-        shown = self.catalogue.events([(e.item, e.time) for e in events])
+        shown = self.catalogue.events(events)
         return Reply(200, {"user": user, "events": shown, "from": source})
 
 

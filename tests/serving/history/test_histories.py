@@ -86,9 +86,13 @@ def test_a_store_gives_the_latest_events_in_order(store):
     """Against a plain list, in random order, with equal times and negative ones."""
     rng = random.Random(4)
     told = []
+    said = [{}, {"action": "buy"}, {"action": "看", "price": 0.5}]
     for _ in range(40):
         some = [
-            (rng.choice("ab类"), Event(f"i{rng.randrange(9)}", rng.randrange(-5, 30)))
+            (
+                rng.choice("ab类"),
+                Event(f"i{rng.randrange(9)}", rng.randrange(-5, 30), rng.choice(said)),
+            )
             for _ in range(rng.randrange(1, 6))
         ]
         store.append(some)

@@ -50,6 +50,7 @@ def test_what_a_client_is_told(server, bundle, opened):
         },
         "user_attributes": {"age": "category"},
         "context": {"hour": "category"},
+        "event_fields": {},
         "history_cap": 12,
         "needs_times": False,
         "time": "seconds",

@@ -149,7 +149,7 @@ async function rank() {
   const before = new Map((state.answer ? state.answer.candidates : []).map((c) => [String(c.item), c.place]));
   const latest = state.events.length ? state.events[state.events.length - 1].time : 0;
   const request = {
-    history: state.events.map(({ item, time }) => ({ item, time })),
+    history: state.events.map(({ item, time, fields }) => ({ item, time, ...fields })),
     candidates: state.candidates,
   };
   if (state.user) request.user = state.user;
@@ -180,7 +180,10 @@ async function show(user) {
   try {
     const found = await askJson(`/history?user=${encodeURIComponent(user)}`);
     state.user = user;
-    state.events = found.events.map(({ item, time, ...attributes }) => ({ item, time, attributes }));
+    state.events = found.events.map(({ item, time, ...rest }) => {
+      const own = Object.keys(state.facts.event_fields).filter((name) => name in rest);
+      return { item, time, fields: Object.fromEntries(own.map((name) => [name, rest[name]])), attributes: rest };
+    });
     state.source = found.from;
     state.changed = false;
     state.answer = null;
