@@ -1,7 +1,7 @@
 """Fill a store of histories from an export bundle.
 
-The flags and the work are in paddleinterest/commands/load_history.py; `python tools/load_history.py --help`
-explains them.
+The flags and the work are in paddleinterest/commands/load_history.py; `python tools/load_history.py
+--help` explains them.
 """
 
 import os

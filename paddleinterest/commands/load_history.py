@@ -1,6 +1,7 @@
-"""Fill a store of histories from an export bundle, before a server starts with it.
+r"""Fill a store of histories from an export bundle, before a server starts with it.
 
-    python tools/load_history.py --bundle output/din/complete_journey/export --history sqlite:events.db
+    python tools/load_history.py --bundle output/din/complete_journey/export \
+        --history sqlite:events.db
 
 The store gets the latest events of every user that the bundle has. Events that are in it stay. A
 user who has some is skipped, so running the command twice adds nothing.

@@ -66,7 +66,8 @@ def run(
 
 
 def _program(tool: str) -> list[str]:
-    """Python's arguments for a tool: its file, or the installed package's verb without a checkout."""
+    """Python's arguments for a tool: its file, or the installed package's verb without a
+    checkout."""
     path = os.path.join(settings.ROOT, tool)
     if os.path.isfile(path):
         return [path]

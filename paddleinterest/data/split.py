@@ -80,7 +80,7 @@ class Split:
         if in_parts and len(files) > 1:
             first = np.cumsum([0, *rows]).tolist()
             self.parts = [
-                Part([path], lo, n) for path, lo, n in zip(files, first, rows, strict=False)
+                Part([path], lo, n) for path, lo, n in zip(files, first, rows, strict=True)
             ]
         else:
             self.parts = [Part(files, 0, self.rows)]

@@ -5,6 +5,7 @@ Shapes: B rows, T history positions, D width of an item's embedding (all its fie
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import paddle
@@ -178,14 +179,14 @@ class MLP(nn.Layer):
     ) -> None:
         super().__init__()
         widths = [in_features, *hidden]
-        self.hidden = nn.LayerList([nn.Linear(a, b) for a, b in zip(widths, widths[1:])])
+        self.hidden = nn.LayerList([nn.Linear(a, b) for a, b in itertools.pairwise(widths)])
         self.activations = nn.LayerList([Activation(activation, b) for b in hidden])
         self.dropout = nn.Dropout(dropout) if dropout else None
         self.out = nn.Linear(widths[-1], 1)
 
     def forward(self, x: paddle.Tensor, mask: paddle.Tensor | None = None) -> paddle.Tensor:
         """x [..., in_features], mask [...] (for Dice) → [..., 1]."""
-        for linear, activation in zip(self.hidden, self.activations):
+        for linear, activation in zip(self.hidden, self.activations, strict=True):
             x = activation(linear(x), mask)  # [..., hidden width]
             if self.dropout is not None:
                 x = self.dropout(x)

@@ -6,6 +6,8 @@ fields.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Sequence
 
 import paddle
@@ -135,7 +137,7 @@ class LinearTerms(nn.Layer):
             batch (Batch): of rows, or of one request.
             weight (Tensor): of the history's mean, [B, T].
         """
-        total: paddle.Tensor | float = 0.0
+        terms = []
         for key in self.keys:
             w = self.tables[key](batch[key])  # [B, 1] or [B, T, 1]
             if key in self.multiple:
@@ -143,10 +145,10 @@ class LinearTerms(nn.Layer):
             w = w.squeeze(-1)  # [B] or [B, T]
             if key.startswith("history_"):
                 w = (w * weight).sum(-1)  # [B]
-            total = total + w
+            terms.append(w)
         if self.dense is not None:
-            total = total + self.dense(batch["dense"]).squeeze(-1)
-        return total
+            terms.append(self.dense(batch["dense"]).squeeze(-1))
+        return functools.reduce(operator.add, terms)  # a request's user has one row, not N
 
 
 def _multiple_names(fields: Sequence[Field]) -> set[str]:

@@ -35,7 +35,7 @@ class MiniBatchAwareRegularization(nn.Layer):
 
     def forward(self, embeddings: FieldEmbeddings, batch: Batch) -> paddle.Tensor:
         """The penalty, []; of several processes each its part."""
-        total: paddle.Tensor | float = 0.0
+        total = paddle.zeros([])
         for name, inverse in self.inverse.items():
             if name not in embeddings.tables:  # a field that this net does not read
                 continue

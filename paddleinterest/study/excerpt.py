@@ -5,6 +5,7 @@ are in words/tables_cn.yaml.
 """
 
 import functools
+import itertools
 import os
 import re
 from typing import NamedTuple
@@ -64,7 +65,7 @@ def _parts(text: str) -> list[Part]:
     """The parts of the datasets; the table of the pairs has no heading, so it is not one."""
     blocks = text.strip().split("\n\n")
     parts = []
-    for heading, block in zip(blocks, blocks[1:], strict=False):
+    for heading, block in itertools.pairwise(blocks):
         if heading.startswith("**") and block.startswith("|"):
             lines = block.splitlines()
             cells = [_cells(line) for line in lines if not re.fullmatch(r"[|\-: ]+", line)]

@@ -119,7 +119,7 @@ def trained_net(model, config, data, schema, path):
         )
     if trained.get("ids") != schema.ids_fingerprint():
         raise InputError(
-            f"{path} was trained on other data than {data} is now, where an id may stand for another"
-            " item or value; name its own dataset with runner.data_dir, or train again"
+            f"{path} was trained on other data than {data} is now, where an id may stand for"
+            " another item or value; name its own dataset with runner.data_dir, or train again"
         )
     return net, state

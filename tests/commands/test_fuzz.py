@@ -117,7 +117,7 @@ def test_an_error_is_one_short_line():
 
 
 LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
-    f"{b}: &{b} [{','.join(['*' + a] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi")
+    f"{b}: &{b} [{','.join(['*' + a] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
 )
 BAD_YAML = {
     "billion laughs": (LAUGHS, "more than 100,000 values"),
@@ -125,7 +125,7 @@ BAD_YAML = {
         "a: &a {x: 1, y: 2}\n"
         + "".join(
             f"{b}: &{b} {{{', '.join(f'k{k}: *{a}' for k in range(10))}}}\n"
-            for a, b in zip("abcdefg", "bcdefgh")
+            for a, b in zip("abcdefg", "bcdefgh", strict=True)
         ),
         "more than",
     ),

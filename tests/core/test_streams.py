@@ -1,5 +1,5 @@
-"""Standard streams that are closed, full or have no reader, and signals while modules load: one line
-each, and work that is done stays done."""
+"""Standard streams that are closed, full or have no reader, and signals while modules load: one
+line each, and work that is done stays done."""
 
 import json
 import os

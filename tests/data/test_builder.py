@@ -206,7 +206,9 @@ def test_every_file_is_what_counting_by_hand_gives(tmp_path, protocol, min_count
         assert len(rows) == schema.rows[split]
         for s in rows:
             sequence = mapped[s["sequence"]]
-            assert list(zip(sequence["item"], sequence["time"])) == history.get(s["user"], [])
+            assert list(zip(sequence["item"], sequence["time"], strict=True)) == history.get(
+                s["user"], []
+            )
             assert 0 <= s["end"] <= len(sequence["item"]) and s["label"] in (0, 1)
             if s["label"] and protocol != "impressions":
                 assert (sequence["item"][s["end"]], sequence["time"][s["end"]]) == (

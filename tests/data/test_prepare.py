@@ -126,7 +126,9 @@ def test_a_log_of_ones_own(shop, protocol):
     batch = next(reader.epoch())
     users = pq.read_table(shop / "data/mine/users.parquet")["user"].to_pylist()
     empty = {
-        users[u] for u, history in zip(batch["user"], batch["history_item"]) if not history.any()
+        users[u]
+        for u, history in zip(batch["user"], batch["history_item"], strict=True)
+        if not history.any()
     }
     if protocol == "impressions":
         assert report["rows"]["train"] + report["rows"]["valid"] + report["rows"]["test"] == len(

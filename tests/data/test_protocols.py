@@ -1,5 +1,6 @@
 """Protocols against plain Python loops over small random logs."""
 
+import itertools
 from collections import Counter, defaultdict
 from dataclasses import dataclass, fields
 from datetime import datetime, timezone
@@ -89,7 +90,7 @@ def run(protocol, rows, users, seed=0, paper_split=False, clock=True, matched=Fa
     parts = [[r for r in rows if (r[0] < users // 2) == first] for first in (True, False)]
     where = [[k for k, r in enumerate(rows) if (r[0] < users // 2) == f] for f in (True, False)]
     chosen = []
-    for part, numbers in zip(parts, where):
+    for part, numbers in zip(parts, where, strict=True):
         if part:
             events = sorted_events(part)
             events.values["row"] = np.array(numbers)[events.values["row"]]
@@ -131,7 +132,9 @@ def sequences(rows):
 
 def tuples(s, label=None):
     keep = slice(None) if label is None else s.label == label
-    return list(zip(*(x[keep].tolist() for x in (s.user, s.end, s.item, s.time, s.row))))
+    return list(
+        zip(*(x[keep].tolist() for x in (s.user, s.end, s.item, s.time, s.row)), strict=True)
+    )
 
 
 def check_pairs(s):
@@ -143,7 +146,10 @@ def check_pairs(s):
 
 def check_history(history, rows):
     want = [(u, i, t) for u, events in sorted(sequences(rows).items()) for i, t, _ in events]
-    assert list(zip(history.user.tolist(), history.item.tolist(), history.time.tolist())) == want
+    assert (
+        list(zip(history.user.tolist(), history.item.tolist(), history.time.tolist(), strict=True))
+        == want
+    )
 
 
 # every_prefix -------------------------------------------------------------------------------------
@@ -358,12 +364,14 @@ def test_impressions_are_split_by_time_with_the_clicks_strictly_before_as_histor
             (u, sum(r[0] == u and r[2] < t and r[3] for r in rows), i, t, k, y)
             for k, (u, i, t, y) in enumerate(rows)
         )
-        got = sorted((*x, int(y)) for s in samples.values() for x, y in zip(tuples(s), s.label))
+        got = sorted(
+            (*x, int(y)) for s in samples.values() for x, y in zip(tuples(s), s.label, strict=True)
+        )
         assert got == want
         assert any(x[1] == 0 for x in got)
         assert list(samples) == (["train", "test"] if paper_split else list(SPLITS))
         times = [s.time for s in samples.values()]
-        for early, late in zip(times, times[1:]):
+        for early, late in itertools.pairwise(times):
             assert early.max() < late.min()
         ordered = sorted(r[2] for r in rows)
         cuts = [ordered[int(q * (len(rows) - 1))] for q in ([0.9] if paper_split else [0.8, 0.9])]
@@ -405,7 +413,7 @@ def test_by_user_is_every_label_with_the_clicks_strictly_before_and_whole_users(
             for k, (u, i, t, y) in enumerate(rows)
         )
         assert want == sorted(
-            (*x, int(y)) for s in samples.values() for x, y in zip(tuples(s), s.label)
+            (*x, int(y)) for s in samples.values() for x, y in zip(tuples(s), s.label, strict=True)
         )
         users = {split: set(s.user.tolist()) for split, s in samples.items()}
         shares = (
@@ -455,7 +463,9 @@ def test_by_day_cuts_the_calendar_and_not_the_events(paper_split):
                 for row, (u, i, t, y) in enumerate(rows)
                 if of[row] == k
             )
-            assert want == sorted((*x, int(y)) for x, y in zip(tuples(s), s.label)) != []
+            assert (
+                want == sorted((*x, int(y)) for x, y in zip(tuples(s), s.label, strict=True)) != []
+            )
         assert train.sum() == samples["train"].label.sum()
         assert len(samples["train"].user) > 0.85 * len(rows)
 

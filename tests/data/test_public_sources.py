@@ -313,7 +313,9 @@ def test_movielens_core_is_what_removing_one_by_one_leaves(tmp_path):
         {
             (int(u), int(i))
             for u, i in zip(
-                random.integers(1, 26, 220), 1 + (29 * random.random(220) ** 2).astype(int)
+                random.integers(1, 26, 220),
+                1 + (29 * random.random(220) ** 2).astype(int),
+                strict=True,
             )
         }
     )
@@ -322,13 +324,14 @@ def test_movielens_core_is_what_removing_one_by_one_leaves(tmp_path):
         tmp_path / "ml-1m.zip",
         **release_1m(
             ratings_dat="".join(
-                f"{u}::{i}::{s}::{k}\n" for k, ((u, i), s) in enumerate(zip(ratings, stars))
+                f"{u}::{i}::{s}::{k}\n"
+                for k, ((u, i), s) in enumerate(zip(ratings, stars, strict=True))
             ),
             movies_dat="".join(f"{i}::T::Drama\n" for i in range(1, 31)),
             users_dat="".join(f"{u}::F::1::10::1\n" for u in range(1, 26)),
         ),
     )
-    left, removed = [(u, i, int(s >= 4)) for (u, i), s in zip(ratings, stars)], 0
+    left, removed = [(u, i, int(s >= 4)) for (u, i), s in zip(ratings, stars, strict=True)], 0
     while poor := [
         (c, x)
         for c in (0, 1)
@@ -669,7 +672,10 @@ def test_taobao_user_behavior_missing_file(tmp_path):
 
 # kuairand -----------------------------------------------------------------------------------------
 
-SHOWN = "user_id,video_id,date,hourmin,time_ms,is_click,is_like,long_view,play_time_ms,duration_ms,is_rand,tab\n"
+SHOWN = (
+    "user_id,video_id,date,hourmin,time_ms,is_click,is_like,long_view,play_time_ms,duration_ms,"
+    "is_rand,tab\n"
+)
 
 
 @pytest.fixture
@@ -870,14 +876,14 @@ def test_prepare_amazon_end_to_end(tmp_path):
     lines = [
         review(f"A{u}", f"B{i}", int(t), 5.0)
         for u in range(20)
-        for i, t in zip(random.permutation(30)[:6], random.integers(10**9, size=6))
+        for i, t in zip(random.permutation(30)[:6], random.integers(10**9, size=6), strict=True)
     ]
     (tmp_path / "raw").mkdir()
     write(tmp_path / "raw" / "reviews_Books_5.json.gz", "".join(lines))
     write(
         tmp_path / "raw" / "meta_Books.json.gz",
         "".join(
-            f"{ {'asin': f'B{i}', 'categories': [['Books', f'c{i % 3}']], 'brand': f'b{i % 2}'}!r}\n"
+            f"{ {'asin': f'B{i}', 'categories': [['Books', f'c{i % 3}']], 'brand': f'b{i % 2}'} }\n"
             for i in range(40)
         ),
     )

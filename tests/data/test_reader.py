@@ -62,9 +62,13 @@ class Plain:
         """The batch of these rows as nested lists."""
         rows = [self.samples[n] for n in numbers]
         histories = [
-            list(zip(self.sequences[s["sequence"]]["item"], self.sequences[s["sequence"]]["time"]))[
-                max(0, s["end"] - cap) : s["end"]
-            ]
+            list(
+                zip(
+                    self.sequences[s["sequence"]]["item"],
+                    self.sequences[s["sequence"]]["time"],
+                    strict=True,
+                )
+            )[max(0, s["end"] - cap) : s["end"]]
             for s in rows
         ]
         width = max(1, max((len(h) for h in histories), default=1))
@@ -87,7 +91,7 @@ class Plain:
             out["dense"] = [
                 [
                     0 if math.isnan(v) else (v - f["mean"]) / f["std"]
-                    for v, (f, _) in zip(values, dense)
+                    for v, (f, _) in zip(values, dense, strict=True)
                 ]
                 for values in raw
             ]
@@ -108,7 +112,7 @@ def same(batch, plain):
 
 def equal(a, b):
     assert len(a) == len(b)
-    for x, y in zip(a, b):
+    for x, y in zip(a, b, strict=True):
         assert set(x) == set(y)
         for name in x:
             np.testing.assert_array_equal(x[name], y[name])

@@ -2,6 +2,7 @@
 part in memory at a time."""
 
 import glob
+import itertools
 import math
 import os
 import shutil
@@ -67,7 +68,7 @@ def order(directory, epoch, batch_size=16, **settings):
 
 def equal(a, b):
     assert len(a) == len(b)
-    for x, y in zip(a, b):
+    for x, y in zip(a, b, strict=True):
         assert set(x) == set(y) and all(np.array_equal(x[name], y[name]) for name in x)
 
 
@@ -109,7 +110,7 @@ def test_one_part_keeps_the_order_it_had(one, batch_size, bucket_batches):
         want = order_before_there_were_parts(480, length, 9, epoch, batch_size, bucket_batches)
         cut = [want[k : k + batch_size].tolist() for k in range(0, 480, batch_size)]
         assert [rows.tolist() for rows in reader.order(epoch)] == cut
-        for rows, batch in zip(cut, reader.epoch(epoch)):
+        for rows, batch in zip(cut, reader.epoch(epoch), strict=True):
             assert batch["user"].tolist() == table["user"].to_numpy()[rows].tolist()
 
 
@@ -132,8 +133,8 @@ def test_an_epoch_of_parts_is_every_row_once_part_after_part(
         of_batch = [set((b // PART).tolist()) for b in batches]
         assert all(len(part) == 1 for part in of_batch)  # no batch crosses parts
         in_turn = [part.pop() for part in of_batch]
-        assert sum(a != b for a, b in zip(in_turn, in_turn[1:])) == 3  # each part is come to once
-        for rows, batch in zip(batches, reader.epoch(epoch)):
+        assert sum(a != b for a, b in itertools.pairwise(in_turn)) == 3  # each part is come to once
+        for rows, batch in zip(batches, reader.epoch(epoch), strict=True):
             want = truth.batch(rows)
             assert all(np.array_equal(batch[name], want[name]) for name in batch)
         seen.append((in_turn, [b.tolist() for b in batches]))
@@ -167,7 +168,7 @@ def test_without_shuffling_the_parts_are_read_as_one_file(parts, one):
 
 def test_epochs_of_one_reader_may_be_read_side_by_side(parts):
     reader = Reader(parts, "train", 16, **SHUFFLED)
-    a, b = zip(*zip(reader.epoch(0), reader.epoch(1)))
+    a, b = zip(*zip(reader.epoch(0), reader.epoch(1), strict=True), strict=True)
     equal(a, list(reader.epoch(0))), equal(b, list(reader.epoch(1)))
 
 
@@ -221,8 +222,10 @@ def test_negatives_hang_on_seed_epoch_and_number_of_the_batch(parts):
     """Part after part, no two batches draw alike, and nobody gets an item of his own."""
     reader = Reader(parts, "train", 16, negatives="uniform", **SHUFFLED)
     drawn = []
-    for rows, batch in zip(Reader(parts, "train", 16, **SHUFFLED).order(0), reader.epoch(0)):
-        for row, items in zip(rows, batch["negative_item"]):
+    for rows, batch in zip(
+        Reader(parts, "train", 16, **SHUFFLED).order(0), reader.epoch(0), strict=True
+    ):
+        for row, items in zip(rows, batch["negative_item"], strict=True):
             sequence = reader.sequence[row - reader.start]
             own = reader.sequences.one(sequence)["item"]
             assert not set(items[items > 0].tolist()) & set(own.tolist())
@@ -256,7 +259,7 @@ def test_one_part_is_in_memory_at_a_time(parts, monkeypatch):
 
     monkeypatch.setattr(reading, "read_parquet", read_parquet)
     assert reader.user.size == 0  # nothing before the first epoch
-    for batch in reader.epoch(0):
+    for _ in reader.epoch(0):
         columns = {name: getattr(reader, name) for name in COLUMNS}
         columns |= reader.context
         assert {c.size for c in columns.values()} == {PART if reader.start < 3 * PART else 90}

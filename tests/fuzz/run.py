@@ -1,7 +1,7 @@
 """Fuzz one part for as long as you like:
 
     python tests/fuzz/run.py --target request --seconds 60
-    python tests/fuzz/run.py --target request --example 17          # one example again, with its traceback
+    python tests/fuzz/run.py --target request --example 17   # one again, with its traceback
 
 Without more it spoils valid inputs at random, each example from a seed of its own, and tells every
 kind of failure once. With --engine atheris (pip install atheris) what to spoil is chosen by what

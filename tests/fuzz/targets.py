@@ -145,8 +145,10 @@ def check_answer(place, asked, answer):
         range(1, len(ranked) + 1)
     )
     names = [c["item"] if isinstance(c, dict) else c for c in asked["candidates"]]
-    found = sorted(zip(map(str, names), expected), key=lambda x: (x[0], -x[1]))
-    given = sorted(zip((str(c["item"]) for c in ranked), scores), key=lambda x: (x[0], -x[1]))
+    found = sorted(zip(map(str, names), expected, strict=True), key=lambda x: (x[0], -x[1]))
+    given = sorted(
+        zip((str(c["item"]) for c in ranked), scores, strict=True), key=lambda x: (x[0], -x[1])
+    )
     assert [n for n, _ in found] == [n for n, _ in given]
     assert np.abs(np.array([s for _, s in found]) - [s for _, s in given]).max() < 2e-6, (
         found,
@@ -531,9 +533,9 @@ def spoil_table(rng, path):
                 [*NUMBERS, None, "x", b"\xff", [1], [], [None], [2**31 - 1], [-1], [1, 2, 3]]
             )
             values[row] = value
-            for kind in (kind, None):  # another type where the value wants one
+            for taken in (kind, None):  # another type where the value wants one
                 with contextlib.suppress(Exception):
-                    table = table.set_column(at, name, pa.array(values, kind))
+                    table = table.set_column(at, name, pa.array(values, taken))
                     break
         elif way == 4:
             kind = rng.choice(

@@ -1,4 +1,5 @@
-"""Who imports whom: CONTRIBUTING.md draws the floors, and no import goes up or round in a circle."""
+"""Who imports whom: CONTRIBUTING.md draws the floors, and no import goes up or round in a
+circle."""
 
 import ast
 import os

@@ -153,7 +153,7 @@ def np_positions(net, w, batch):
             * SMALL["embedding_std"]
         )
     out = np.zeros((*ids.shape, table.shape[1]))
-    for b, t in zip(*np.nonzero(ids)):
+    for b, t in zip(*np.nonzero(ids), strict=True):
         if position.kind == "time":
             gap = int(batch["target_time"][b]) - int(batch["history_time"][b, t])
             row = 1 if gap <= 0 else 1 + bisect.bisect_right(time_edges(last), gap)
@@ -402,12 +402,14 @@ def test_dropout_only_in_training():
 @pytest.mark.parametrize("buckets", [1, 2, 8, 64, 300])
 def test_time_buckets_at_their_edges(buckets):
     edges = time_edges(buckets)
-    assert len(edges) == buckets and edges[0] == 1 and all(a < b for a, b in zip(edges, edges[1:]))
+    assert (
+        len(edges) == buckets and edges[0] == 1 and all(a < b for a, b in itertools.pairwise(edges))
+    )
     if buckets > 1:
         assert edges[-1] == 10 * 365 * 24 * 3600
         ratio = edges[-1] ** (1 / (buckets - 1))
         assert all(
-            abs(b / a / ratio - 1) < 0.02 for a, b in zip(edges, edges[1:]) if a > 1000 * ratio
+            abs(b / a / ratio - 1) < 0.02 for a, b in itertools.pairwise(edges) if a > 1000 * ratio
         )
     now = 1_700_000_000
     gaps = sorted(

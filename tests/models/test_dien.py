@@ -277,7 +277,7 @@ def test_attention_says_how_far_to_the_candidate(rng):
     for a in (0.0, 0.3, 0.6, 1.0):
         stepped = cell.step(cell.project(i), h, paddle.full([1, 1], a))
         moved.append(np.abs((stepped - h).numpy()))
-    assert all((near < far).all() for near, far in zip(moved, moved[1:]))
+    assert all((near < far).all() for near, far in itertools.pairwise(moved))
 
 
 def test_sigmoid(double):
@@ -619,7 +619,7 @@ def test_negatives_are_untouched_items_with_their_own_attributes(data, kind):
     reader = Reader(
         data, "train", 64, history_cap=12, shuffle=True, bucket_batches=4, negatives=kind
     )
-    for rows, batch in zip(reader.order(0), reader.epoch(0)):
+    for rows, batch in zip(reader.order(0), reader.epoch(0), strict=True):
         item, real = batch["negative_item"], batch["history_item"] > 0
         assert item.dtype == np.int64 and item.shape == real.shape
         assert (item[~real] == 0).all() and (
@@ -631,7 +631,7 @@ def test_negatives_are_untouched_items_with_their_own_attributes(data, kind):
                 batch[f"negative_{f.name}"]
                 == np.where(item > 0, reader.items.fields[f.name][item], 0)
             ).all()
-        for row, drawn in zip(rows, item):
+        for row, drawn in zip(rows, item, strict=True):
             own = reader.sequences.one(reader.sequence[row])["item"]
             assert not set(drawn[drawn > 0]) & set(own.tolist())
     assert np.abs(batch["negative_category"][real] - batch["history_category"][real]).any()
@@ -972,6 +972,7 @@ def test_rank_is_forward_on_the_repeated_user(evolution, attention):
         for a, b in zip(
             net.rank(tensors(one), return_attention=True),
             net(tensors(repeated), return_attention=True),
+            strict=True,
         ):
             close(a, b, 1e-6)
         assert np.std(net.rank(tensors(one)).numpy()) > 1e-2

@@ -171,6 +171,7 @@ def test_attention_of_many_targets(rng, double, softmax):
         for a, b in zip(
             layer.rank(tensor(h), tensor(targets), tensor(m)),
             layer(tensor(np.repeat(h, 6, 0)), tensor(targets), tensor(np.repeat(m, 6, 0))),
+            strict=True,
         ):
             close(a, b, 1e-11)
 

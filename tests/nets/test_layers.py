@@ -236,7 +236,10 @@ def test_sum_pooling_leaves_padding_out(rng, double):
     got = SumPooling()(tensor(history), tensor(mask)).numpy()
     close(
         got,
-        [sum((e for e, m in zip(row, real) if m), np.zeros(3)) for row, real in zip(history, mask)],
+        [
+            sum((e for e, m in zip(row, real, strict=True) if m), np.zeros(3))
+            for row, real in zip(history, mask, strict=True)
+        ],
     )
     assert not got[0].any()
 

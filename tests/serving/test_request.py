@@ -124,7 +124,7 @@ class Hand:
             batch[f"target_{name}"] = np.array(
                 [
                     self.index(name, g[name]) if name in g else self.item(name, i)
-                    for i, g in zip(candidates, given)
+                    for i, g in zip(candidates, given, strict=True)
                 ]
             )
         batch["user_age"] = np.full(n, self.index("age", age))
@@ -136,7 +136,7 @@ class Hand:
                     self.dense("income", income),
                     self.dense("temperature", temperature),
                 ]
-                for i, g in zip(candidates, given)
+                for i, g in zip(candidates, given, strict=True)
             ],
             np.float32,
         )
@@ -212,7 +212,11 @@ def test_scores_are_those_of_hand_built_rows(served, hand, case):
     _, net, bundle = served
     request, by_hand = CASES[case]
     expected = dict(
-        zip(CANDIDATES, probabilities(net, hand.batch(candidates=CANDIDATES, **by_hand)))
+        zip(
+            CANDIDATES,
+            probabilities(net, hand.batch(candidates=CANDIDATES, **by_hand)),
+            strict=True,
+        )
     )
     answer = bundle.rank(request)
     got = {c["item"]: c["score"] for c in answer["candidates"]}
@@ -281,7 +285,7 @@ def test_attributes_of_a_candidate(served, hand):
     items = ["new", "new", "new", "new", "i20", "i20"]
     request = {
         "history": ["i1", "i2"],
-        "candidates": [{"item": i, **g} for i, g in zip(items, given)],
+        "candidates": [{"item": i, **g} for i, g in zip(items, given, strict=True)],
     }
     expected = probabilities(net, hand.batch(["i1", "i2"], items, given=given))
     score, weight = bundle.attention(request)

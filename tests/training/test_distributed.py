@@ -40,7 +40,8 @@ import paddleinterest.training.trainer as training
 from paddleinterest.training import loading, checkpoint, run
 jobs, ports = json.load(open(sys.argv[2])), sys.argv[3].split(",")
 ends = ",".join(f"127.0.0.1:{p}" for p in ports[1:])
-os.environ.update(PADDLE_TRAINERS_NUM=str(len(ports) - 1), PADDLE_TRAINER_ENDPOINTS=ends, PADDLE_MASTER=f"127.0.0.1:{ports[0]}")
+os.environ.update(PADDLE_TRAINERS_NUM=str(len(ports) - 1), PADDLE_TRAINER_ENDPOINTS=ends)
+os.environ.update(PADDLE_MASTER=f"127.0.0.1:{ports[0]}")
 children = []
 for rank in range(len(ports) - 1):
     pid = os.fork()
@@ -61,7 +62,8 @@ try:
             result = training.train(config, config.runner.data_dir)
         except InputError as e:
             result = {"error": str(e)}
-        digest = hashlib.sha256(b"".join(v.numpy().tobytes() for v in nets[-1].state_dict().values())).hexdigest()
+        weights = b"".join(v.numpy().tobytes() for v in nets[-1].state_dict().values())
+        digest = hashlib.sha256(weights).hexdigest()
         json.dump([result, digest], open(f"{sys.argv[2]}.{job['name']}.{rank}", "w"))
     status = 0
 except BaseException:
@@ -106,7 +108,7 @@ def train_together(number, jobs, folder):
     digest) of each rank}."""
     path = os.path.join(str(folder), "jobs.json")
     with open(path, "w") as f:
-        json.dump([dict(zip(("name", "model", "overrides"), job)) for job in jobs], f)
+        json.dump([dict(zip(("name", "model", "overrides"), job, strict=True)) for job in jobs], f)
     done = subprocess.run(
         [sys.executable, "-c", RANKS, ROOT, path, ",".join(map(str, ports(number + 1)))],
         text=True,
@@ -133,7 +135,7 @@ def same_curve(one, other, loss=1e-6, weights=1e-5):
     """Two runs agree within float error: losses of the epochs, metrics, weights."""
     (a_lines, a), (b_lines, b) = files(one), files(other)
     assert len(a_lines) == len(b_lines) and a.keys() == b.keys()
-    for x, y in zip(a_lines, b_lines):
+    for x, y in zip(a_lines, b_lines, strict=True):
         assert x["train"].keys() == y["train"].keys() and (x["epoch"], x["step"]) == (
             y["epoch"],
             y["step"],

@@ -2,8 +2,8 @@
 same numbers.
 
 Kills are real SIGKILLs of real trainer processes: forks of one process that has imported Paddle
-(helpers.ToolServer), as the import alone takes seconds. tests/training/test_trainer.py has the settings one
-by one, with a run broken off in the test's process.
+(helpers.ToolServer), as the import alone takes seconds. tests/training/test_trainer.py has the
+settings one by one, with a run broken off in the test's process.
 """
 
 import glob
@@ -177,7 +177,8 @@ import os, signal, sys
 def die_at(n, names, folders):
     left = [n]
     def profile(frame, event, arg):  # before a call is after the one before it
-        if event == "c_call" and arg.__name__ in names and frame.f_code.co_filename.startswith(folders):
+        ours = frame.f_code.co_filename.startswith(folders)
+        if event == "c_call" and arg.__name__ in names and ours:
             left[0] -= 1
             if not left[0]:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -195,11 +196,12 @@ def step(k):
     checkpoint.save("c.npz", net, {"model": "din", "epoch": k}, adam)
 step(1)
 n, whole = 0, [checkpoint.read("c.npz")]
+calls = ("open", "write", "flush", "close", "seek", "fsync", "flock", "replace", "unlink", "remove")
 while True:
     n += 1
     pid = os.fork()
     if not pid:
-        die_at(n, ("open", "write", "flush", "close", "seek", "fsync", "flock", "replace", "unlink", "remove"), "")
+        die_at(n, calls, "")
         step(2)
         os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

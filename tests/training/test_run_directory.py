@@ -1,5 +1,5 @@
-"""One owner of a run's directory at a time; only a run's own files are ever removed; names that lead
-elsewhere and states that cannot be are refused."""
+"""One owner of a run's directory at a time; only a run's own files are ever removed; names that
+lead elsewhere and states that cannot be are refused."""
 
 import io
 import json

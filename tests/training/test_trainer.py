@@ -463,7 +463,9 @@ def test_sparse_and_dense_agree_where_every_row_occurs(optimizer, clip):
     rng = np.random.default_rng(0)
     batches = [np.r_[rng.permutation(np.arange(1, 12)), rng.integers(1, 12, 9)] for _ in range(6)]
     for a, b in zip(
-        steps_of(True, batches, optimizer, clip), steps_of(False, batches, optimizer, clip)
+        steps_of(True, batches, optimizer, clip),
+        steps_of(False, batches, optimizer, clip),
+        strict=True,
     ):
         close(a, b, 1e-6)
 

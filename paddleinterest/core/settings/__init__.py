@@ -1,7 +1,7 @@
 """Settings: declared once, loaded from YAML and `-o key=value`, checked, typed.
 
-`declare` says how a setting is declared, `common` declares those of all models, `model_folders` finds a
-model's own, `loading` reads files, `rendering` writes the documentation.
+`declare` says how a setting is declared, `common` declares those of all models, `model_folders`
+finds a model's own, `loading` reads files, `rendering` writes the documentation.
 
 Example:
     >>> from paddleinterest.core import settings

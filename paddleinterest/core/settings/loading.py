@@ -87,7 +87,8 @@ def from_root(path: str) -> str:
 
 
 def read_yaml(path: str, as_written: str = "") -> dict[str, Any]:
-    """A YAML mapping from `path`, or InputError in one line; `as_written` as in `yaml_text.parse`."""
+    """A YAML mapping from `path`, or InputError in one line; `as_written` as in
+    `yaml_text.parse`."""
     try:
         data = yaml_text.read(path, as_written)
     except FileNotFoundError:
@@ -193,8 +194,9 @@ def _model_folder(path: str, own: Mapping[str, Any]) -> str:
         else "it needs a line `model: NAME`, with"
     )
     raise InputError(
-        f"{path}: {what} a folder under models/, one of {', '.join(model_folders.models())}; for a model"
-        " elsewhere, -m names the config.yaml in its folder"
+        f"{path}: {what} a folder under models/, one of"
+        f" {', '.join(model_folders.models())}; for a model elsewhere, -m names"
+        " the config.yaml in its folder"
     )
 
 

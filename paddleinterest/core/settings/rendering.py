@@ -33,10 +33,12 @@ PAGE_HEAD = """\
 
 [README](../README.md)
 
-Written from the declarations by `python -m paddleinterest.core.settings --write`; change them there, not here.
+Written from the declarations by `python -m paddleinterest.core.settings --write`; change them
+there, not here.
 Settings come from four places. Later ones win:
 
-1. the declarations: [common ones](../paddleinterest/core/settings/common.py), a model's own in `models/<name>/settings.py`;
+1. the declarations: [common ones](../paddleinterest/core/settings/common.py), a model's own
+   in `models/<name>/settings.py`;
 2. `models/<name>/config.yaml`;
 3. the file that `-m` names, if it is a different one;
 4. `-o section.key=value`, the value as in YAML.

@@ -99,7 +99,7 @@ def unless_frozen(
     gradients: Iterable[paddle.Tensor | None], stopped: Iterable[bool]
 ) -> tuple[paddle.Tensor | None, ...]:
     """What a PyLayer's backward returns: None for each tensor that needs no gradient."""
-    return tuple(None if frozen else g for g, frozen in zip(gradients, stopped))
+    return tuple(None if frozen else g for g, frozen in zip(gradients, stopped, strict=True))
 
 
 @functools.lru_cache(None)

@@ -111,5 +111,5 @@ class _Interest(PyLayer):
             donce,
             parameters,
         )
-        parts = [g.reshape(s) for g, s in zip(parameters.split(counts), shapes)]
+        parts = [g.reshape(s) for g, s in zip(parameters.split(counts), shapes, strict=True)]
         return unless_frozen([de, dv, donce, None, *parts], ctx.frozen)
