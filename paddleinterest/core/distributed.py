@@ -92,7 +92,7 @@ def whole(array, rows):
     wait()  # rank 0 may be busy with writing the table before
     for lo in range(0, -(-rows // process_count()), PIECE):
         for r, piece in enumerate(gather(array[lo : lo + PIECE].flatten())):
-            if not process_index():
+            if out is not None:
                 piece = piece.numpy().reshape(-1, *array.shape[1:])
                 out[(lo + np.arange(len(piece))) * process_count() + r] = piece
     return out
@@ -145,7 +145,7 @@ def part(mean, count):
 def totals(parts):
     """Numbers by name, each summed over the ranks."""
     return (
-        dict(zip(parts, map(float, _sum(np.array(list(parts.values()))))))
+        dict(zip(parts, map(float, _sum(np.array(list(parts.values())))), strict=True))
         if process_count() > 1
         else parts
     )
@@ -180,12 +180,12 @@ def gather(x, lengths=None):
     x = x if isinstance(x, paddle.Tensor) else paddle.to_tensor(x)
     lengths = _lengths([x.shape[0]])[:, 0] if lengths is None else lengths
     padding = max(1, int(max(lengths))) - x.shape[0]
-    parts = []
+    parts: list[paddle.Tensor] = []
     with _together():
         dist.all_gather(
             parts, paddle.concat([x, paddle.zeros([padding], x.dtype)]) if padding else x
         )
-    return [part[: int(n)] for part, n in zip(parts, lengths)]
+    return [part[: int(n)] for part, n in zip(parts, lengths, strict=True)]
 
 
 def sync_gradients(net):
@@ -212,7 +212,9 @@ def _sync_dense(parameters):
     buffer = paddle.concat([p.grad.flatten() for p in parameters])
     with _together():
         dist.all_reduce(buffer)
-    for p, g in zip(parameters, paddle.split(buffer, [int(np.prod(p.shape)) for p in parameters])):
+    for p, g in zip(
+        parameters, paddle.split(buffer, [int(np.prod(p.shape)) for p in parameters]), strict=True
+    ):
         p.grad = g.reshape(p.shape)
 
 
@@ -225,18 +227,18 @@ def _sync_sparse(tables):
     if not tables:
         return
     own = [merge_selected_rows(p.grad) for p in tables]  # every row once
-    numbers = [np.asarray(g.rows(), np.int64) for g in own]
-    lengths = _lengths([len(n) for n in numbers])  # [ranks, tables]
+    own_numbers = [np.asarray(g.rows(), np.int64) for g in own]
+    lengths = _lengths([len(n) for n in own_numbers])  # [ranks, tables]
     widths = np.array([p.shape[1] for p in tables])
-    numbers = gather(paddle.to_tensor(np.concatenate(numbers)), lengths.sum(1))
+    numbers = gather(paddle.to_tensor(np.concatenate(own_numbers)), lengths.sum(1))
     values = gather(
         paddle.concat([get_tensor_from_selected_rows(g).flatten() for g in own]), lengths @ widths
     )
     numbers = [
-        np.split(n.numpy(), np.cumsum(k)[:-1]) for n, k in zip(numbers, lengths)
+        np.split(n.numpy(), np.cumsum(k)[:-1]) for n, k in zip(numbers, lengths, strict=True)
     ]  # [ranks][tables] of [rows]
     values = [
-        paddle.split(v, (k * widths).tolist()) for v, k in zip(values, lengths)
+        paddle.split(v, (k * widths).tolist()) for v, k in zip(values, lengths, strict=True)
     ]  # and of [rows · width]
     for t, p in enumerate(tables):
         rows, where = np.unique(np.concatenate([n[t] for n in numbers]), return_inverse=True)
