@@ -60,7 +60,7 @@ class Recurrence(PyLayer):
         attention = a.t().unsqueeze(-1).tile([1, 1, hidden]).unbind(0)  # T times [B, H]
         h = paddle.zeros([rows, hidden], i.dtype)
         ctx.kept = []
-        for x, a_t in zip(inputs, attention, strict=True):
+        for x, a_t in zip(inputs, attention):
             r = sigmoid(addmm(addmm(b_r, x, W_r), h, U_r))  # [B, H], like all below
             u = None if W_u is None else sigmoid(addmm(addmm(b_u, x, W_u), h, U_u))
             q = addmm(d_h, h, U_h)
@@ -109,7 +109,7 @@ class Recurrence(PyLayer):
         update = [dW[2], dU[2], db[2]] if augru else []
         inputs = [paddle.stack(di[::-1], 1), concat(da[::-1], 1)]
         gradients = [*inputs, *reset, *candidate, *update]
-        return tuple(None if frozen else x for x, frozen in zip(gradients, ctx.frozen, strict=True))
+        return tuple(None if frozen else x for x, frozen in zip(gradients, ctx.frozen))
 
 
 def _rows_of(bias: Tensor | None, rows: int) -> Tensor | None:

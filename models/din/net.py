@@ -112,7 +112,7 @@ class LocalActivationUnit(nn.Layer):
         x = paddle.matmul(paddle.concat([target, one], 1), weight)  # [N, T·H]
         x = self.activations[0](x.reshape([-1, self.linears[0].weight.shape[1]]))  # [N·T, H]
         one = paddle.ones_like(x[:, :1])
-        for linear, activation in zip(self.linears[1:], self.activations[1:], strict=True):
+        for linear, activation in zip(self.linears[1:], self.activations[1:]):
             bias = paddle.matmul(one, linear.bias.unsqueeze(0))
             x = activation(paddle.matmul(x, linear.weight) + bias)
         return self.out(x).reshape([-1, paddle.shape(history)[0]])  # [N, T]

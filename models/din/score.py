@@ -124,7 +124,7 @@ class MixedScore(nn.Layer):
     ) -> paddle.Tensor:
         """What `forward` gives; Paddle 2.6 exports no call of `forward` itself."""
         x = self.mixed(history, spread(target, paddle.shape(history)[1]))
-        for linear, activation in zip(self.linears, self.activations, strict=True):
+        for linear, activation in zip(self.linears, self.activations):
             x = activation(linear(x), mask)  # [B, T, hidden width]
         return self.out(x).squeeze(-1)
 

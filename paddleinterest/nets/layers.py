@@ -186,7 +186,7 @@ class MLP(nn.Layer):
 
     def forward(self, x: paddle.Tensor, mask: paddle.Tensor | None = None) -> paddle.Tensor:
         """x [..., in_features], mask [...] (for Dice) → [..., 1]."""
-        for linear, activation in zip(self.hidden, self.activations, strict=True):
+        for linear, activation in zip(self.hidden, self.activations):
             x = activation(linear(x), mask)  # [..., hidden width]
             if self.dropout is not None:
                 x = self.dropout(x)
