@@ -95,6 +95,18 @@ class Position(nn.Layer):
         return F.embedding(rows, self.table)
 
 
+def causal(mask: paddle.Tensor) -> paddle.Tensor:
+    """Which elements each element may read: itself and those before it, [B, L] → [B, L, L].
+
+    Example:
+        >>> causal(paddle.to_tensor([[1.0, 1.0, 0.0]])).tolist()
+        [[[1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]]
+    """
+    place = paddle.arange(size(mask, 1))  # [L]
+    past = (place.unsqueeze(1) >= place).astype(mask.dtype)  # [L, L]
+    return mask.unsqueeze(1) * past
+
+
 class MultiHeadAttention(nn.Layer):
     """MH(S) = Concat(head_1 … head_H)·W^H (BST, equations 1, 2).
 
@@ -127,7 +139,8 @@ class MultiHeadAttention(nn.Layer):
 
         Args:
             s (Tensor): S, which keys and values are made of, [B, L, D].
-            mask (Tensor): of S, [B, L].
+            mask (Tensor): of S, [B, L]; or which elements each query may read, [B, Q, L], such as
+                `causal` gives. A query that may read none gets zeros.
             query (Tensor): elements that ask, [B, Q, D]; None = S.
 
         Returns:
@@ -137,7 +150,8 @@ class MultiHeadAttention(nn.Layer):
         k = self._heads(self.k_proj(s))  # [B, H, L, d_k]
         v = self._heads(self.v_proj(s))  # [B, H, L, d_k]
         score = paddle.matmul(q * self.scale, k, transpose_y=True)  # [B, H, Q, L]
-        weight = masked_softmax(score, mask.unsqueeze([1, 2]).expand_as(score))
+        readable = mask.unsqueeze(1) if mask.ndim == 2 else mask  # [B, 1 or Q, L]
+        weight = masked_softmax(score, readable.unsqueeze(1).expand_as(score))
         heads = paddle.matmul(weight, v)  # [B, H, Q, d_k]
         return self.out_proj(heads.transpose([0, 2, 1, 3]).flatten(2)), weight
 
@@ -209,7 +223,15 @@ class TransformerBlock(FastLayer):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, s: paddle.Tensor, mask: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """s [B, L, D], mask [B, L] → F [B, L, D] and the attention's weights [B, H, L, L]."""
+        """F and the attention's weights.
+
+        Args:
+            s (Tensor): S, [B, L, D].
+            mask (Tensor): of S, [B, L]; or for each of its elements, [B, L, L].
+
+        Returns:
+            tuple[Tensor, Tensor]: [B, L, D] and [B, H, L, L].
+        """
         mh, weight = self.attention(s, mask)
         return self.residuals(s, mh), weight
 

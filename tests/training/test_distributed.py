@@ -594,7 +594,7 @@ def test_a_mistake_is_said_once(tmp_path, data):
             and launch.log(1) == [f"process 1: {message}"]
         )
         assert (
-            "rank 1: " not in out
+            "process 1: " not in out
             and "Traceback" not in out
             and sorted(set(out.splitlines())) == [message]
         )
