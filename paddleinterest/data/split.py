@@ -78,7 +78,7 @@ class Split:
                 f" {schema.rows[name]:,}; prepare the dataset again"
             )
         if in_parts and len(files) > 1:
-            first = np.cumsum([0, *rows]).tolist()
+            first = np.cumsum([0, *rows[:-1]]).tolist()
             self.parts = [
                 Part([path], lo, n) for path, lo, n in zip(files, first, rows, strict=True)
             ]
