@@ -12,7 +12,8 @@ class HyperParameters(settings.NextItemHyperParameters):
     form: Literal["causal", "bidirectional", "decoder"] = setting(
         "causal",
         "What an event reads: those before it; all events; or an encoder reads the first half of"
-        " the history both ways, and a causal decoder the rest, with keys and values of the encoder",
+        " the history both ways, and a causal decoder the rest, with keys and values of the"
+        " encoder",
     )
     position: Literal["index", "sinusoidal", "none"] = setting(
         "index",
