@@ -5,7 +5,7 @@ import hmac
 import re
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TextIO
 from urllib.parse import urlsplit
 
@@ -65,7 +65,6 @@ class Guard:
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Serve one request."""
-        started = time.perf_counter()
         headers = dict(scope["headers"])
         state = scope.setdefault("state", {})
         state["id"] = _request_id(headers)
@@ -78,6 +77,8 @@ class Guard:
                 message["headers"] = self._headers(message.get("headers", []), told)
             else:
                 told.bytes += len(message.get("body", b""))
+                if not message.get("more_body"):
+                    self._count(scope, told)  # now: a client that has its answer finds it counted
             await send(message)
 
         refused = self._refusal(scope, headers)
@@ -87,11 +88,18 @@ class Guard:
             else:
                 await self.app(scope, receive, tell)
         finally:
-            seconds = time.perf_counter() - started
-            path = scope["path"] if scope["path"] in self.paths else "other"
-            self.telemetry.answer(path, told.status, seconds)
-            if self.access.log is not None:
-                self._log(scope, told, state["facts"], seconds)
+            self._count(scope, told)
+
+    def _count(self, scope: dict[str, Any], told: "_Told") -> None:
+        """Count an answer and log it, once."""
+        if told.counted:
+            return
+        told.counted = True
+        seconds = time.perf_counter() - told.started
+        path = scope["path"] if scope["path"] in self.paths else "other"
+        self.telemetry.answer(path, told.status, seconds)
+        if self.access.log is not None:
+            self._log(scope, told, scope["state"]["facts"], seconds)
 
     def _headers(self, given: Any, told: "_Told") -> list[tuple[bytes, bytes]]:
         names = {name for name, _ in given}
@@ -145,8 +153,10 @@ class _Told:
     """What was answered."""
 
     id: str
+    started: float = field(default_factory=time.perf_counter)
     status: int = 0  # until an answer starts
     bytes: int = 0
+    counted: bool = False
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:

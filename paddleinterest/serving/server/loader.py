@@ -69,12 +69,13 @@ def main() -> None:
     given = json.loads(sys.argv[1])
     options = Options(**given["options"])
     control = socket.socket(fileno=int(sys.argv[2]))
-    try:
-        loader = Loader(control, options, Limits(**given["limits"]))
-    except (InputError, OSError, MemoryError) as e:
-        _send(control, {"error": one_line(e)})
-        return
-    loader.run()
+    with contextlib.suppress(ConnectionError):  # the server has gone: nobody is left to tell
+        try:
+            bundle = _open(options)
+        except (InputError, OSError, MemoryError) as e:
+            _send(control, {"error": one_line(e)})
+            return
+        Loader(control, options, Limits(**given["limits"]), bundle).run()
 
 
 class Loader:
@@ -84,18 +85,26 @@ class Loader:
         control: socket of the server.
         options: how to open the bundle.
         limits: for the scorers.
+        bundle: opened with `options`.
     """
 
-    def __init__(self, control: socket.socket, options: Options, limits: Limits) -> None:
+    def __init__(
+        self, control: socket.socket, options: Options, limits: Limits, bundle: "Bundle"
+    ) -> None:
         self.control = control
         self.options = options
         self.limits = limits
         self.scorers: set[int] = set()
-        self.bundle = _open(options)
-        _send(control, {"ready": bundle_facts(self.bundle, options)})
+        self.bundle = bundle
 
     def run(self) -> None:
-        """Do what the server asks until it closes the socket."""
+        """Do what the server asks until it closes the socket or ends."""
+        with contextlib.suppress(ConnectionError):  # the server has gone
+            self._serve()
+        self._end()
+
+    def _serve(self) -> None:
+        _send(self.control, {"ready": bundle_facts(self.bundle, self.options)})
         while True:
             readable, _, _ = select.select([self.control], [], [], LOOK)
             if readable:
@@ -104,7 +113,6 @@ class Loader:
                     break
                 self._obey(json.loads(message))
             self._reap()
-        self._end()
 
     def _obey(self, order: dict[str, Any]) -> None:
         if "fork" in order:

@@ -103,7 +103,8 @@ def request_model(facts: dict[str, Any]) -> type[BaseModel]:
 
 def arrived_model(facts: dict[str, Any]) -> type[BaseModel]:
     """An event that the next request of its user sees. Without a time it is of now."""
-    fields = {"user": (Id, ...), "item": (Id, ...), "time": (Time | None, None)}
+    now: Any = Field(default_factory=int, description="optional; without it the event is of now")
+    fields = {"user": (Id, ...), "item": (Id, ...), "time": (Time, now)}
     return _model("ArrivedEvent", {**fields, **_attributes(facts["event_fields"])})
 
 

@@ -1,15 +1,19 @@
 """Who may ask, and what every answer carries."""
 
+import asyncio
+import io
 import json
 import os
 import re
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from helpers import ROOT
 from server_process import Server, example
 
 from paddleinterest.data.schema import Schema
+from paddleinterest.serving.server.guard import Access, Guard
 
 pytestmark = pytest.mark.slow
 
@@ -110,6 +114,31 @@ def test_every_answer_has_the_headers(guarded):
 def test_a_request_keeps_the_id_that_it_brings(guarded, given, kept):
     _, headers, _ = guarded.answer("GET", "/healthz", headers={"X-Request-ID": given})
     assert (headers["X-Request-ID"] == given) == kept
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_an_answer_is_counted_before_the_client_has_it(parts):
+    """So that who has the answer finds it in the log and in the metrics, and finds it once."""
+    log = io.StringIO()
+    counted = []
+    seen = []
+    telemetry = SimpleNamespace(answer=lambda path, status, _: counted.append((path, status)))
+    pool = SimpleNamespace(draining=False)
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200})
+        for left in reversed(range(parts)):
+            await send({"type": "http.response.body", "body": b"x", "more_body": left > 0})
+
+    async def send(message):
+        done = message["type"] == "http.response.body" and not message["more_body"]
+        seen.append((done, len(counted), log.getvalue().count("\n")))
+
+    guard = Guard(app, Access(log=log), pool, telemetry, {"/rank"})
+    scope = {"type": "http", "method": "POST", "path": "/rank", "headers": []}
+    asyncio.run(guard(scope, None, send))
+    assert seen == [(False, 0, 0)] * parts + [(True, 1, 1)]
+    assert counted == [("/rank", 200)] and json.loads(log.getvalue())["bytes"] == parts
 
 
 def test_the_access_log(guarded):

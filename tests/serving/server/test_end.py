@@ -5,10 +5,16 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
+from helpers import ROOT
 from server_process import Server, example, lives, post, read_all
+
+from paddleinterest.serving.server.limits import Limits
+from paddleinterest.serving.server.loader import Options
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +48,26 @@ def test_a_signal_while_the_bundle_is_opened(bundle):
             status, _, err, seconds = server.end(signal.SIGTERM)
             assert status in (0, 143, -signal.SIGTERM) and "Traceback" not in err and seconds < 6
         assert not any(map(lives, pids))
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_loader_whose_server_has_gone_ends_without_a_traceback(bundle, tmp_path, exists):
+    """The server goes while the bundle is opened, or is found to be none."""
+    folder = bundle if exists else str(tmp_path)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    given = Options(folder).pack(Limits())
+    module = "paddleinterest.serving.server.loader"
+    with theirs:
+        loader = subprocess.Popen(
+            [sys.executable, "-m", module, given, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+    ours.close()
+    _, said = loader.communicate(timeout=60)
+    assert loader.returncode == 0 and not said
 
 
 @pytest.mark.parametrize("signals", [1, 2])

@@ -118,6 +118,22 @@ def test_models_and_checks_take_the_same_events(facts, asked):
         assert not valid, (asked, refusal)
 
 
+def test_a_time_of_null_is_not_a_missing_one(facts):
+    """Both refuse it; the document says no type null, and no default of another type."""
+    histories = Histories(None, SqliteStore(":memory:"), True)
+    arrived = openapi.arrived_model(facts)
+    event = {"user": "u1", "item": "i1"}
+    assert histories.append([event], 5) == 1
+    arrived.model_validate(event)
+    with pytest.raises(InputError, match=r"events\[0\].time is None, must be an integer"):
+        histories.append([{**event, "time": None}], 5)
+    with pytest.raises(ValidationError):
+        arrived.model_validate({**event, "time": None})
+    declared = arrived.model_json_schema()["properties"]["time"]
+    assert declared["type"] == "integer" and "default" not in declared
+    histories.close()
+
+
 def test_the_example_and_its_answer_are_of_the_models(opened, bundle, request_model):
     request_model.model_validate(example(bundle))
     openapi.Answer.model_validate(opened.rank(example(bundle)))
