@@ -55,7 +55,7 @@ def test_a_loader_whose_server_has_gone_ends_without_a_traceback(bundle, tmp_pat
     """The server goes while the bundle is opened, or is found to be none."""
     folder = bundle if exists else str(tmp_path)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    given = Options(folder).pack(Limits())
+    given = Options(folder, cpu_tuning=False).pack(Limits())
     module = "paddleinterest.serving.server.loader"
     with theirs:
         loader = subprocess.Popen(
