@@ -31,7 +31,15 @@ from paddleinterest.data.contract import check_tables, check_unique
 from paddleinterest.data.engines import Engine
 from paddleinterest.data.engines.memory import MemoryEngine
 from paddleinterest.data.events import Events, arranged
-from paddleinterest.data.fields import Category, Moments, category, count_far, tell_far
+from paddleinterest.data.extend import Yesterday
+from paddleinterest.data.fields import (
+    Category,
+    Moments,
+    category,
+    count_far,
+    tell_far,
+    vocabularies,
+)
 from paddleinterest.data.log import Log
 from paddleinterest.data.protocols import (
     DRAWN,
@@ -66,6 +74,7 @@ class Options:
             (every_prefix).
         engine: memory or duckdb.
         memory_limit: bytes that duckdb may take; None for a share of what is free.
+        extend: a prepared dataset whose indices are kept; "" = none.
         recipe: what to record in schema.yaml as the options in force.
     """
 
@@ -79,6 +88,7 @@ class Options:
     negatives: str = UNTOUCHED
     engine: str = "memory"
     memory_limit: int | None = None
+    extend: str = ""
     recipe: dict[str, Any] = field(default_factory=dict)
 
 
@@ -112,12 +122,14 @@ class Survey:
         repeats: events of the histories that repeat another: user, item and time.
         history: events of all histories.
         repeated: {split: positives that stand in their own history}.
+        mentioned: whether any event or sample is of the item code, bool.
     """
 
     items: np.ndarray
     users: np.ndarray
     values: dict[str, np.ndarray]
     moments: dict[str, Moments]
+    mentioned: np.ndarray
     rows: dict[str, int] = field(default_factory=dict)
     repeats: int = 0
     history: int = 0
@@ -142,8 +154,9 @@ def build(log: Log, out: str, *, overwrite: bool = False, **options: Any) -> Sch
     check_free(out, overwrite)
     chosen = Options(**options)
     check_tables(log, ["user_id"] if chosen.user_id else [])
+    yesterday = Yesterday(chosen.extend) if chosen.extend else None
     with whole_directory(out, overwrite) as made:
-        return _Build(log, chosen, made).run()
+        return _Build(log, chosen, made, yesterday).run()
 
 
 def check_free(out: str, overwrite: bool) -> None:
@@ -173,10 +186,12 @@ def open_engine(log: Log, options: Options, made: str) -> Engine:
 class _Build:
     """One preparation: what its steps share."""
 
-    def __init__(self, log: Log, options: Options, made: str) -> None:
-        self.log = log
+    def __init__(self, log: Log, options: Options, made: str, yesterday: Yesterday | None) -> None:
+        self.listed = len(log.items)  # those of the source; yesterday's come after them
+        self.log = log if yesterday is None else yesterday.with_items(log)
         self.options = options
         self.made = made
+        self.yesterday = yesterday
 
     def run(self) -> Schema:
         """Count, then write; the schema written."""
@@ -258,6 +273,7 @@ class _Build:
             np.zeros(len(engine.user_ids), np.int64),
             {name: np.zeros(len(texts[name]), np.int64) for name in texts},
             {name: Moments() for name in names if name not in texts},
+            np.zeros(len(engine.item_ids), bool),
         )
         self.bar.set_postfix_str("counting")
         for first, last in self.users.parts:
@@ -282,7 +298,9 @@ class _Build:
                 else:
                     real = values[values >= 0]
                     survey.values[name] += np.bincount(real, minlength=len(survey.values[name]))
+        survey.mentioned[chosen.history.item] = True
         for split, s in chosen.samples.items():
+            survey.mentioned[s.events.item] = True
             each = 2 if protocol in DRAWN else 1
             survey.rows[split] = survey.rows.get(split, 0) + each * len(s)
         if protocol in DRAWN:
@@ -344,32 +362,59 @@ class _Build:
         """Tables and fields: what train knows of items, users and columns of the events."""
         engine, log, o, survey = self.engine, self.log, self.options, self.survey
         order = entities.falling(survey.items)
+        kept = 0
+        if self.yesterday is not None:
+            order, kept = self.yesterday.item_order(engine.item_ids, order)
         self.item_row = np.empty(len(order), np.int64)  # place of each code, from 0
         self.item_row[order] = np.arange(len(order))
         self.facts.events_in_train = survey.items[order]
         rows = entities.rows_of("item", engine.item_ids, survey.items, order, engine.items)
+        rows.kept = kept
+        rows.yesterday = self.yesterday
         self.items = entities.make(rows, log.items, log, o.min_count, False)
         by_code = np.empty_like(survey.users)
         by_code[self.users.order] = survey.users
         rows = entities.rows_of("user", engine.user_ids, by_code, self.users.order, engine.users)
+        rows.yesterday = self.yesterday
         self.people = entities.make(rows, log.users, log, o.min_count, o.user_id)
         self.columns: dict[str, Category | Field] = {}
         for of, names in (("context", log.context), ("event", log.event)):
             for name in names:
                 self.columns[name] = self._column(name, of)
+        if self.yesterday is not None:
+            self.yesterday.check_same_fields(self._fields())
+            self.facts.candidates = self._candidates()
+
+    def _candidates(self) -> np.ndarray:
+        """Rows of the items that today's log or table of items names, from 0: those that only
+        yesterday knew are no negatives of valid and test, where they would be too easy."""
+        named = self.survey.mentioned.copy()
+        assert self.engine.items is not None
+        named[self.engine.items[: self.listed]] = True
+        return np.sort(self.item_row[np.flatnonzero(named)])
+
+    def _fields(self) -> list[Field]:
+        made = [c if isinstance(c, Field) else c.field for c in self.columns.values()]
+        return [*self.items.fields, *self.people.fields, *made]
 
     def _column(self, name: str, of: str) -> Category | Field:
         """A column of the events: a category, or a dense field."""
         if name in self.survey.moments:
             made = Field(name, of, "dense")
             self.survey.moments[name].set(made)
+            if self.yesterday is not None:
+                self.yesterday.keep_scale(made)
             return made
+        kept = None
+        if self.yesterday is not None and name in self.yesterday.fields:
+            kept = self.yesterday.known(name)
         return category(
             Field(name, of),
             self.engine.texts[name],
             self.survey.values[name],
             self.options.min_count,
             self.log.hashed.get(name, 0),
+            kept,
         )
 
     # second pass ----------------------------------------------------------------------------------
@@ -428,7 +473,6 @@ class _Build:
             column = self.columns[name]
             assert isinstance(column, Field)
             tell_far(column, far)
-        made = [c if isinstance(c, Field) else c.field for c in self.columns.values()]
         _write_vocabularies(self.made, self.items, self.people, self.columns)
         for table in (self.items, self.people):
             entities.write(self.made, table)
@@ -438,7 +482,7 @@ class _Build:
             o.protocol,
             o.seed,
             log.time,
-            [*self.items.fields, *self.people.fields, *made],
+            self._fields(),
             rows={split: self.survey.rows[split] for split in SPLITS if split in self.survey.rows},
             counts=self._counts(),
             recipe=o.recipe,
@@ -454,6 +498,7 @@ class _Build:
     def _counts(self) -> dict[str, Any]:
         lengths = self.history_of_user
         return {
+            **self._extended(),
             "events": self.engine.rows,
             "users": len(self.engine.user_ids),
             "items": len(self.engine.item_ids),
@@ -462,6 +507,18 @@ class _Build:
             "history_median": int(np.median(lengths)),
             "history_max": int(lengths.max()),
         }
+
+    def _extended(self) -> dict[str, Any]:
+        """What --extend kept and added."""
+        if self.yesterday is None:
+            return {}
+        count = {"item": self.items.table["count"].to_numpy()[FIRST_ID:]}
+        columns = [c for c in self.columns.values() if isinstance(c, Category)]
+        tables = {**self.items.vocabularies, **self.people.vocabularies, **vocabularies(columns)}
+        count.update({name: table["count"].to_numpy() for name, table in tables.items()})
+        if self.items.fields[0].hashed:
+            del count["item"]
+        return {"extends": self.yesterday.report(self._fields(), count)}
 
 
 def _progress(rows: int) -> tqdm:

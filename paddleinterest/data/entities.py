@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from paddleinterest.data import hashing
+from paddleinterest.data.extend import Yesterday
 from paddleinterest.data.fields import Category, Moments, category, count_far, tell_far
 from paddleinterest.data.lists import Lists
 from paddleinterest.data.log import Log
@@ -33,12 +34,23 @@ class Rows:
         ids: raw ids, [N].
         count: occurrences in train, int64 [N].
         source: row in the frame of attributes, −1 for those that are not listed, int64 [N].
+        kept: how many of the first ones keep the index that they had in yesterday's dataset.
+        yesterday: that dataset; None without one.
     """
 
     of: str
     ids: pa.Array
     count: np.ndarray
     source: np.ndarray
+    kept: int = 0
+    yesterday: Yesterday | None = None
+
+    def known(self, name: str) -> pa.Array | None:
+        """The values of a category that yesterday's dataset knew."""
+        if self.yesterday is None or name not in self.yesterday.fields:
+            return None
+        field = self.yesterday.fields[name]
+        return self.yesterday.known(name) if field.kind == "category" else None
 
 
 @dataclass
@@ -116,7 +128,7 @@ def make(
 def _add_item(out: Entities, rows: Rows, buckets: int, min_count: int) -> None:
     """The item's own field: its index is its row, if train knows it, or its hash."""
     if not buckets:
-        known = int((rows.count >= max(min_count, 1)).sum())
+        known = rows.kept + int((rows.count[rows.kept :] >= max(min_count, 1)).sum())
         out.fields.append(Field("item", "item", "category", FIRST_ID + known))
         return
     out.fields.append(Field("item", "item", "category", FIRST_ID + buckets, hashed=True))
@@ -150,7 +162,7 @@ def _add_category(
 ) -> None:
     """A column with one value per row; codes [N]."""
     count = _occurrences(codes, rows.count, len(texts))
-    made = category(Field(name, rows.of), texts, count, min_count, buckets)
+    made = category(Field(name, rows.of), texts, count, min_count, buckets, rows.known(name))
     _keep(out, made)
     _append(out, name, np.append(np.array([PADDING, UNKNOWN], np.int32), made.index[codes]))
 
@@ -162,7 +174,7 @@ def _add_lists(out: Entities, rows: Rows, column: pd.Series, min_count: int, buc
     weight = np.repeat(rows.count, np.diff(lists.offsets))
     count = _occurrences(lists.values, weight, len(texts))
     field = Field(str(column.name), rows.of, multiple=True)
-    made = category(field, texts, count, min_count, buckets)
+    made = category(field, texts, count, min_count, buckets, rows.known(field.name))
     _keep(out, made)
     index = _distinct(Lists(lists.offsets, made.index[lists.values]))
     out.table = out.table.append_column(
@@ -190,6 +202,8 @@ def _add_dense(out: Entities, rows: Rows, name: str, values: np.ndarray) -> None
     moments = Moments()
     moments.add(values, rows.count)
     moments.set(field)
+    if rows.yesterday is not None:
+        rows.yesterday.keep_scale(field)
     tell_far(field, count_far(values, field))
     out.fields.append(field)
     _append(out, name, np.append(np.full(FIRST_ID, np.nan, np.float32), values))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from paddleinterest.core.log import say
 from paddleinterest.data import hashing
@@ -31,7 +32,12 @@ class Category:
 
 
 def category(
-    field: Field, texts: pa.Array, count: np.ndarray, min_count: int, buckets: int = 0
+    field: Field,
+    texts: pa.Array,
+    count: np.ndarray,
+    min_count: int,
+    buckets: int = 0,
+    kept: pa.Array | None = None,
 ) -> Category:
     """Index each value by descending count in train (ties by text); unseen and missing values get
     index 1.
@@ -42,6 +48,7 @@ def category(
         count: occurrences of each in train.
         min_count: values with fewer share index 1.
         buckets: if not 0, values get an index by their hash instead.
+        kept: values that come first, in this order, whether they occur or not.
     """
     index = np.full(len(texts) + 1, UNKNOWN, np.int32)
     if buckets:
@@ -51,14 +58,20 @@ def category(
         return Category(field, index, None)
     order = np.lexsort((np.arange(len(texts)), -count))
     order = order[count[order] >= max(min_count, 1)]
-    numbers = FIRST_ID + np.arange(len(order))
-    index[order] = numbers
-    field.size = FIRST_ID + len(order)
+    past = pa.array([], texts.type) if kept is None else kept.cast(texts.type)
+    place = pc.index_in(past, texts)  # null: does not occur
+    at = pc.fill_null(place, len(texts)).to_numpy().astype(np.int64)
+    order = order[~np.isin(order, at)]
+    numbers = FIRST_ID + np.arange(len(past) + len(order))
+    index[order] = numbers[len(past) :]
+    occurs = at < len(texts)
+    index[at[occurs]] = numbers[: len(past)][occurs]
+    field.size = FIRST_ID + len(numbers)
     vocabulary = pa.table(
         {
             "index": pa.array(numbers, pa.int32()),
-            "value": texts.take(pa.array(order)).cast(pa.string()),
-            "count": pa.array(count[order], pa.int64()),
+            "value": pa.concat_arrays([past, texts.take(pa.array(order))]).cast(pa.string()),
+            "count": pa.array(np.append(np.append(count, 0)[at], count[order]), pa.int64()),
         }
     )
     return Category(field, index, vocabulary)

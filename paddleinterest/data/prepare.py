@@ -85,6 +85,12 @@ class Options:
     memory: str = option(
         "", "what preparation may take, such as 4GB; default what is free", metavar="SIZE"
     )
+    extend: str = option(
+        "",
+        "yesterday's prepared dataset, whose indices are kept, with what is new after them"
+        " (docs/every_day.md); default none",
+        metavar="DIR",
+    )
     overwrite: bool = option(False, "replace the prepared dataset in --out")
 
 
@@ -201,6 +207,8 @@ def prepare(recipe: Recipe) -> tuple[Schema, str]:
     check(recipe)
     common = recipe.common
     check_free(recipe.out, common.overwrite)  # before any work is done
+    if common.extend:
+        Schema.load(common.extend)
     say(f"reading {common.source}")
     log = SOURCES[common.source].load(recipe.options, common.seed)
     log.hashed |= hashed(common.hash)
@@ -225,6 +233,7 @@ def prepare(recipe: Recipe) -> tuple[Schema, str]:
         negatives=common.negatives,
         engine=common.engine or "memory",
         memory_limit=memory_limit(common),
+        extend=common.extend,
         recipe=recipe.in_force(),
         overwrite=common.overwrite,
     )
@@ -289,6 +298,11 @@ def check(recipe: Recipe) -> None:
         if value < least:
             raise InputError(f"{flag} is {value}, must be at least {least}")
     memory_limit(common)
+    if common.extend and os.path.realpath(common.extend) == os.path.realpath(recipe.out):
+        raise InputError(
+            f"--extend and --out are both {recipe.out}; choose another --out: a run that starts"
+            " from yesterday's (runner.init_from) reads both"
+        )
     if common.negatives == MATCHED and protocol != "every_prefix":
         raise InputError(
             f"--negatives matched is for every_prefix alone; protocol {protocol} has"

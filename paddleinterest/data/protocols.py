@@ -43,7 +43,8 @@ class Facts:
         clock: times can be compared between users.
         user_cuts: beginnings of valid and test among the users' draws (last_event, by_user).
         time_cuts: the last time of train and of valid (impressions, by_day).
-        events_in_train: of each item code, in descending order; known after train is counted.
+        events_in_train: of each item code; known after train is counted.
+        candidates: item codes that negatives of valid and test may be; None for all.
         matched: negatives are as often in the user's history as positives are (every_prefix).
     """
 
@@ -54,6 +55,7 @@ class Facts:
     time_cuts: tuple[int, int] = (0, 0)
     events_in_train: np.ndarray | None = None
     matched: bool = False
+    candidates: np.ndarray | None = None
 
 
 @dataclass
@@ -344,7 +346,7 @@ def _positives(events: Events, position: np.ndarray, rows: np.ndarray) -> Sample
 
 def with_negatives(protocol: str, chosen: Chosen, facts: Facts) -> dict[str, Samples]:
     """The samples of a protocol that draws: each positive is followed by its negative, rows 2k and
-    2k + 1. The items' codes are by descending count in train."""
+    2k + 1. The items' codes are rows of the table of items."""
     if protocol == "last_event":
         draw: Draw = PopularItems(facts)
     else:
@@ -380,7 +382,8 @@ class UntouchedItems:
         assert facts.events_in_train is not None
         self.key = hashing.stream(facts.seed, "negatives")
         self.all = len(facts.events_in_train)
-        self.known = int(np.count_nonzero(facts.events_in_train))
+        self.in_train = np.flatnonzero(facts.events_in_train)
+        self.candidates = np.arange(self.all) if facts.candidates is None else facts.candidates
         self.base = int(history.user[0]) if len(history) else 0  # number of the first user
         self.touched = np.unique(self._pair(history.user, history.item))
         self.history = history
@@ -392,7 +395,7 @@ class UntouchedItems:
 
     def __call__(self, positives: Samples, split: str) -> np.ndarray:
         """Codes of the negatives, int64 [S]."""
-        items = self.known if split == "train" else self.all
+        items = self.in_train if split == "train" else self.candidates
         events = positives.events
         drawn = np.empty(len(positives), np.int64)
         todo = np.arange(len(positives))
@@ -404,23 +407,23 @@ class UntouchedItems:
             if not len(todo):
                 return drawn
             number = hashing.draw(self.key, events.key[todo], positives.end[todo], attempt)
-            drawn[todo] = hashing.below(number, items)
+            drawn[todo] = items[hashing.below(number, len(items))]
             again = contains(self.touched, self._pair(events.user[todo], drawn[todo]))
             todo = todo[again]
         return self._draw_rare(positives, drawn, todo, items)
 
     def _draw_rare(
-        self, positives: Samples, drawn: np.ndarray, todo: np.ndarray, items: int
+        self, positives: Samples, drawn: np.ndarray, todo: np.ndarray, items: np.ndarray
     ) -> np.ndarray:
         """Users who touched nearly every item: choose among the untouched items, user by user."""
         events = positives.events
         for user in np.unique(events.user[todo]):
             first = self._pair(user, np.int64(0))
             lo, hi = np.searchsorted(self.touched, [first, first + self.all])
-            free = np.setdiff1d(np.arange(items), self.touched[lo:hi] - first)
+            free = np.setdiff1d(items, self.touched[lo:hi] - first)
             if not len(free):
                 raise InputError(
-                    f"no negatives can be drawn: a user touched all {items:,} items; "
+                    f"no negatives can be drawn: a user touched all {len(items):,} items; "
                     "use protocol impressions with labels, or a log with more items"
                 )
             mine = todo[events.user[todo] == user]

@@ -77,8 +77,8 @@ def _arrays(
     for name, tensor in net.state_dict().items():
         rows = split.get(name)
         yield WEIGHTS + name, _whole(tensor, rows)
-    moments = _moments(net, optimizer) if optimizer is not None else {}
-    for name, tensor in moments.items():
+    found = moments(net, optimizer) if optimizer is not None else {}
+    for name, tensor in found.items():
         rows = split.get(name.rpartition("/")[0])
         yield MOMENTS + name, _whole(tensor, rows if tensor.ndim == 2 else None)
     yield "state", np.frombuffer(json.dumps(state).encode(), np.uint8)
@@ -105,6 +105,11 @@ def _split_tables(net: paddle.nn.Layer) -> dict[str, int]:
         for name, layer in net.named_sublayers()
         if isinstance(layer, ShardedEmbedding)
     }
+
+
+def is_split(net: paddle.nn.Layer, name: str) -> bool:
+    """Whether a weight is of a table that is split over the processes."""
+    return name in _split_tables(net)
 
 
 def load(
@@ -144,9 +149,9 @@ def load(
     for name, tensor in own.items():
         tensor.set_value(weights[name])
     if optimizer is not None:
-        moments = _named(arrays, MOMENTS)
-        if moments:  # Paddle 2.6 has none before the first step; those of the start stay
-            _set_moments(path, net, optimizer, moments)
+        saved = _named(arrays, MOMENTS)
+        if saved:  # Paddle 2.6 has none before the first step; those of the start stay
+            set_moments(path, net, optimizer, saved)
     return state
 
 
@@ -263,25 +268,26 @@ def _named(arrays: Arrays, prefix: str) -> Arrays:
     }
 
 
-def _moments(
+def moments(
     net: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer
 ) -> dict[str, paddle.Tensor]:
     """The optimiser's tensors by the net's own names; Paddle's count up with every net a process
     makes."""
-    moments = {}
+    found = {}
     pairs = ((p.name, name) for name, p in net.named_parameters())
     by_paddle_name = sorted(pairs, key=lambda pair: -len(pair[0]))
     for key, value in optimizer.state_dict().items():
         for paddle_name, name in by_paddle_name:
             if key.startswith(paddle_name + "_"):
-                moments[f"{name}/{key[len(paddle_name) + 1 :]}"] = value
+                found[f"{name}/{key[len(paddle_name) + 1 :]}"] = value
                 break
-    return moments
+    return found
 
 
-def _set_moments(
+def set_moments(
     path: str, net: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer, arrays: Arrays
 ) -> None:
+    """Fill an optimiser from arrays `<parameter>/<moment>` of the checkpoint at `path`."""
     parameters = dict(net.named_parameters())
     state = {}
     for key, value in arrays.items():

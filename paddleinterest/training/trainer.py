@@ -16,6 +16,7 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import log_to, say
 from paddleinterest.core.metrics import Metrics, format_metrics
 from paddleinterest.core.settings import Settings
+from paddleinterest.data.matching import Dataset
 from paddleinterest.data.reader import Batch, Reader
 from paddleinterest.data.schema import Schema
 from paddleinterest.nets.click_model import ClickModel
@@ -29,6 +30,7 @@ from paddleinterest.training import (
     run,
     schedule,
 )
+from paddleinterest.training.init_from import init_from
 from paddleinterest.training.predict import predict
 from paddleinterest.training.progress import EpochProgress
 from paddleinterest.training.run_directory import RunDirectory
@@ -278,9 +280,22 @@ def start(config: Settings, data: str, directory: RunDirectory) -> Trainer:
     new = State(model=config.model, settings=resume.settings_that_count(config, schema))
     batches = readers["train"].batches
     state = resume.restore(directory, new, net, learner.optimizer, batches, config.runner)
-    if config.runner.warm_start and state is new:
-        warm_start(config.runner.warm_start, net, schema)
+    if state is new:
+        _start_from_weights(config, learner, Dataset(data, schema))
     return Trainer(config, learner, readers, directory, state)
+
+
+def _start_from_weights(config: Settings, learner: Learner, data: Dataset) -> None:
+    """Give a new run the weights that the settings name."""
+    runner = config.runner
+    if runner.warm_start and runner.init_from:
+        raise InputError(
+            "runner.warm_start and runner.init_from both name weights to start from; leave out one"
+        )
+    if runner.warm_start:
+        warm_start(runner.warm_start, learner.net, data.schema)
+    if runner.init_from:
+        init_from(config, learner.net, learner.optimizer, data)
 
 
 def make_readers(config: Settings, data: str, model: ClickModel) -> dict[str, Reader]:

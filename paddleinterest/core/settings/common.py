@@ -31,6 +31,16 @@ class Runner(Section):
         "Checkpoint (.npz) of a run on the same dataset; a new run starts from its weights of the"
         ' same names, the others are drawn. "" = all are drawn',
     )
+    init_from: str = setting(
+        "",
+        "Folder of yesterday's run, or a checkpoint in it: a new run on another dataset starts from"
+        ' its weights, moments and counts, matched by raw value. "" = all are drawn',
+    )
+    init_new_rows: Literal["unknown", "attributes"] = setting(
+        "unknown",
+        "How values that yesterday's run did not know start under init_from: unknown = as the row"
+        " of unknown values; attributes = items as the mean of the items with the same attributes",
+    )
     resume: bool = setting(
         False,
         "Resume the run from its latest checkpoint; false = refuse a run that exists",
