@@ -7,6 +7,7 @@ import textbook
 from helpers import close, random_batch, scramble
 from toy import FIELDS, SCHEMA, tensors
 
+from models.cnn.net import AXES, CNN
 from models.mf.net import FORMS, MF
 
 ITEM = [f.name for f in SCHEMA.item_fields]
@@ -56,4 +57,38 @@ def test_matrix_factorisation(form):
         else:
             b_u = summed(w, "biases", batch, row, "user")[0]
             expected.append(textbook.matrix_factorisation(u, q, b_u, b_q, w["mean"][0]))
+    close(logit(net, batch), expected, 1e-5)
+
+
+def rows_of(w, batch, row):
+    """The vectors of a row's fields (target, history's mean, side) and those of its events."""
+    tables = {f.name: w[f"embeddings.tables.{f.name}.weight"] for f in FIELDS}
+    real = range(int((batch["history_item"][row] > 0).sum()))
+    past = {name: [tables[name][batch[f"history_{name}"][row, t]] for t in real] for name in ITEM}
+    target = [tables[name][batch[f"target_{name}"][row]] for name in ITEM]
+    means = [textbook.mean(past[name], len(tables[name][0])) for name in ITEM]
+    side = [tables["age"][batch["user_age"][row]], tables["hour"][batch["context_hour"][row]]]
+    events = [np.concatenate([past[name][t] for name in ITEM]) for t in real]
+    return target, means, side, events
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_convolution(axis):
+    net = CNN(FIELDS, 1, axis=axis, embedding_size=4, filters=3, window=3, tower=(8, 4))
+    batch = random_batch(SCHEMA, 20, np.arange(20) % 7, seed=1)
+    w, expected = reference.weights_of(scramble(net, 2, 0.5)), []
+    for row in range(20):
+        target, means, side, events = rows_of(w, batch, row)
+        if axis == "columns":
+            kernel = w["columns.conv.weight"][0]
+            fields = [*target, *means, *side]
+            x = textbook.convolved_along_width(fields, kernel, w["columns.conv.bias"][0])
+        else:
+            kernel = w["positions.linear.weight"].T.reshape(3, 3, -1)
+            bias = w["positions.linear.bias"]
+            x = textbook.convolved_over_time(events, kernel, bias, 3)
+            x = [*x, *np.concatenate([*target, *side])]
+        x = [*x, *batch["dense"][row].astype(float)]
+        out = w["tower.mlp.out.weight"][:, 0], w["tower.mlp.out.bias"][0]
+        expected.append(textbook.relu_network(x, layers(w, "tower.mlp.hidden"), *out))
     close(logit(net, batch), expected, 1e-5)
