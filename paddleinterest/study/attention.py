@@ -1,5 +1,4 @@
-"""Which past items weigh how much for which candidate: the request, its weights, and their
-picture."""
+"""How much each past item counts for each candidate: the request, its weights, their picture."""
 
 import datetime
 import itertools
@@ -24,8 +23,8 @@ from paddleinterest.serving.example import history_of  # noqa: E402
 from paddleinterest.study import fonts  # noqa: E402
 
 Request = dict[str, Any]
-OTHERS = 5  # candidates of the catalogue beside the one that came next
-FEW = 15  # events whose names have room for larger letters
+OTHERS = 5  # candidates of the catalogue besides the one that came next
+FEW = 15  # up to this many events there is room for larger letters
 
 
 def request_of_user(
@@ -35,7 +34,7 @@ def request_of_user(
     candidates: list[str] | None = None,
     events: int | None = None,
 ) -> Request:
-    """The request that the log's last event of a user would have been.
+    """The request that a user would have sent before the last event of the log.
 
     Args:
         bundle: an opened bundle.
@@ -43,7 +42,7 @@ def request_of_user(
         user: raw id.
         candidates: raw ids; default the event that came next, if there is one, and items of the
             catalogue.
-        events: how many of the newest events the history has; None: all.
+        events: number of the newest events in the history; None = all.
 
     Raises:
         InputError: the dataset does not know the user, or has no event of the user in test.
@@ -83,12 +82,12 @@ def _last_row(bundle: Bundle, reader: Reader, data: str, user: str) -> int:
 
 
 def attribute(bundle: Bundle, column: str | None, request: Request) -> dict[str, str]:
-    """What an item attribute says of each item.
+    """The value of an item attribute for each item.
 
     Args:
         bundle: an opened bundle.
         column: the attribute; None for none.
-        request: what it says of its candidates wins.
+        request: attributes that it gives to candidates win.
 
     Returns:
         {raw id: text}.
@@ -184,7 +183,7 @@ def draw(table: pd.DataFrame, title: str, path: str, time: str, said: dict[str, 
         title: of the picture.
         path: of the PNG file.
         time: "seconds" if the times are dates.
-        said: what to write in place of an id, {raw id: text}.
+        said: labels to write in place of ids, {raw id: text}.
     """
     scores = table.groupby("candidate", sort=False).score.first().sort_values(ascending=False)
     grid = table.pivot_table(index="candidate", columns="position", values="weight")
@@ -197,7 +196,7 @@ def draw(table: pd.DataFrame, title: str, path: str, time: str, said: dict[str, 
         f"{name}\n{_when(moment, time)}" for name, moment in zip(past, events["time"], strict=True)
     ]
     left = [f"{names[candidate]}   p = {score:.3f}" for candidate, score in scores.items()]
-    # a $ in an id or a name is a $
+    # print a $ in an id or a name as it is
     with (
         fonts.covering([title, *names.values(), *past]),
         plt.rc_context({"text.parse_math": False}),
@@ -221,15 +220,15 @@ def draw(table: pd.DataFrame, title: str, path: str, time: str, said: dict[str, 
 
 
 def _names(candidates: list[str], said: dict[str, str]) -> dict[str, str]:
-    """What the candidates are called: what is said of them, with the id if two have the same."""
+    """The labels of the candidates, with the id if two have the same label."""
     names = {item: said.get(item, "") or item for item in candidates}
     owners = Counter(names.values())
     return {i: name if owners[name] == 1 else f"{name} ({i})" for i, name in names.items()}
 
 
 def _scale(weight: np.ndarray) -> dict[str, Any]:
-    """How weights become colours: from 0 on, or on both sides of a white 0 if there are negative
-    ones, as without a softmax."""
+    """The colour scale of weights: from 0, or on both sides of a white 0 if some are negative, as
+    without a softmax."""
     if weight.min() >= 0:
         return {"cmap": "viridis", "vmin": 0}
     farthest = float(np.abs(weight).max())
@@ -237,7 +236,7 @@ def _scale(weight: np.ndarray) -> dict[str, Any]:
 
 
 def _dots(candidates: list[str], items: list[str]) -> list[tuple[int, int]]:
-    """Column and row of each place where a candidate itself stands in the history."""
+    """Column and row of each cell in which the candidate itself is the past event."""
     dots = []
     for y, candidate in enumerate(candidates):
         dots += [(x, y) for x, item in enumerate(items) if item == candidate]

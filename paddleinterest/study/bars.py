@@ -1,4 +1,4 @@
-"""Error bars of what is scored on test: a trained run, or item popularity."""
+"""Error bars of a trained run, or of item popularity, on test."""
 
 import json
 import os
@@ -38,14 +38,14 @@ def of_checkpoint(config: Settings, data: str, path: str) -> Resampled:
 
 
 def of_popularity(data: str) -> Resampled:
-    """The figures of item popularity on test, drawn again; its log loss means nothing."""
+    """The figures of item popularity on test, drawn again; its log loss has no meaning."""
     reader = Reader(data, "test", 1)
     scores = [one.items.count[one.item] for one in redraw.draws(reader)]
     return Resampler(reader.user, reader.label, reader.item).of_run(scores)
 
 
 def summary(found: Resampled) -> dict[str, Any]:
-    """For a tool's JSON: where 95 % of each figure lies."""
+    """The 95 % interval of each figure, for a tool's JSON."""
     said: dict[str, Any] = {"draws_of_negatives": found.draws}
     for name in METRICS:
         low, high = interval([found], name)
@@ -61,7 +61,7 @@ def save(found: Resampled, path: str) -> None:
 
 
 def load(path: str) -> Resampled | None:
-    """What `save` wrote, or None if it is missing or spoilt."""
+    """The figures that `save` wrote, or None if the file is missing or damaged."""
     try:
         with open(path, encoding="utf-8") as f:
             return Resampled.from_json(json.load(f))

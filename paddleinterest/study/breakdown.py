@@ -1,5 +1,5 @@
-"""Where a model is right: AUC by groups of rows with its uncertainty, and predictions against what
-happened.
+"""Where a model is right: AUC with its uncertainty by groups of rows, and predictions against
+clicks.
 
 Example:
     >>> bins, group = equal_bins(np.array([4, 4, 4, 5, 6, 9]), 2)
@@ -33,14 +33,14 @@ def equal_bins(value: np.ndarray, bins: int) -> tuple[list[Range], np.ndarray]:
 
     Args:
         value: an integer per row, [N].
-        bins: ranges, at most.
+        bins: largest number of ranges.
 
     Returns:
         The ranges, ascending, and the number of the range of each row, int [N].
     """
     distinct, inverse, rows = np.unique(value, return_inverse=True, return_counts=True)
     share = len(value) / bins
-    lasts = []  # of each range, the place of its last distinct value
+    lasts = []  # for each range the position of its last distinct value
     held = 0
     for k, n in enumerate(rows):
         held += n
@@ -74,9 +74,8 @@ def resampled_auc(
 ) -> np.ndarray:
     """Mean AUC of several scores of the same rows in samples of the users.
 
-    Users are drawn with replacement, not rows: the rows of one user are no independent
-    observations. Equal seeds draw equal users, whatever the scores, so that models are compared on
-    the same samples.
+    Users are drawn with replacement, not rows: the rows of one user are not independent
+    observations. Equal seeds draw equal users, so models are compared on the same samples.
 
     Args:
         user: the user of each row, [N].
@@ -96,7 +95,7 @@ def resampled_auc(
 
 
 def user_samples(user: np.ndarray, draws: int, seed: int):
-    """Yield how often each row stands in a sample of the users with replacement, int [N]."""
+    """Yield how often each row occurs in a sample of the users with replacement, int [N]."""
     rng = np.random.default_rng(seed)
     users, own = np.unique(user, return_inverse=True)
     for _ in range(draws):
@@ -124,7 +123,7 @@ class WeightedAUC:
         weight = np.asarray(weight, np.float64)[self.order]
         positive = np.where(self.label, weight, 0.0)
         negative = weight - positive
-        below = np.append(0.0, np.cumsum(negative))  # negative weight before each place
+        below = np.append(0.0, np.cumsum(negative))  # negative weight before each position
         pairs = positive.sum() * below[-1]
         if not pairs:
             return float("nan")

@@ -1,5 +1,5 @@
-"""Where a positive of test stands among many candidates of its user: over the whole catalogue, or
-over sampled items."""
+"""The place of each positive among many candidates of its user: the whole catalogue, or sampled
+items."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,18 +14,18 @@ from paddleinterest.data.schema import FIRST_ID, of_one_user
 from paddleinterest.study.ranking import Place, by_group, of_places
 
 AT_ONCE = 2048  # candidates in one forward pass
-USERS = 1000  # whose positives are ranked, if nobody says otherwise
+USERS = 1000  # users whose positives are ranked, by default
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Against what each positive is ranked.
+    """The candidates that each positive is ranked with.
 
     Attributes:
-        sampled: so many items, uniform over the catalogue without what the user ever touched; 0 =
-            the whole catalogue without the user's history.
-        users: at most so many users, drawn at random; 0 = all.
-        seed: of both draws.
+        sampled: number of items, uniform over the catalogue without those that the user ever
+            touched; 0 = the whole catalogue without the user's history.
+        users: largest number of users, drawn at random; 0 = all.
+        seed: seed of both draws.
     """
 
     sampled: int
@@ -100,8 +100,8 @@ def by_impression(reader: Reader, score: np.ndarray) -> dict[str, Any]:
     found = by_group(group.reshape(-1), reader.label, score)
     if not found["groups"]:
         raise InputError(
-            f"no impression of {reader.directory} has both a click and a row without: a user's rows"
-            " of one moment are one impression"
+            f"no impression of {reader.directory} has both a click and a row without a click: a"
+            " user's rows of one moment are one impression"
         )
     return found
 
@@ -110,7 +110,9 @@ def _positives(reader: Reader, wanted: Wanted) -> np.ndarray:
     """Rows of the positives of the chosen users."""
     rows = np.flatnonzero(reader.label == 1)
     if not len(rows):
-        raise InputError(f"{reader.directory} has no positive in {reader.split}: nothing to rank")
+        raise InputError(
+            f"{reader.directory} has no positive in {reader.split}, so nothing can be ranked"
+        )
     users = np.unique(reader.user[rows])
     if wanted.users and wanted.users < len(users):
         chosen = np.random.default_rng([wanted.seed, 0]).choice(users, wanted.users, False)
@@ -132,7 +134,7 @@ def _others(reader: Reader, row: int, sampled: int, rng: np.random.Generator) ->
     if len(left) < sampled:
         raise InputError(
             f"{sampled:,} candidates cannot be sampled: a user leaves {len(left):,} items of"
-            f" {reader.directory} untouched; name fewer, or all"
+            f" {reader.directory} untouched; use fewer candidates, or all"
         )
     return rng.choice(left, sampled, replace=False)
 
@@ -156,7 +158,7 @@ def _targets(reader: Reader, batch: Batch, items: np.ndarray) -> Batch:
     out |= {f"target_{name}": lists.padded(items) for name, lists in table.lists.items()}
     out |= {f"target_vector_{name}": rows[items] for name, rows in table.vectors.items()}
     if "dense" in batch:
-        rest = batch["dense"][:, table.dense.shape[1] :]  # of user and moment
+        rest = batch["dense"][:, table.dense.shape[1] :]  # side of user and moment
         out["dense"] = np.concatenate(
             [table.dense[items], np.repeat(rest, len(items), 0)], 1
         ).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What tools/compare.py does: one model against another on the same test rows."""
+"""The work of tools/compare.py: two models on the same test rows."""
 
 import os
 
@@ -17,8 +17,8 @@ def compare_runs(ones: list[str], others: list[str]) -> dict:
     """Compare two models.
 
     Args:
-        ones: run directories of the one, a seed each.
-        others: those of the other; the runs are paired in order.
+        ones: run directories of the first model, one per seed.
+        others: run directories of the second model; the runs are paired in order.
 
     Returns:
         What the tool prints.
@@ -28,8 +28,8 @@ def compare_runs(ones: list[str], others: list[str]) -> dict:
     """
     if len(ones) != len(others):
         raise InputError(
-            f"{len(ones)} runs against {len(others)}; name equally many, of the same seeds in the"
-            " same order"
+            f"{len(ones)} runs against {len(others)}; name the same number of runs, with the same"
+            " seeds in the same order"
         )
     opened = [results.open_run(directory) for directory in [*ones, *others]]
     runner = opened[0].config.runner
@@ -84,16 +84,16 @@ def _page(found: list[Comparison], draws: int) -> str:
 
 
 def _verdict(auc: Comparison) -> str:
-    """What may be said of the two, by their AUC, in one line."""
+    """The conclusion from their AUC, in one line."""
     who = "the one is better" if auc.better else "the other is better"
     if not auc.survives_test:
-        return "no difference: other users or negatives of test may turn it round"
+        return "no difference: with other users or negatives of test the sign may change"
     if auc.survives_seeds is None:
         return (
-            f"{who} on other users and negatives too; of other seeds nothing is known: train each"
-            f" with {FEWEST_SEEDS} seeds or more, and name the runs of a model with commas between"
-            " them"
+            f"{who} with other users and negatives too; nothing is known about other seeds: train"
+            f" each with {FEWEST_SEEDS} seeds or more, and name the runs of a model separated by"
+            " commas"
         )
     if not auc.survives_seeds:
-        return f"no difference: other seeds may turn it round (p = {auc.p:.2f})"
-    return f"a difference: {who}, on other users, negatives and seeds too"
+        return f"no difference: with other seeds the sign may change (p = {auc.p:.2f})"
+    return f"a difference: {who}, with other users, negatives and seeds too"

@@ -1,5 +1,4 @@
-"""The numbers behind the pictures of tools/report.py: the runs of one dataset, seeds taken
-together.
+"""The numbers of the pictures of tools/report.py: the runs of one dataset, with all seeds together.
 
 `Series` is {label: [runs of one model and its settings, one per seed]}. A spread is an array
 [3, …]: mean, least and greatest over the seeds.
@@ -23,12 +22,12 @@ from paddleinterest.study.results import Epoch, Run, Series, Split
 from paddleinterest.study.slices import Slice
 
 CALIBRATION_BINS = 10
-DRAWS = 200  # samples of the users behind each bar
+DRAWS = 200  # samples of the users for each bar
 
 
 @dataclass
 class Learning:
-    """Of one label, after each epoch: AUC on valid and log loss on train, spreads [3, epochs]."""
+    """For one label, after each epoch: AUC on valid and log loss on train, spreads [3, epochs]."""
 
     auc: np.ndarray
     loss: np.ndarray
@@ -36,8 +35,8 @@ class Learning:
 
 @dataclass
 class Lengths:
-    """Of one label, in each range of history lengths: mean AUC over the seeds [ranges], and where
-    95 % of such means lie when the users of the range are drawn again [2, ranges]."""
+    """For one label, in each range of history lengths: mean AUC over the seeds [ranges], and the 95
+    % interval of such means when the users of the range are drawn again [2, ranges]."""
 
     auc: np.ndarray
     interval: np.ndarray
@@ -45,7 +44,7 @@ class Lengths:
 
 @dataclass
 class Calibration:
-    """Of one label, in groups of equally many rows: mean prediction [bins], mean label (a spread
+    """For one label, in groups of equally many rows: mean prediction [bins], mean label (a spread
     [3, bins]), and PCOC of all rows (a spread [3])."""
 
     score: np.ndarray
@@ -55,7 +54,7 @@ class Calibration:
 
 @dataclass
 class Cost:
-    """Of one label: seconds of training per epoch and AUC on test (spreads [3]), CPU threads, and
+    """For one label: seconds of training per epoch and AUC on test (spreads [3]), CPU threads, and
     how many of its runs were timed."""
 
     seconds: np.ndarray
@@ -66,8 +65,8 @@ class Cost:
 
 @dataclass
 class InSlice:
-    """One way to divide test's rows: of each group the rows and the click rate [groups], and of
-    each label AUC and PCOC, spreads [3, groups]."""
+    """One way to divide test's rows: rows and click rate of each group [groups], and AUC and PCOC
+    of each label, spreads [3, groups]."""
 
     slice: Slice
     rows: np.ndarray
@@ -78,7 +77,7 @@ class InSlice:
 
 @dataclass
 class Numbers:
-    """Everything that a page says of one dataset; each dict has a value per label.
+    """The numbers of one dataset on the page; each dict has a value per label.
 
     Attributes:
         schema: of the dataset.
@@ -113,11 +112,11 @@ class Numbers:
 
 
 def numbers_of(series: Series, bins: int) -> Numbers:
-    """Everything that the page says of one dataset.
+    """Compute the numbers of one dataset.
 
     Args:
         series: its runs, scored.
-        bins: ranges of history lengths, at most.
+        bins: largest number of ranges of history lengths.
     """
     runs = [run for of_label in series.values() for run in of_label]
     split = runs[0].split
@@ -192,7 +191,7 @@ def by_length(
 def _interval(
     split: Split, inside: np.ndarray, scores: list[np.ndarray], draws: int, seed: int
 ) -> np.ndarray:
-    """Where 95 % of the mean AUCs of these rows lie when their users are drawn again, [2]."""
+    """The 95 % interval of the mean AUC of these rows when their users are drawn again, [2]."""
     means = resampled_auc(
         split.user[inside],
         split.label[inside],

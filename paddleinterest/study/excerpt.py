@@ -1,7 +1,7 @@
-"""A table of results as a page wants it: some rows and one figure of it, or its words in Chinese.
+"""A part of a table of results for a page: some rows and one figure, or the table in Chinese.
 
-Both work on the Markdown of `table_text.as_markdown`, whatever columns it has. The Chinese texts
-are in words/tables_cn.yaml.
+Both work on the Markdown of `table_text.as_markdown`, with any columns. The Chinese texts are in
+words/tables_cn.yaml.
 """
 
 import functools
@@ -15,7 +15,7 @@ import yaml
 from paddleinterest.core.errors import InputError
 from paddleinterest.study import markdown
 
-CHINESE = ("_cn.md", ".zh.md")  # how the name of a Chinese page ends
+CHINESE = ("_cn.md", ".zh.md")  # endings of the names of Chinese pages
 MISSING = "not run"
 
 
@@ -28,7 +28,7 @@ class Part(NamedTuple):
 
 
 def one_figure(text: str, figure: str, labels: list[str]) -> str:
-    """Some rows of a table, one figure of each, a column per dataset.
+    """Some rows of a table, with one figure and one column per dataset.
 
     Args:
         text: the whole table in Markdown.
@@ -62,7 +62,7 @@ def _figure(part: Part, label: str, figure: str) -> str:
 
 
 def _parts(text: str) -> list[Part]:
-    """The parts of the datasets; the table of the pairs has no heading, so it is not one."""
+    """The parts of the datasets, without the table of the pairs, which has no heading."""
     blocks = text.strip().split("\n\n")
     parts = []
     for heading, block in itertools.pairwise(blocks):
@@ -101,7 +101,7 @@ def _line_in_chinese(line: str) -> str:
 
 
 def cell(text: str) -> str:
-    """A cell in Chinese; the two sides of a difference each by itself."""
+    """A cell in Chinese; the two sides of a difference are translated separately."""
     texts = _words()["cells"]
     if text in texts:
         return texts[text]

@@ -1,5 +1,5 @@
-"""What needs no training: item popularity, and the click rate of the target's category. A model
-that is no better on valid has learned nothing of the user."""
+"""Baselines without training: item popularity, and the click rate of the target's category. A model
+that is not better on valid has learned nothing about the user."""
 
 import numpy as np
 
@@ -8,9 +8,9 @@ from paddleinterest.core.log import say
 from paddleinterest.core.metrics import auc
 from paddleinterest.data.reader import Reader
 
-PRIOR = 20  # rows of the mean rate that each category's rate begins with
-SMALL = 200_000  # rows of train; a smaller log wants other settings than the defaults
-MOST = 5_000_000  # rows of train that are counted; counting more would take longer than it is worth
+PRIOR = 20  # number of rows at the mean rate that each category starts with
+SMALL = 200_000  # rows of train; smaller logs need other settings than the defaults
+MOST = 5_000_000  # rows of train that are counted at most
 FOR_SMALL = (
     "runner.train_batch_size=256 hyper_parameters.embedding_std=0.1"
     " hyper_parameters.regularization=1.0 hyper_parameters.optimizer.learning_rate=0.002"
@@ -18,13 +18,13 @@ FOR_SMALL = (
 
 
 def floors(data: str) -> dict[str, float]:
-    """AUC on valid of what needs no training.
+    """AUC on valid of the baselines without training.
 
     Args:
         data: a prepared dataset with a valid split.
 
     Returns:
-        {what it is, in words: AUC}, the highest first; undefined ones are left out.
+        {description: AUC}, the highest first; undefined ones are left out.
     """
     valid = Reader(data, "valid", 1)
     found = {"item popularity": auc(valid.label, valid.items.count[valid.item])}
@@ -41,27 +41,28 @@ def floors(data: str) -> dict[str, float]:
 
 
 def _rate(category: np.ndarray, label: np.ndarray, size: int) -> np.ndarray:
-    """Click rate of each category, [size]; of a rare one near the mean of all."""
+    """Click rate of each category, [size]; for a rare one near the mean of all."""
     rows = np.bincount(category, minlength=size)
     clicks = np.bincount(category, weights=label, minlength=size)
     return (clicks + PRIOR * label.mean()) / (rows + PRIOR)
 
 
 def say_if_no_better(data: str, valid_auc: float | None) -> bool:
-    """Say so if a model is no better on valid than what needs no training, and what to try.
+    """Warn if a model is not better on valid than a baseline without training, and suggest
+    settings.
 
     Args:
         data: the prepared dataset.
         valid_auc: the model's; None if it is undefined.
 
     Returns:
-        Whether the model is no better.
+        True if the model is not better.
     """
     if valid_auc is None:
         return False
     try:
         found = floors(data)
-    except InputError:  # the training itself has read it: it was changed meanwhile
+    except InputError:  # the training has read it, so it was changed meanwhile
         return False
     better = {name: value for name, value in found.items() if value >= valid_auc}
     if not better:
@@ -75,7 +76,7 @@ def say_if_no_better(data: str, valid_auc: float | None) -> bool:
             " another learning rate, or a search with tools/tune.py"
         )
     say(
-        f"valid AUC {valid_auc:.4f} is no better than {name}, {value:.4f}, which needs no"
-        f" training: {advice}"
+        f"valid AUC {valid_auc:.4f} is not better than {name}, {value:.4f}, without any training:"
+        f" {advice}"
     )
     return True

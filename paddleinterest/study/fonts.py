@@ -11,7 +11,7 @@ from paddleinterest.core.log import say
 OURS = "sans-serif"  # usually DejaVu Sans, which comes with Matplotlib
 CJK = (
     "Noto Sans CJK SC",
-    "Noto Sans CJK JP",  # what Matplotlib calls the file that holds all of Noto's CJK fonts
+    "Noto Sans CJK JP",  # Matplotlib's name of the file with all of Noto's CJK fonts
     "Noto Sans SC",
     "Source Han Sans SC",
     "Source Han Sans CN",
@@ -29,17 +29,17 @@ CJK = (
 
 @contextlib.contextmanager
 def covering(texts: Iterable[str]) -> Iterator[None]:
-    """Within, pictures are drawn with fonts that have the letters of `texts`. One line says which
-    letters no font has; boxes stand in their place.
+    """Within the block, pictures are drawn with fonts that have the letters of `texts`. One line
+    reports letters that no font has; they become boxes.
 
     Args:
-        texts: all that will be written, as far as it may hold letters of other scripts.
+        texts: the texts to write that may hold letters of other scripts.
     """
     families, missing = families_for("".join(texts))
     if missing:
         say(
-            f"no font here has {' '.join(missing[:8])}{' …' if len(missing) > 8 else ''}: boxes"
-            " stand in the picture; install a font that has them, for Chinese such as Debian's"
+            f"no font here has {' '.join(missing[:8])}{' …' if len(missing) > 8 else ''}: the"
+            " picture shows boxes instead; install a font that has them, for Chinese Debian's"
             " fonts-noto-cjk"
         )
     with rc_context({"font.family": families}), warnings.catch_warnings():
@@ -51,8 +51,8 @@ def families_for(text: str) -> tuple[list[str], list[str]]:
     """The fonts to draw `text` with, and its letters that none of them has.
 
     Returns:
-        Matplotlib's own font, then the first CJK fonts found that have what is missing in it; the
-        letters that are missing then, sorted.
+        Matplotlib's own font, then CJK fonts that have the letters missing in it; and the letters
+        that no font has, sorted.
     """
     families = [OURS]
     missing = {letter for letter in text if letter.isprintable() and not letter.isspace()}
@@ -78,9 +78,9 @@ def _letters_of(family: str) -> set[str]:
 
 
 def _find_new_fonts() -> None:
-    """Let Matplotlib know fonts that were installed after it last listed the machine's fonts."""
+    """Add fonts to Matplotlib that were installed after it last listed the machine's fonts."""
     known = {font.fname for font in font_manager.fontManager.ttflist}
     for path in font_manager.findSystemFonts():
         if path not in known:
-            with contextlib.suppress(Exception):  # a file that is not a font, or is broken
+            with contextlib.suppress(Exception):  # not a font, or a damaged one
                 font_manager.fontManager.addfont(path)

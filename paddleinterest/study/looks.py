@@ -1,11 +1,11 @@
-"""What a model is called and how it looks in every picture. Each model says it of itself, in
+"""The title, colour and mark of each model in all pictures. Each model declares its own in
 models/<name>/dygraph_model.py."""
 
 from typing import NamedTuple
 
 from paddleinterest.core import settings
 
-# For models that name no colour, in turn: colours and marks that no model of ours has.
+# For models without a colour, in turn: colours and marks that no model here has.
 SPARE = [("#882255", "<"), ("#999933", ">"), ("#332288", "p"), ("#44aa99", "h")]
 
 
@@ -22,7 +22,7 @@ def of_model(name: str) -> Look:
     environment.set_up first.
 
     Returns:
-        Its look; no colour and no mark if it names none.
+        Its look; without colour and mark if it declares none.
     """
     from paddleinterest.training.loading import binding
 

@@ -1,4 +1,4 @@
-"""Markdown: the one writer of tables, and text that no reader takes for markup.
+"""Markdown tables, and text that is not read as markup.
 
 Example:
     >>> print(table(["model", "AUC"], [["DIN", 0.5], ["a|b", ""]]))
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """A table. A bar or a line break inside a cell does not end the cell.
+    """A table; bars and line breaks inside a cell are escaped.
 
     Args:
         head: the columns' names.
@@ -36,7 +36,7 @@ def _line(cells: Sequence[object]) -> str:
 
 
 def plain(text: object) -> str:
-    """A name as it is: what Markdown or HTML would read as markup is escaped.
+    """A name with everything escaped that Markdown or HTML would read as markup.
 
     Args:
         text: a name of a dataset, a run or a path, which may come from a stranger.

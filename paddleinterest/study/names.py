@@ -1,4 +1,4 @@
-"""What runs are called: by their model, and by the settings in which they differ."""
+"""The names of runs: the model, and the settings in which they differ."""
 
 import os
 
@@ -8,8 +8,8 @@ from paddleinterest.study.results import Run
 
 
 def name_runs(runs: list[Run]) -> None:
-    """Give each run without a label one: the model's title, and the settings in which the runs of
-    the model differ, unless they are the default."""
+    """Give a label to each run that has none: the model's title, and the settings in which the runs
+    of the model differ, unless they are the defaults."""
     for model in {one.model for one in runs}:
         own = [(one, settings_of(one.config)) for one in runs if one.model == model]
         first = own[0][1]
@@ -21,7 +21,8 @@ def name_runs(runs: list[Run]) -> None:
 
 
 def settings_of(config: settings.Settings) -> dict[str, object]:
-    """What makes a run's model, {key: value}: all but seed, names and what changes no figure."""
+    """The settings that define a run's model, {key: value}: without seed, names and settings that
+    do not change figures."""
     beside = {"model", "runner.seed"}
     beside.update(settings.keys_that(config, "place"))
     beside.update(settings.keys_that(config, "machine"))
@@ -29,13 +30,13 @@ def settings_of(config: settings.Settings) -> dict[str, object]:
 
 
 def default_settings(config: settings.Settings) -> dict[str, object]:
-    """`settings_of` the model if nobody changes any of them."""
+    """`settings_of` the model with its defaults."""
     return settings_of(settings.load(os.path.join(config.folder, "config.yaml")))
 
 
 def own_settings(runs: list[Run]) -> list[str]:
-    """The settings of a model's runs that are not its defaults, in words; of all of them, should
-    they differ under one label."""
+    """The settings of a model's runs that are not its defaults, in words; of all runs if they
+    differ under one label."""
     default = default_settings(runs[0].config)
     found: dict[str, None] = {}
     for one in runs:

@@ -34,9 +34,9 @@ def page(language: str, command: str, parts: list[Numbers], left_out: list[str])
 
     Args:
         language: "en" or "cn".
-        command: what made it.
+        command: the command that wrote it.
         parts: the numbers of each dataset, with the names of their pictures.
-        left_out: a line per run that is missing.
+        left_out: one line per missing run.
     """
     t = words(language)
     blocks = [first_line(language), t["other"], f"{t['made']}:", block(command), t["all"]]
@@ -154,7 +154,7 @@ def _slice(t: Words, part: Numbers, one: InSlice) -> str:
 
 
 def _group(t: Words, groups: list[Range | str], group: Range | str) -> str:
-    """What a group holds, in words."""
+    """A group in words."""
     if isinstance(group, str):
         return t["groups"][group]
     return name_of(group, group is groups[-1])

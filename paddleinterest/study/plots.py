@@ -1,8 +1,8 @@
 """The pictures of tools/report.py: each function draws numbers of study/curves.py as an SVG file.
 
-The ground is white, so that they can be read on a dark page too. Letters stay text: that is half
-the size of drawn ones, a search finds it, and it fits if the reader's machine has another font,
-because the places are computed with one of the widest.
+The background is white, so the pictures are readable on a dark page too. Labels stay text, not
+paths: files are half as large, a search finds the text, and the layout is computed with a wide font
+so that substitutes fit.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ from paddleinterest.study.curves import Calibration, Cost, Learning, Lengths  # 
 
 Style = dict[str, Any]  # keyword arguments of a line
 
-# Second and later settings of one model: same colour, another line and mark.
+# Second and later settings of one model: same colour, different line and mark.
 LINES = ["-", "--", ":", "-."]
 HOLLOW = "osD^v<>ph"
 FAINT = {"color": "#777777", "linewidth": 1, "linestyle": (0, (2, 2)), "zorder": 1}
@@ -32,7 +32,7 @@ STYLE: Any = {
     "svg.hashsalt": "report",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
     "font.size": 9,
-    "text.parse_math": False,  # a $ in a label is a $
+    "text.parse_math": False,  # print a $ in a label as it is
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -49,7 +49,7 @@ STYLE: Any = {
 
 
 def styles(labels: dict[str, str]) -> dict[str, Style]:
-    """How the line of each label looks.
+    """The look of each label's line.
 
     Args:
         labels: {label: model}, in the order of the legend.
@@ -71,7 +71,7 @@ def styles(labels: dict[str, str]) -> dict[str, Style]:
 
 
 def learning(numbers: dict[str, Learning], style: dict[str, Style], path: str, title: str) -> None:
-    """Valid AUC and train loss by epoch; a panel without any number is left out."""
+    """Valid AUC and train loss by epoch; an empty panel is left out."""
     panels = {
         "AUC on valid": {label: n.auc for label, n in numbers.items()},
         "log loss on train": {label: n.loss for label, n in numbers.items()},
@@ -139,8 +139,7 @@ def name_of(found: Range, last: bool) -> str:
 def calibrated(
     numbers: dict[str, Calibration], style: dict[str, Style], path: str, title: str
 ) -> None:
-    """Mean label against mean prediction in equal groups: as they are, and how far from the
-    diagonal."""
+    """Mean label against mean prediction in equal groups, and the distance from the diagonal."""
     with plt.rc_context(STYLE), fonts.covering([title, *numbers]):
         figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 4.3), layout="constrained")
         for label, n in numbers.items():
@@ -183,13 +182,13 @@ def cost(
 
 
 def _bar(spread: np.ndarray) -> list[list[float]]:
-    """How far the bar of a spread [3] reaches below and above its mean."""
+    """The length of the bar of a spread [3] below and above its mean."""
     mean, low, high = spread
     return [[mean - low], [high - mean]]
 
 
 def _band(ax: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str) -> None:
-    """From the least to the greatest over seeds; nothing if there is one seed."""
+    """A band from the least to the greatest over seeds; nothing for one seed."""
     if (high > low).any():
         edge = np.append(low, high[::-1])
         ax.fill(np.append(x, x[::-1]), edge, color=colour, alpha=0.15, linewidth=0)
@@ -211,10 +210,10 @@ def _ticks(low: float, high: float) -> list[float]:
 def _finish(
     figure: Figure, names: dict[str, str], style: dict[str, Style], path: str, title: str
 ) -> None:
-    """Title, one legend below for all panels, as wide as fits, and the file."""
+    """Add the title and one legend below all panels, and write the file."""
     figure.suptitle(title, fontsize=10)
     _legend(figure, [Line2D([], [], **style[label]) for label in names], list(names.values()))
-    # no date: equal numbers give equal files
+    # without a date, so equal numbers give equal files
     figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
     plt.close(figure)
 

@@ -1,4 +1,4 @@
-"""What popularity alone reaches: every sample scored by how often train has its item."""
+"""Item popularity as a model: every sample gets the count of its item in train."""
 
 from paddleinterest.core.log import say
 from paddleinterest.core.metrics import click_metrics, format_metrics
@@ -31,7 +31,7 @@ def popularity(data: str) -> dict:
 
 
 def _on_split(data: str, split: str) -> dict[str, float | None]:
-    """Counts are no probabilities, so that there is an AUC and a gAUC and no log loss."""
+    """Counts are not probabilities, so there are AUC and gAUC, but no log loss."""
     reader = Reader(data, split, batch_size=1)
     found = click_metrics(reader.user, reader.label, reader.items.count[reader.item])
     return {metric: found[metric] for metric in ("auc", "gauc")}

@@ -1,7 +1,7 @@
 """Metrics of ranked lists: by impression, and of one positive among many candidates.
 
-Rows of equal score stand in no order. Each figure here is the mean over all orders of them, so that
-it depends on nothing but the scores.
+Rows with equal scores have no order. Each figure here is the mean over all their orders, so it
+depends only on the scores.
 
 Example:
     >>> found = by_group(np.array([7, 7, 7]), np.array([0, 1, 0]), np.array([0.9, 0.8, 0.1]))
@@ -86,8 +86,8 @@ class _Placed:
         size = np.bincount(tie)
         first = np.cumsum(size) - size  # of each tie
         rows = np.bincount(number)
-        end = np.cumsum(rows)[number]  # of each row's group
-        ahead = first[tie] + size[tie]  # where the rows that score less begin
+        end = np.cumsum(rows)[number]  # end of each row's group
+        ahead = first[tie] + size[tie]  # beginning of the rows that score less
         return cls(
             group=number,
             place=np.arange(len(number)) - start + 1,
@@ -112,12 +112,12 @@ class _Placed:
 
 @dataclass
 class Place:
-    """Where positives stand among their candidates, [N] each.
+    """The places of positives among their candidates, [N] each.
 
     Attributes:
         above: candidates that score more.
         ties: other candidates that score the same.
-        candidates: all of them, the positive itself among them.
+        candidates: all of them, including the positive.
     """
 
     above: np.ndarray
@@ -134,7 +134,7 @@ def of_places(place: Place, user: np.ndarray, k: int = 10) -> dict[str, float | 
         user: of each positive, [N].
         k: places that count.
     """
-    low = place.above + 1  # the best place that the ties leave
+    low = place.above + 1  # the best place within the ties
     high = low + place.ties
     longest = int(high.max(initial=0)) + 1
     places = np.arange(1, longest)

@@ -1,4 +1,4 @@
-"""Other negatives for a split: what the protocol would have drawn with another seed."""
+"""Other negatives for a split: those that the protocol draws with a different seed."""
 
 import copy
 
@@ -10,8 +10,8 @@ from paddleinterest.data.protocols import DRAWN
 from paddleinterest.data.reader import Reader
 from paddleinterest.data.schema import FIRST_ID
 
-DRAWS = 3  # of the negatives, the prepared ones among them
-ROUNDS = 50  # redraws of items that turned out to be touched; what is left then stays as it is
+DRAWS = 3  # draws of the negatives, including the prepared ones
+ROUNDS = 50  # redraws of touched items; the rest stays as prepared
 
 
 def draws(reader: Reader, number: int = DRAWS) -> list[Reader]:
@@ -22,8 +22,8 @@ def draws(reader: Reader, number: int = DRAWS) -> list[Reader]:
         number: of draws.
 
     Returns:
-        The reader itself, and copies of it with other negatives; alone the reader if the labels
-        are the log's.
+        The reader itself, and copies of it with other negatives; only the reader if the labels are
+        the log's.
     """
     if reader.schema.protocol not in DRAWN:
         return [reader]

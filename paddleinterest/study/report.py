@@ -1,5 +1,4 @@
-"""What tools/report.py does: opens the runs, computes their numbers, draws them, and writes the
-page."""
+"""The work of tools/report.py: open the runs, compute their numbers, draw them, write the page."""
 
 import os
 import re
@@ -39,7 +38,7 @@ def report(wanted: Wanted, out: str, bins: int, command: str) -> dict:
         wanted: the runs.
         out: the folder of the page and its pictures.
         bins: ranges of history length, at most.
-        command: what the page says it was made by.
+        command: the command that the page names.
 
     Returns:
         What the tool prints.
@@ -67,7 +66,7 @@ def report(wanted: Wanted, out: str, bins: int, command: str) -> dict:
                 " point in the picture of cost"
             )
         _draw(part, style, out)
-    for language, name in reversed(page.PAGES.items()):  # last, so that a page finds its pictures
+    for language, name in reversed(page.PAGES.items()):  # last, so a page always finds its pictures
         text = page.page(language, command, parts, left_out)
         with whole_file(os.path.join(out, name)) as made, open(made, "w", encoding="utf-8") as f:
             f.write(text)
@@ -99,7 +98,7 @@ def open_runs(wanted: Wanted) -> tuple[list[Run], list[str]]:
             left_out.append(str(e))
             say(f"left out: {e}")
     if not runs:
-        raise InputError("none of the runs is there")
+        raise InputError("all of the runs are missing")
     return runs, left_out
 
 
@@ -122,7 +121,7 @@ def _draw(part, style: dict, out: str) -> None:
         "cost": lambda path: plots.cost(part.cost, style, path, f"Cost and AUC, {name}", threads),
     }
     if len(part.ranges) == 1:
-        del pictures["length"]  # there is nothing to compare with
+        del pictures["length"]  # one model alone cannot be compared
     if not part.cost:
         del pictures["cost"]
     for kind, draw in pictures.items():
@@ -133,8 +132,7 @@ def _draw(part, style: dict, out: str) -> None:
 
 
 def check_out(out: str) -> None:
-    """Refuse a directory that cannot be made, or that holds another page: before the work rather
-    than after it."""
+    """Refuse a directory that cannot be created or holds another page, before the work."""
     from paddleinterest.study import page
 
     path = os.path.abspath(out)
@@ -147,7 +145,7 @@ def check_out(out: str) -> None:
         if os.path.exists(there) and _first_line(there) != page.first_line(language):
             raise InputError(
                 f"--out {out}: its {name} is not a page of this tool and is not replaced; choose"
-                " another folder"
+                " a different folder"
             )
 
 

@@ -1,4 +1,4 @@
-"""What tools/reproduce.py does: runs the cells of a table that have no result yet, and writes the
+"""The work of tools/reproduce.py: run the cells of a table that have no result, and write the
 table."""
 
 import hashlib
@@ -25,7 +25,7 @@ class Cells:
         self.folder = os.path.join(out, "cells")
 
     def path(self, cell: Cell) -> str:
-        """Of a cell's file: its model and run, and a hash of the whole command."""
+        """The name of a cell's file: its model and run, and a hash of the whole command."""
         words = cell.command[1:]
         if cell.trains:
             config = cell.command[cell.command.index("-m") + 1]
@@ -51,7 +51,7 @@ class Cells:
             return None
 
     def run(self, cell: Cell) -> Result | None:
-        """Train one cell in a process of its own; its progress goes to standard error.
+        """Train one cell in its own process; its progress goes to standard error.
 
         Returns:
             What the tool printed, or None if it failed.
@@ -63,7 +63,7 @@ class Cells:
             arguments.append("runner.overwrite=true")
         status, result = child.run(tool, arguments)
         if result is None:
-            say(f"failed with exit status {status}; it is tried again next time")
+            say(f"failed with exit status {status}; the next call tries it again")
             return None
         result = {**result, "command": cell.command, "versions": versions()}
         os.makedirs(self.folder, exist_ok=True)
@@ -75,10 +75,10 @@ class Cells:
         return self.path(cell).removesuffix(".json") + ".bars.json"
 
     def draw_again(self, cell: Cell) -> Resampled | None:
-        """Test the cell's trained run on other users and negatives, in a process of its own.
+        """Test the cell's trained run on other users and negatives, in its own process.
 
         Returns:
-            Its figures, or None if that failed, or if its run is not there any more.
+            Its figures, or None if that failed, or if its run has been removed.
         """
         path = self.bars_path(cell)
         if cell.trains:
@@ -168,7 +168,7 @@ def reproduce(
 
 
 def versions() -> list[str]:
-    """What a figure was made with."""
+    """The versions that a figure was computed with."""
     threads = os.environ.get("OMP_NUM_THREADS", "all")
     packages = [name for name in ("paddlepaddle", "paddlepaddle-gpu", "numpy") if _installed(name)]
     return [

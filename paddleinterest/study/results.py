@@ -1,4 +1,4 @@
-"""Trained runs: which directories they are, and what the trainer wrote into them."""
+"""Trained runs: their directories, and the files that the trainer wrote into them."""
 
 import os
 from dataclasses import dataclass, field
@@ -20,19 +20,19 @@ class Missing(InputError):
 
 
 class Written(BaseModel):
-    """A part of a JSON file that the trainer writes; what is not named here is not looked at."""
+    """A part of a JSON file that the trainer writes; other keys are ignored."""
 
     model_config = ConfigDict(strict=True)
 
 
 class TrainLine(Written):
-    """What an epoch's line of metrics.jsonl says of train."""
+    """The figures on train in a line of metrics.jsonl."""
 
     loss: FiniteFloat  # mean log loss of the clicks
 
 
 class ValidLine(Written):
-    """What an epoch's line of metrics.jsonl says of valid."""
+    """The figures on valid in a line of metrics.jsonl."""
 
     auc: Annotated[float, Field(ge=0, le=1)] | None = None
 
@@ -52,7 +52,7 @@ class Rows(Written):
 
 
 class Result(Written):
-    """What is read here of result.json, the trainer's last word."""
+    """The keys of result.json that are used here."""
 
     samples_per_second: Annotated[float, Field(gt=1e-3, lt=1e12)] | None
     rows: Rows
@@ -93,9 +93,9 @@ class Run:
         directory: its path.
         config: the settings it was trained with.
         epochs: the lines of metrics.jsonl.
-        result: result.json; None if there is none, or none with a speed.
+        result: result.json; None if it is missing or without a speed.
         label: name of its model and settings, the same for all seeds.
-        split: the test split; this and what follows are there after `scores.score_runs`.
+        split: the test split; this and the following are set by `scores.score_runs`.
         score: probabilities of the split's rows, [N].
         best_epoch: the epoch that is best on valid.
     """
@@ -143,7 +143,7 @@ def of_table(cells: list[Cell]) -> dict[str, str]:
 
 
 def open_run(directory: str, label: str = "") -> Run:
-    """The run in `directory`, all but its scores.
+    """The run in `directory`, without its scores.
 
     Raises:
         Missing: no such directory, or no settings, epochs, best checkpoint or prepared dataset.
@@ -154,12 +154,12 @@ def open_run(directory: str, label: str = "") -> Run:
         raise Missing(f"{directory} is not a run directory: it has no config.yaml")
     for name in ("metrics.jsonl", "checkpoints/best.npz"):
         if not os.path.isfile(os.path.join(directory, name)):
-            raise Missing(f"{directory} has no {name}: has it been trained to the end of an epoch?")
+            raise Missing(f"{directory} has no {name}: has it finished an epoch?")
     config = settings.load(settings_file)
     data = run.data_directory(config)
     if not os.path.isdir(data):
         raise Missing(
-            f"{directory} was trained on {data}, which is not there (looked up from the current"
+            f"{directory} was trained on {data}, which is missing (looked up from the current"
             " directory)"
         )
     epochs = _epochs(os.path.join(directory, "metrics.jsonl"))
@@ -177,7 +177,7 @@ def _epochs(path: str) -> list[Epoch]:
 
 
 def _result(path: str) -> Result | None:
-    """What the trainer printed, or None if it has printed nothing yet, or no speed."""
+    """The result that the trainer printed; None if it is missing or without a speed."""
     if not os.path.isfile(path):
         return None
     with open(path, "rb") as f:
@@ -196,7 +196,7 @@ def _checked(kind: type[Kind], text: bytes, path: str) -> Kind:
         first = e.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         what = f"{place}: {first['msg']}" if place else first["msg"]
-        raise InputError(f"{path} is not what the trainer writes: {what}") from None
+        raise InputError(f"{path} is not a file of the trainer: {what}") from None
 
 
 def series_of(runs: list[Run]) -> dict[str, Series]:
@@ -211,8 +211,8 @@ def series_of(runs: list[Run]) -> dict[str, Series]:
         twin = next((other for other in of_label if other.seed == one.seed), None)
         if twin:
             raise InputError(
-                f"{twin.directory} and {one.directory} are the same model, settings and seed; name"
-                " one of them"
+                f"{twin.directory} and {one.directory} have the same model, settings and seed;"
+                " name only one of them"
             )
         of_label.append(one)
     for series in found.values():
@@ -222,6 +222,6 @@ def series_of(runs: list[Run]) -> dict[str, Series]:
 
 
 def by_model(runs: list[Run]) -> list[Run]:
-    """The runs of one model side by side, models in the order of their first run."""
+    """The runs grouped by model, models in the order of their first run."""
     order = list(dict.fromkeys(one.model for one in runs))
     return sorted(runs, key=lambda one: (order.index(one.model), len(one.label), one.label))

@@ -51,14 +51,14 @@ def _split(data: str) -> Split:
 
 
 def _same(by_name: dict[str, Split], split: Split) -> Split:
-    """The split that stands for the dataset's name; the runs' numbers are compared row by row, so
-    it must be this one."""
+    """The split of the dataset's name. The runs are compared row by row, so all must have this
+    split."""
     first = by_name.setdefault(split.schema.name, split)
     for column in ("user", "label", "length"):
         if not np.array_equal(getattr(first, column), getattr(split, column)):
             raise InputError(
-                f"{first.directory} and {split.directory} are both called {split.schema.name}, but"
-                " their test splits differ; report on them apart"
+                f"{first.directory} and {split.directory} are both called {split.schema.name},"
+                " but their test splits differ; make separate reports"
             )
     return first
 
@@ -83,7 +83,7 @@ def _score(one: Run, data: str) -> None:
 
 
 def _fingerprint(*paths: str) -> str:
-    """Of everything that the scores depend on; schema.yaml holds the hashes of the dataset's
+    """A hash of everything that the scores depend on; schema.yaml holds the hashes of the dataset's
     files."""
     return " ".join(checksum(path) for path in paths)
 
@@ -95,7 +95,7 @@ def _kept(path: str, key: str, rows: int) -> tuple[np.ndarray, int] | None:
             if str(f["key"]) == key and f["score"].shape == (rows,):
                 return f["score"], int(f["epoch"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        pass  # missing, or not whole: score again
+        pass  # missing or incomplete: score again
     return None
 
 
@@ -103,5 +103,5 @@ def _keep(path: str, key: str, one: Run) -> None:
     try:
         with whole_file(path) as made, open(made, "wb") as f:
             np.savez(f, key=np.array(key), score=one.score, epoch=np.array(one.best_epoch))
-    except OSError as e:  # somebody else's run, or a full disk: only the next call is slower
-        say(f"scores are not kept: {' '.join(str(e).split())}")
+    except OSError as e:  # another user's run, or a full disk: only the next call is slower
+        say(f"the scores cannot be kept: {' '.join(str(e).split())}")

@@ -1,9 +1,9 @@
 """A search for better settings: trials drawn by Optuna, trained in parallel, the poor ones stopped
 early.
 
-A trial depends on the search's seed, its number and the results before it alone. So one trial at a
-time, an interrupted search comes to the trials that it would have come to otherwise. Several at a
-time, the order in which they end counts too.
+A trial depends only on the search's seed, its number and the earlier results. So with one trial at
+a time, an interrupted search has the same trials as an uninterrupted one. With several at a time,
+the order in which they end counts too.
 """
 
 import os
@@ -32,21 +32,21 @@ STARTUP = 5  # trials that Optuna draws at random before it learns from results
 
 @dataclass(frozen=True)
 class Plan:
-    """What to search, and how.
+    """The options of a search.
 
     Attributes:
         config_yaml: -m of trial 0.
         overrides: -o of trial 0; what they set is not searched.
-        space: what may differ in the others.
+        space: what may differ in the other trials.
         data: the prepared dataset.
         out: the folder.
-        seed: of what is drawn, not of the trainings.
-        trials: in all, those of earlier calls too.
+        seed: seed of the draws, not of the trainings.
+        trials: number of trials, including those of earlier calls.
         jobs: trainings at a time.
         prune_from: epochs after which poor trials are stopped for the first time; 0 = never.
-        keep_one_of: of so many trials that reach a rung, one goes beyond it. The rungs are
+        keep_one_of: one of this many trials that reach a rung continues beyond it. The rungs are
             `prune_from` epochs, `keep_one_of` times as many, and so on.
-        command: what best.yaml says that it was made with.
+        command: the command that best.yaml names.
     """
 
     config_yaml: str
@@ -89,11 +89,13 @@ class Search:
         self.study: optuna.Study
 
     def _facts(self) -> dict[str, Any]:
-        """What must be the same for a search to be resumed."""
+        """The facts that must be the same when a search is resumed."""
         plan = self.plan
         place = settings.keys_that(self.config, "place")
         return {
-            "data": checksum(os.path.join(plan.data, "schema.yaml")),  # it lists every file's hash
+            "data": checksum(
+                os.path.join(plan.data, "schema.yaml")
+            ),  # it contains the hash of every file
             "seed": plan.seed,
             "prune_from": plan.prune_from,
             "keep_one_of": plan.keep_one_of,
@@ -118,7 +120,9 @@ class Search:
             self._train_all()
             self._write()
             if self.best() is None:
-                raise InputError(f"no trial succeeded; the first one said: {self.tried()[0].note}")
+                raise InputError(
+                    f"no trial succeeded; message of the first one: {self.tried()[0].note}"
+                )
             say(self._table())
             return self._result()
 
@@ -130,8 +134,7 @@ class Search:
         )
 
     def tried(self) -> list[Tried]:
-        """The trials that have ended, by their numbers; those that were interrupted are not among
-        them."""
+        """The trials that have ended, by their numbers, without interrupted ones."""
         ended = (TrialState.COMPLETE, TrialState.PRUNED)
         found = [
             Tried.of(trial)
@@ -153,7 +156,7 @@ class Search:
     # trainings
 
     def _take_up(self) -> None:
-        """Enqueue again what was interrupted, and the start in a new search."""
+        """Enqueue interrupted trials again and, in a new search, the first trial."""
         for left in self.study.get_trials(states=(TrialState.RUNNING,)):
             self.study.tell(left.number, state=TrialState.FAIL)
             if "settings" in left.user_attrs:
@@ -179,7 +182,7 @@ class Search:
                 active = [one for one in active if not self._advance(one)]
                 if len(active) == self.plan.jobs or not self._left(active):
                     time.sleep(POLL)
-        except BaseException:  # Ctrl-C or SIGTERM: the next call takes them up
+        except BaseException:  # Ctrl-C or SIGTERM: the next call resumes them
             for one in active:
                 if one.training:
                     one.training.stop()
@@ -246,10 +249,10 @@ class Search:
         return True
 
     def _is_poor(self, one: _Active, epoch: int) -> bool:
-        """Whether successive halving stops the trial after this epoch.
+        """True if successive halving stops the trial after this epoch.
 
-        The first trials have too few to be compared with, and trial 0 is what all others are
-        compared with: their figures count, but they go on. Nothing is saved after the last epoch.
+        The first trials have too few others to compare with, and all others are compared with
+        trial 0, so these continue. Nothing is saved after the last epoch.
         """
         halted = one.trial.should_prune()
         last = one.drawn.get("runner.epochs", self.base["runner.epochs"])
@@ -259,7 +262,7 @@ class Search:
         return value < other if self.lower_is_better else value > other
 
     def _end(self, one: _Active, outcome: Outcome, note: str = "", pruned: bool = False) -> None:
-        """Record how a trial went, and say so."""
+        """Record the end of a trial and print it."""
         seconds = time.time() - one.started if one.training else 0.0
         one.trial.set_user_attr("seconds", round(seconds, 1))
         one.trial.set_user_attr("best_epoch", outcome.best_epoch)
@@ -276,7 +279,7 @@ class Search:
         self._say(one, outcome, note, seconds)
 
     def _say(self, one: _Active, outcome: Outcome, note: str, seconds: float) -> None:
-        """A line on a trial that has ended."""
+        """A line about a trial that has ended."""
         figure = f"failed: {outcome.error}"
         if outcome.value is not None:
             figure = f"{self.monitor} {outcome.value:.4f}"
@@ -291,7 +294,7 @@ class Search:
         say("  ".join(word for word in words if word))
 
     def _forecast(self) -> str:
-        """What is left, and how long it will take if it goes on as before."""
+        """The number of trials left, and the time they will take at the present speed."""
         tried = self.tried()
         left = self.plan.trials - len(tried)
         trained = [one.seconds for one in tried if one.seconds]
@@ -300,10 +303,10 @@ class Search:
         rounds = -(-left // self.plan.jobs)
         return f"{left} left, about {duration(rounds * sum(trained) / len(trained))}"
 
-    # what is written
+    # files
 
     def _overrides(self, drawn: Flat) -> list[str]:
-        """-o of a trial; what is as it was at the start is left out."""
+        """The -o flags of a trial, without settings that are the same as at the start."""
         changed = {key: value for key, value in drawn.items() if value != self.base[key]}
         own = [f"{key}={space.text(value)}" for key, value in changed.items()]
         return [*self.plan.overrides, *own]
@@ -315,11 +318,11 @@ class Search:
             for key, value in drawn.items()
             if value != self.base[key]
         ]
-        return " ".join(words) or "the settings that it starts from"
+        return " ".join(words) or "the settings of the start"
 
     def _write(self) -> None:
-        """trials.csv, best.yaml, and no checkpoints but the best trial's: after every trial, so
-        that Ctrl-C loses nothing."""
+        """Write trials.csv and best.yaml and remove all checkpoints except the best trial's: after
+        every trial, so Ctrl-C loses nothing."""
         tried = self.tried()
         best = self.best()
         others = [one.number for one in tried if not best or one.number != best.number]
@@ -349,8 +352,8 @@ class Search:
         return settings.load(os.path.join(self.config.folder, "config.yaml"))
 
     def _train_command(self) -> str:
-        """What trains with the best trial's settings: best.yaml, and what it leaves out of the
-        place and of the machine."""
+        """The command that trains with the best trial's settings: best.yaml, and the settings of
+        place and machine."""
         default = settings.flatten(self._default())
         machine = settings.keys_that(self.config, "machine")
         left_out = [

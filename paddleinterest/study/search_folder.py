@@ -1,10 +1,10 @@
-"""The folder of a search: who may search there, and what is written about its trials.
+"""The folder of a search: its lock, and the files about its trials.
 
-best.yaml     for -m: the best trial's settings that are not the defaults
-trials.csv    a line per trial
-search.yaml   what is searched; another search is refused here
+best.yaml     for -m: the best trial's settings that differ from the defaults
+trials.csv    one line per trial
+search.yaml   what is searched; a different search is refused here
 journal.log   Optuna's own record
-<model>/trial-0000 …    the trainings, without checkpoints but for the best
+<model>/trial-0000 …    the trainings; only the best keeps its checkpoints
 """
 
 import contextlib
@@ -36,9 +36,9 @@ class Tried:
     Attributes:
         number: from 0.
         drawn: its settings, those of the space.
-        value: the monitored figure; None if it failed. That of a trial that was stopped early is
-            its best until then, and does not count for the best trial.
-        seconds: that it took.
+        value: the monitored figure; None if it failed. The best figure so far for a trial that was
+            stopped early, which cannot be the best trial.
+        seconds: its duration.
         best_epoch: the epoch of `value`.
         note: why it failed, was stopped, or was not trained.
         counts: it was trained to its end, or is a copy of one that was.
@@ -90,11 +90,13 @@ class SearchFolder:
         return f"trial-{number:04d}"
 
     def _check(self) -> None:
-        """Refuse a folder with something else in it, before anything is written."""
+        """Refuse a folder that holds something else, before anything is written."""
         facts = self.path("search.yaml")
         if not os.path.isfile(facts):
             if os.path.isdir(self.out) and os.listdir(self.out):
-                raise InputError(f"{self.out} exists and holds no search; choose another --out")
+                raise InputError(
+                    f"{self.out} exists and is not the folder of a search; choose a different --out"
+                )
             return
         found = settings.flatten(settings.read_yaml(facts))
         wanted = settings.flatten(self.facts)
@@ -105,20 +107,20 @@ class SearchFolder:
             if key == "data":
                 what = "another dataset"
             raise InputError(
-                f"{self.out} holds a search with {what}; choose another --out or runner.name, "
-                "or remove the folder"
+                f"{self.out} holds a search with {what}; choose a different --out or runner.name,"
+                " or remove the folder"
             )
 
     @contextlib.contextmanager
     def opened(self, direction: Direction) -> Iterator["optuna.Study"]:
-        """Optuna's study of this folder. Meanwhile no other process may search here; the system
-        lets go of it when this process ends, however it ends.
+        """Optuna's study of this folder. Within the block no other process may search here; the
+        system releases the lock when this process ends, however it ends.
 
         Args:
             direction: maximize or minimize.
 
         Raises:
-            InputError: a search is at work here.
+            InputError: another process searches here.
         """
         os.makedirs(self.out, exist_ok=True)
         handle = os.open(self.out, os.O_RDONLY)
@@ -127,7 +129,7 @@ class SearchFolder:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise InputError(
-                    f"a search is at work in {self.out}; let it finish, or end it"
+                    f"another process searches in {self.out}; wait for it, or stop it"
                 ) from None
             facts = self.path("search.yaml")
             if not os.path.isfile(facts):
@@ -172,8 +174,7 @@ class SearchFolder:
 
 
 def _study(path: str, direction: Direction) -> "optuna.Study":
-    """Optuna's study in a journal, without the line that a kill or a full disk may have cut
-    short."""
+    """Optuna's study in a journal, without a last line that a kill or a full disk cut short."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if os.path.exists(path):
         with open(path, "rb+") as f:

@@ -1,5 +1,4 @@
-"""Where a model fails: the rows of test by what is known of each, such as whether its target stands
-in the history."""
+"""Where a model fails: groups of test's rows, such as rows whose target is in the history."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,11 +9,11 @@ from paddleinterest.core.metrics import auc, pcoc
 from paddleinterest.data.reader import Reader
 from paddleinterest.study.breakdown import Range, equal_bins
 
-BINS = 5  # ranges of a number, at most
+BINS = 5  # largest number of ranges
 MINUTE = 60
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
-GAPS = [MINUTE, HOUR, DAY, 7 * DAY, 30 * DAY]  # where one group of gaps ends and the next begins
+GAPS = [MINUTE, HOUR, DAY, 7 * DAY, 30 * DAY]  # limits between groups of gaps
 
 
 @dataclass
@@ -23,8 +22,8 @@ class Slice:
 
     Attributes:
         name: history, target, category, popularity or gap.
-        of: the field that `category` looks at, else "".
-        groups: what each group holds: a range of numbers, or a word that words/*.yaml translate.
+        of: the field of `category`, else "".
+        groups: each group: a range of numbers, or a word that words/*.yaml translate.
         group: number of each row's group, [N].
     """
 
@@ -44,7 +43,7 @@ class Figures:
 
 def slices_of(reader: Reader) -> list[Slice]:
     """Every way to divide the rows of a split that is read in file order. A way with one group is
-    left out: it says nothing.
+    left out.
 
     The categories are the items' fields (of several values one in common is enough); the gap is
     the time since the last event, of logs with a clock.
@@ -65,8 +64,8 @@ def slices_of(reader: Reader) -> list[Slice]:
 
 @dataclass
 class _Facts:
-    """Of each row, [N]: whether the target stands in the history; {field: whether an item of the
-    target's category does}; the number of its gap's group, 0 for an empty history."""
+    """Of each row, [N]: the target is in the history; {field: an item of the target's category is};
+    the number of its gap's group, 0 for an empty history."""
 
     seen: np.ndarray
     same: dict[str, np.ndarray]

@@ -76,7 +76,7 @@ class Range:
         value = trial.suggest_float(key, self.low, self.high, step=self.step, log=self.log)
         if value == base:
             return value
-        tidy = float(f"{value:.3g}")  # the files are easier to read, and nothing is lost
+        tidy = float(f"{value:.3g}")  # rounded for the readers of the files
         return min(max(tidy, self.low), self.high)
 
     def as_yaml(self) -> Any:
@@ -107,8 +107,8 @@ def read(path: str, config_yaml: str, overrides: list[str]) -> Space:
             continue
         if not dimension.holds(base[key]):
             raise InputError(
-                f"{path}: {key} is {base[key]!r} where the search starts, and the space does not"
-                f" hold that; add it, or fix the setting with -o {key}=VALUE"
+                f"{path}: {key} is {base[key]!r} at the start of the search, which is not in the"
+                f" space; add it, or fix the setting with -o {key}=VALUE"
             )
         space[key] = dimension
     if not space:
@@ -124,7 +124,7 @@ def text(value: Any) -> str:
 
 
 def start(space: Space, base: Flat) -> Flat:
-    """What to enqueue in Optuna so that its trial has the settings `base`."""
+    """The values to enqueue in Optuna for a trial with the settings `base`."""
     return {key: dimension.start(base[key]) for key, dimension in space.items()}
 
 
@@ -134,7 +134,7 @@ def draw(space: Space, trial: "optuna.Trial", base: Flat) -> Flat:
 
 
 def as_yaml(space: Space) -> Flat:
-    """For a file that says what is searched."""
+    """The space for search.yaml."""
     return {key: dimension.as_yaml() for key, dimension in space.items()}
 
 
@@ -149,7 +149,7 @@ class _Reader:
     def dimension(self, content: Any, is_known: bool) -> Choice | Range:
         key = self.key
         if not is_known:
-            self._typed(0)  # says which key is nearest
+            self._typed(0)  # the error names the nearest key
         if not str(key).startswith("hyper_parameters.") and key not in RUNNER:
             raise InputError(
                 f"{self.path}: {key} cannot be searched; hyper_parameters.… can, and"

@@ -57,7 +57,7 @@ def _foot(table: Table, done: Done, bars: Bars) -> str:
 
 
 def _words_on_bars(table: Table, bars: Bars) -> str:
-    """How to read what stands in square brackets and in bold; "" if there is nothing."""
+    """How to read square brackets and bold; "" if there are none."""
     if not bars:
         return ""
     most = max(found.draws for found in bars.values())
@@ -155,7 +155,7 @@ def _improvement(base: BySeed, found: BySeed, wanted: int) -> str:
 
 def _of_pairs(table: Table, done: Done, bars: Bars) -> str:
     """Differences in test AUC of two rows on the same seeds, with Student's t-test of their mean
-    against 0, and where they lie on other users and negatives."""
+    against 0, and their intervals over other users and negatives."""
     names = [dataset_name(dataset) for dataset in table.datasets]
     rows = []
     for one, other in table.pairs:
@@ -168,7 +168,7 @@ def _of_pairs(table: Table, done: Done, bars: Bars) -> str:
 
 
 def _with_bars(table: Table, bars: Bars, one: str, other: str, dataset: str, text: str) -> str:
-    """A difference with its interval; in bold if it survives both sides."""
+    """A difference with its interval; in bold if it survives both."""
     both = [
         seed
         for seed in table.seeds
@@ -252,7 +252,8 @@ def paste(path: str, name: str, text: str) -> None:
     of some rows. On a page that ends in _cn.md or .zh.md its words are Chinese.
 
     Raises:
-        InputError: the file has no such marks, or they ask for what the table does not have.
+        InputError: the file has no such marks, or they name a row or column that the table does not
+            have.
     """
     mark = re.compile(
         rf"^(?P<mark><!-- table {re.escape(name)}(?:, (?P<figure>[^:>]+): (?P<rows>[^>]+))? -->)"

@@ -64,7 +64,7 @@ class Table:
     pairs: list[tuple[str, str]] = field(default_factory=list)
 
     def seeds_of(self, row: Row) -> list[int]:
-        """A tool learns nothing, so that one seed is enough."""
+        """A tool learns nothing, so one seed is enough."""
         return self.seeds[:1] if row.tool else self.seeds
 
 
@@ -97,7 +97,7 @@ def add_choice(parser: argparse.ArgumentParser, only: str) -> None:
 
     Args:
         parser: of the tool.
-        only: how their help begins.
+        only: the beginning of their help.
     """
     parser.add_argument("--rows", nargs="+", metavar="LABEL", help=f"{only} these rows")
     parser.add_argument(
@@ -116,7 +116,7 @@ def read(table: str) -> Table:
         table: its name, or the path of a file that ends in .yaml.
 
     Raises:
-        InputError: no such table, or something in it cannot be right.
+        InputError: the table does not exist or is wrong.
     """
     path = table if table.endswith(".yaml") else os.path.join(FOLDER, f"{table}.yaml")
     if not os.path.isfile(path):
@@ -224,12 +224,12 @@ def _check_chosen(table: Table, what: str, chosen: Sequence | None, known: list)
 
 
 def dataset_name(dataset: str) -> str:
-    """Of a recipe's path: its file's, without the ending; of a table's likewise."""
+    """The name in the path of a recipe or a table: its file's, without the ending."""
     return os.path.splitext(os.path.basename(dataset))[0]
 
 
 def _command(row: Row, dataset: str, seed: int) -> list[str]:
-    """What a reader types to have this cell again."""
+    """The command that computes this cell."""
     if row.tool:
         return ["python", f"tools/{row.tool}.py", "--dataset", dataset]
     config = f"models/{row.model}/config.yaml"
@@ -249,7 +249,7 @@ def _command(row: Row, dataset: str, seed: int) -> list[str]:
 
 
 def _tag(row: Row, config: str) -> str:
-    """What tells the run of this row from the model's others, such as -epochs_1."""
+    """What distinguishes the run of this row from the model's other runs, such as -epochs_1."""
     words = []
     for setting in row.set:
         key, _, value = setting.partition("=")

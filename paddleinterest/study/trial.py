@@ -1,4 +1,4 @@
-"""One trial of a search: a training in a process of its own, watched epoch by epoch."""
+"""One trial of a search: a training in its own process, watched epoch by epoch."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from paddleinterest.study import space
 
 @dataclass
 class Outcome:
-    """How a training went.
+    """The outcome of a training.
 
     Attributes:
         value: the monitored figure of the best epoch; None if it failed.
@@ -30,8 +30,8 @@ class Training:
     Args:
         config_yaml: -m.
         overrides: -o.
-        folder: where runs are written; the run goes to `folder`/<model>/`name`, what it says to a
-            file beside it that ends in .err, which stays if it fails.
+        folder: where runs are written; the run goes to `folder`/<model>/`name`, and its standard
+            error to a file next to it that ends in .err, which stays if it fails.
         name: of the run.
         monitor: the metric on valid that counts.
     """
@@ -58,7 +58,7 @@ class Training:
         self._seen = 0  # lines of metrics.jsonl
         os.makedirs(os.path.dirname(directory), exist_ok=True)
         if not begun and os.path.exists(self._metrics):
-            os.remove(self._metrics)  # of an older run, which the trainer is about to replace
+            os.remove(self._metrics)  # from an older run, which the trainer is about to replace
         with open(self._errors, "w", encoding="utf-8") as f:
             self._tool = child.Tool("tools/trainer.py", ["-m", config_yaml, "-o", *overrides], f)
 
@@ -82,7 +82,7 @@ class Training:
         return found
 
     def outcome(self) -> Outcome:
-        """How it went; waits for its end."""
+        """The outcome; waits until it ends."""
         status, result = self._tool.result()
         if result is None:
             said = last_words(self._errors) if status > 0 else ""
@@ -94,14 +94,14 @@ class Training:
         return Outcome(value, result["best_epoch"])
 
     def stop(self) -> None:
-        """End it; what it said is not kept."""
+        """Stop it and drop its messages."""
         self._tool.stop()
         if os.path.exists(self._errors):
             os.remove(self._errors)
 
 
 def _same_run(directory: str, config: settings.Settings) -> bool:
-    """Whether `directory` holds an interrupted training with these very settings."""
+    """True if `directory` holds an interrupted training with exactly these settings."""
     path = os.path.join(directory, "config.yaml")
     how = ("runner.resume", "runner.overwrite")
     try:
@@ -112,7 +112,7 @@ def _same_run(directory: str, config: settings.Settings) -> bool:
 
 
 def last_words(path: str) -> str:
-    """What a failed trainer said: its line of error, or the last line of all."""
+    """The message of a failed trainer: its error line, or the last line."""
     with open(path, encoding="utf-8", errors="replace") as f:
         lines = [line.rpartition("\r")[2].strip() for line in f.read().splitlines()]
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]

@@ -13,7 +13,7 @@ Example:
     >>> found = compare([resampler.of_run([good])], [resampler.of_run([poor])])
     >>> found.survives_test
     True
-    >>> found.survives_seeds is None  # one run each says nothing of training
+    >>> found.survives_seeds is None  # one run each shows nothing about training
     True
 """
 
@@ -29,8 +29,8 @@ from paddleinterest.core.metrics import click_metrics
 from paddleinterest.study.breakdown import WeightedAUC, user_samples
 
 SAMPLES = 1000  # of the users
-SEED = 0  # of the users' samples: one for all runs, so that they are compared on the same users
-FEWEST_SEEDS = 3  # that say anything of training
+SEED = 0  # seed of the users' samples, one for all runs, so they are compared on the same users
+FEWEST_SEEDS = 3  # fewest seeds that show the spread of training
 ALPHA = 0.05
 METRICS = ("auc", "gauc", "logloss")
 LOWER_IS_BETTER = ("logloss",)
@@ -41,7 +41,7 @@ class Resampled:
     """The figures of one run on test, drawn again.
 
     Attributes:
-        key: of test's rows and of the samples; only equal ones can be compared.
+        key: hash of test's rows and of the samples; only runs with equal keys can be compared.
         whole: {metric: with all users, [draws of negatives]}; the first draw is the prepared one.
         samples: {metric: in each sample of the users, [draws of negatives, samples]}.
     """
@@ -55,7 +55,7 @@ class Resampled:
         return len(self.whole["auc"])
 
     def as_json(self) -> dict[str, Any]:
-        """For a file; `from_json` reads it."""
+        """The figures for a file; `from_json` reads them."""
         return {
             "key": self.key,
             "whole": {name: _plain(values) for name, values in self.whole.items()},
@@ -64,7 +64,7 @@ class Resampled:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Resampled":
-        """What `as_json` gave.
+        """The figures from `as_json`.
 
         Raises:
             ValueError, KeyError, TypeError: it is something else.
@@ -78,7 +78,7 @@ class Resampled:
 
 
 def _plain(values: np.ndarray) -> list:
-    """As lists; JSON has no NaN, so that these are null."""
+    """Lists, with null for NaN, which JSON does not have."""
     plain = values.astype(object)
     plain[np.isnan(values)] = None
     return plain.tolist()
@@ -139,7 +139,7 @@ class Resampler:
 
 
 class _OfUsers:
-    """gAUC and log loss are sums over users: what each user adds, once for all samples."""
+    """gAUC and log loss are sums over users: computed per user, once for all samples."""
 
     def __init__(self, user: np.ndarray, label: np.ndarray, score: np.ndarray) -> None:
         _, self.first, own = np.unique(user, return_index=True, return_inverse=True)
@@ -157,7 +157,7 @@ class _OfUsers:
         self.loss = np.bincount(own, weights=loss)
 
     def gauc(self, times: np.ndarray) -> float:
-        """times: how often each row stands in the sample, [N]."""
+        """times: how often each row occurs in the sample, [N]."""
         weight = times[self.first] * self.rows * self.both
         total = weight.sum()
         return float((weight * self.auc).sum() / total) if total else float("nan")
@@ -180,10 +180,10 @@ def _ranks_in_groups(group: np.ndarray, score: np.ndarray) -> np.ndarray:
 
 
 def interval(runs: list[Resampled], metric: str = "auc") -> tuple[float, float]:
-    """Where 95 % of the mean over the runs lies when test's users and negatives are drawn again.
+    """The 95 % interval of the mean over the runs when test's users and negatives are drawn again.
 
     Raises:
-        InputError: the runs have other test splits.
+        InputError: the runs have different test splits.
     """
     _check_same(runs)
     return _middle(_mean_samples(runs, metric))
@@ -193,7 +193,7 @@ def _check_same(runs: list[Resampled]) -> None:
     for run in runs:
         if (run.key, run.draws) != (runs[0].key, runs[0].draws):
             raise InputError(
-                "the runs were tested on other rows or other draws of negatives; test them again"
+                "the runs were tested on different rows or draws of negatives; test them again"
             )
 
 
@@ -211,12 +211,12 @@ def _mean_samples(runs: list[Resampled], metric: str) -> np.ndarray:
 
 @dataclass
 class Comparison:
-    """One model against another, in one metric.
+    """Two models compared in one metric.
 
     Attributes:
         metric: its name.
-        difference: mean of the one − mean of the other, over their seeds and draws of negatives.
-        low, high: where 95 % of it lies when test's users and negatives are drawn again.
+        difference: mean of the first − mean of the second, over their seeds and draws of negatives.
+        low, high: its 95 % interval when test's users and negatives are drawn again.
         draws: the difference on each draw of the negatives.
         seeds: pairs of runs (equal seeds).
         spread: standard deviation of the difference over the seeds; None for one.
@@ -234,12 +234,12 @@ class Comparison:
 
     @property
     def survives_test(self) -> bool:
-        """Whether other users and other negatives leave the sign as it is."""
+        """True if the sign is the same with other users and other negatives."""
         return self.low > 0 or self.high < 0
 
     @property
     def survives_seeds(self) -> bool | None:
-        """Whether other seeds leave the sign as it is; None if there are too few."""
+        """True if the sign is the same with other seeds; None if there are too few."""
         return None if self.p is None or self.seeds < FEWEST_SEEDS else self.p < ALPHA
 
     @property
@@ -248,7 +248,7 @@ class Comparison:
 
     @property
     def better(self) -> bool:
-        """Whether the one's figure is the better one."""
+        """True if the first model has the better figure."""
         return (self.difference > 0) != (self.metric in LOWER_IS_BETTER)
 
 
@@ -261,7 +261,7 @@ def compare(ones: list[Resampled], others: list[Resampled], metric: str = "auc")
         metric: auc, gauc or logloss.
 
     Raises:
-        InputError: the runs have other test splits.
+        InputError: the runs have different test splits.
     """
     _check_same([*ones, *others])
     samples = _mean_samples(ones, metric) - _mean_samples(others, metric)

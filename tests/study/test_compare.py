@@ -138,7 +138,7 @@ def test_infer_says_where_the_figures_lie(place):
 @pytest.mark.parametrize(
     "key, words",
     [
-        (("base", "shop", 1), "tested on other rows or other draws of negatives"),
+        (("base", "shop", 1), "tested on different rows or draws of negatives"),
         (None, "is not a run directory"),
     ],
 )

@@ -66,5 +66,5 @@ def test_the_trainer_says_so(tmp_path):
     poor = [*flags, "runner.data_dir=log", "runner.epochs=1"]
     slow = [*poor, "hyper_parameters.optimizer.learning_rate=1e-9"]
     done = run_tool("trainer", *slow, cwd=tmp_path)
-    assert done.status == 0 and "is no better than" in done.err and CATEGORY in done.err, done.err
+    assert done.status == 0 and "is not better than" in done.err and CATEGORY in done.err, done.err
     assert floors.FOR_SMALL in done.err

@@ -539,7 +539,7 @@ def test_skip_missing(place, tmp_path):
     )
     assert (
         done.status == 1
-        and "error: none of the runs is there" in done.lines
+        and "error: all of the runs are missing" in done.lines
         and not (tmp_path / "never").exists()
     )
 
@@ -597,7 +597,7 @@ def test_a_spoilt_result_ends_in_one_line(tmp_path, spoilt):
     path.write_text(json.dumps(good))
     assert results._result(str(path)).seconds_per_epoch == 0.5
     path.write_text(json.dumps({**good, **spoilt}))
-    with pytest.raises(InputError, match="result.json is not what the trainer writes") as e:
+    with pytest.raises(InputError, match="result.json is not a file of the trainer") as e:
         results._result(str(path))
     assert len(str(e.value)) < 500
 
@@ -609,7 +609,7 @@ def test_a_spoilt_epoch_ends_in_one_line(tmp_path, line):
     path.write_text(f"{good}\n")
     assert results._epochs(str(path))[0].valid.auc == 0.5
     path.write_text(f"{good}\n{line}\n", encoding="latin-1")
-    with pytest.raises(InputError, match="metrics.jsonl is not what the trainer writes") as e:
+    with pytest.raises(InputError, match="metrics.jsonl is not a file of the trainer") as e:
         results._epochs(str(path))
     assert len(str(e.value)) < 500
 

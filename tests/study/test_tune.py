@@ -411,7 +411,7 @@ def test_a_failing_trial_is_recorded_and_survived(search, capfd):
     assert "trial 0 (1 of 4): failed: the loss is nan" in capfd.readouterr().err
     assert sorted(glob.glob("s/base/*.err")) == ["s/base/trial-0000.err", "s/base/trial-0002.err"]
     assert search(4, trainer)["trials"] == 4 and trainer.runs == [0, 1, 2, 3]  # not tried again
-    with pytest.raises(InputError, match="no trial succeeded; the first one said: bad"):
+    with pytest.raises(InputError, match="no trial succeeded; message of the first one: bad"):
         search(2, Trainer({0: "bad", 1: "worse"}), out="none")
 
 
@@ -457,7 +457,7 @@ def test_another_search_in_the_folder_is_refused(search, tmp_path):
         with pytest.raises(InputError, match=words.replace("[", r"\[")) as e:
             search(2, Trainer(), *arguments, **how)
         assert "\n" not in str(e.value) and tree("s") == before
-    with pytest.raises(InputError, match="holds no search"):
+    with pytest.raises(InputError, match="is not the folder of a search"):
         search(1, Trainer(), out=str(tmp_path))
 
     class Second(Trainer):

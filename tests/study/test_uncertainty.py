@@ -146,7 +146,7 @@ def test_other_rows_are_not_compared():
         Resampler(user, label, user, 50).of_run([good, good]),
         Resampler(user, label, user, 60).of_run([good]),
     ):
-        with pytest.raises(InputError, match="tested on other rows"):
+        with pytest.raises(InputError, match="tested on different rows"):
             compare([one], [other])
 
 
