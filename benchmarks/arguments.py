@@ -7,7 +7,7 @@ from paddleinterest.core import settings
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """A parser that prints the description as it stands."""
+    """A parser that prints the description unchanged."""
     return argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )

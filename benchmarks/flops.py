@@ -53,7 +53,7 @@ def din(net: Net, lengths: np.ndarray) -> Counts:
 
 
 def activation_unit(unit: Any, rows: int, positions: int) -> int:
-    """First layer cut in four: two products a position, e·(W₁+W₃) and (e∘v)·W₄, and one a row,
+    """First layer cut in four: two products a position, e·(W₁+W₃) and (e∘v)·W₄, and one per row,
     v·(W₂−W₃)."""
     d = unit.width
     h = unit.linears[0].weight.shape[1]

@@ -45,7 +45,7 @@ Side = dict[str, Any]  # what one side found: {losses, scores} and {batch: sampl
 def work(args: argparse.Namespace) -> dict:
     if min([*args.batches, args.steps]) < 1:
         raise InputError("--batches and --steps must be at least 1")
-    Schema.load(args.data)  # a folder that is no dataset ends it here
+    Schema.load(args.data)  # refuses a folder that is not a dataset
     agreement = {}
     speed = []
     for model in args.models:
@@ -80,7 +80,7 @@ def differences(ours: Side, theirs: Side) -> dict[str, Any]:
 
 
 def rows_of(model: str, device: str, speeds: dict[str, float | str]) -> list[dict[str, Any]]:
-    """A row of the result per batch size; a text in place of a speed says why there is none."""
+    """A row of the result per batch size; a text in place of a speed says why it is missing."""
     return [
         {"model": model, "side": device, "batch": int(batch), "samples_per_second": value}
         for batch, value in speeds.items()

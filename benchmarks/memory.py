@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Held:
-    """What a process holds, MB.
+    """The memory of a process, MB.
 
     Attributes:
         anonymous: its own memory.
@@ -20,7 +20,7 @@ class Held:
 
 
 def held(pid: int) -> Held | None:
-    """Of a process by its number; None if it has ended, or if this system has no /proc."""
+    """Memory of a process by its number; None if it has ended, or if this system has no /proc."""
     try:
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as f:
             fields = dict(line.split(":", 1) for line in f if ":" in line)

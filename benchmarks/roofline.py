@@ -228,7 +228,7 @@ def overview(found: list[Measured]) -> str:
         "bound, samples/s",
         "reached, samples/s",
         "share",
-        "ms a step",
+        "ms per step",
         "padding",
     ]
     rows = [

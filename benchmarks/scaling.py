@@ -25,7 +25,7 @@ from paddleinterest.core.log import say
 AXES = {
     "table_rows": "rows of the item table",
     "history": "events in a history",
-    "batch": "rows a batch",
+    "batch": "rows per batch",
     "attributes": "attributes an item",
 }
 COLUMNS = ("model", "axis", *AXES, "ms_a_step", "fastest", "slowest", "samples_per_second")
@@ -44,12 +44,12 @@ def work(args: argparse.Namespace) -> dict:
     known: dict[tuple, Measured] = {}
     for number, (model, axis, point) in enumerate(points, 1):
         key = (model, *point.values())
-        if key not in known:  # the base point lies on all four axes
+        if key not in known:  # the base point is on all four axes
             known[key] = measure(model, point, args)
         rows.append({"model": model, "axis": axis, **point, **known[key]})
         say(
             f"{number} of {len(points)}: {model} {axis} {point[axis]:,}:"
-            f" {known[key]['ms_a_step']:.1f} ms a step"
+            f" {known[key]['ms_a_step']:.1f} ms per step"
         )
     facts = {
         "paddle": paddle.__version__,

@@ -1,5 +1,5 @@
-"""Draw which past items weigh how much for which candidate: one row a candidate, one column a past
-event.
+"""Draw which past items weigh how much for which candidate: one row per candidate, one column per
+past event.
 
 The flags and the work are in paddleinterest/commands/attention.py; `python tools/attention.py
 --help` explains them.

@@ -1,5 +1,5 @@
-"""What popularity alone reaches: every sample scored by the number of its item's events in train
-(under labels: of its samples).
+"""Score every sample by the popularity of its item: the number of its events in train (under
+labels: of its samples).
 
 The flags and the work are in paddleinterest/commands/popularity.py; `python tools/popularity.py
 --help` explains them.

@@ -78,7 +78,7 @@ def times_as_fast(summary: list[report.Record]) -> dict[str, float | None]:
 
 
 def settings_of(args: argparse.Namespace) -> runs.Settings:
-    """What must be equal for two runs to be compared."""
+    """The facts that must be equal for two runs to be compared."""
     for name, least in LEAST.items():
         if getattr(args, name) < least:
             raise InputError(
@@ -159,7 +159,7 @@ def said(r: report.Record, steps: int) -> str:
         return f"failed: {r['failed']}"
     memory = f"{r['peak_rss_mb']:,.0f} MB" if r["peak_rss_mb"] else "memory unknown"
     if steps:
-        return f"{r['ms_a_step']:.1f} ms a step  {memory}"
+        return f"{r['ms_a_step']:.1f} ms per step  {memory}"
     return (
         f"test auc {r['test']['auc']:.4f}  {r['samples_per_second']:,.0f} samples/s  {memory} "
         f" {r['seconds']:.0f} s"
@@ -242,7 +242,7 @@ if __name__ == "__main__":
     p.add_argument(
         "--emb", type=int, default=32, help="width of each field's embedding; default 32"
     )
-    p.add_argument("--batch-size", type=int, default=1024, help="rows a step; default 1024")
+    p.add_argument("--batch-size", type=int, default=1024, help="rows per step; default 1024")
     p.add_argument(
         "--history-cap", type=int, default=50, help="newest events of a history; default 50"
     )

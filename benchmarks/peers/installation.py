@@ -32,7 +32,7 @@ def ensure(folder: str) -> str:
     if not os.path.exists(python):
         if os.path.isdir(folder) and os.listdir(folder):
             raise InputError(
-                f"{folder} is there but is no virtual environment; name another with --venv"
+                f"{folder} exists but is not a virtual environment; name another with --venv"
             )
         say(f"making {folder}")
         _call([sys.executable, "-m", "venv", folder], "python -m venv")
@@ -59,7 +59,7 @@ def installed(python: str) -> dict[str, str]:
 
 
 def _wrong(versions: dict[str, str]) -> list[str]:
-    """What to ask pip for. A local version such as 2.13.0+cpu is the pinned one."""
+    """The requirement for pip. A local version such as 2.13.0+cpu is the pinned one."""
     pinned = [
         f"{name}=={pin}"
         for name, pin in PINS.items()

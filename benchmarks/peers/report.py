@@ -27,7 +27,7 @@ DEPARTURES = {
 
 
 def spread(values: Iterable[float | None]) -> Spread | None:
-    """Median, least and greatest of the numbers that are there; None if there is none."""
+    """Median, least and greatest of the numbers that exist; None without numbers."""
     there = [value for value in values if value is not None]
     if not there:
         return None
@@ -38,7 +38,7 @@ def summarize(records: list[Record], steps: int) -> list[Record]:
     """One row per model and side.
 
     Speed is samples a second, or with `steps` milliseconds a step. The ratio is how many times as
-    fast ours is as this side, each repeat against the one beside it in time.
+    fast ours is as this side, each repeat against the one next to it in time.
     """
     rows = []
     for model, side in dict.fromkeys((r["model"], r["side"]) for r in records):
@@ -118,7 +118,7 @@ def _table(rows: list[Record], steps: int) -> str:
     head = [
         "model",
         "library",
-        "ms a step" if steps else "samples/s",
+        "ms per step" if steps else "samples/s",
         "ours is × as fast",
         *quality.values(),
         "peak RSS, MB",

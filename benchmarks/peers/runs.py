@@ -160,7 +160,7 @@ def run(arguments: list[str], threads: int, out: str) -> dict[str, Any]:
 
 
 def _result(stdout: str, out: str) -> dict[str, Any]:
-    """What the run says of itself: peers write a file, ours prints its last line."""
+    """The run's own result: peers write a file, ours prints its last line."""
     if os.path.exists(out + RESULT):
         with open(out + RESULT, encoding="utf-8") as f:
             return json.load(f)
@@ -183,8 +183,8 @@ class Peak:
 
     Attributes:
         own: of the process itself, MB; None if it is unknown.
-        tree: with the children that lived beside it. Pages that a forked loader shares with its
-            parent count twice.
+        tree: with the children that ran at the same time. Pages that a forked loader shares with
+            its parent count twice.
     """
 
     def __init__(self, pid: int) -> None:

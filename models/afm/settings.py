@@ -5,6 +5,6 @@ from paddleinterest.core.settings import setting
 
 
 class HyperParameters(settings.HyperParameters):
-    """What AFM has beside the common hyper-parameters."""
+    """AFM's own hyper-parameters."""
 
     attention_size: int = setting(16, "Hidden width of the attention over pairs of fields", least=1)

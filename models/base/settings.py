@@ -7,7 +7,7 @@ from paddleinterest.core.settings import setting
 
 
 class HyperParameters(settings.HyperParameters):
-    """What the base model has beside the common hyper-parameters."""
+    """The base model's own hyper-parameters."""
 
     history: Literal["sum", "none"] = setting(
         "sum", "Sum pooling of the history, or none of it: what the history is worth"

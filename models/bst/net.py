@@ -138,7 +138,7 @@ class BST(nn.Layer):
     def forward(self, batch: Batch, return_attention: bool = False) -> Scores:
         """Logits [B] of a batch; with `return_attention` also weights [B, T].
 
-        They tell how much the target attends to each past event in the last block, mean over the
+        They show how much the target attends to each past event in the last block, mean over the
         heads. What is missing to 1 is its attention to itself.
         """
         mask = history_mask(batch)  # [B, T]

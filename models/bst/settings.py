@@ -7,7 +7,7 @@ from paddleinterest.core.settings import setting
 
 
 class HyperParameters(settings.HyperParameters):
-    """What BST has beside the common hyper-parameters."""
+    """BST's own hyper-parameters."""
 
     position: Literal["auto", "time", "index", "sinusoidal", "none"] = setting(
         "auto",

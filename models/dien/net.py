@@ -301,7 +301,7 @@ class InterestEvolution(FastLayer):
         """h'_T [B, H].
 
         In an exported program, where T is unknown, the loop becomes a `while`; so what the steps
-        share is computed before it, and no slow broadcast stands inside.
+        share is computed before it, and it contains no slow broadcast.
 
         Args:
             states (Tensor): h, [B, T, H].
@@ -462,7 +462,7 @@ class DIEN(nn.Layer):
         """Logits [B] and L_aux, None without an auxiliary loss.
 
         Args:
-            batch (Batch): with ``negative_<item field>`` [B, T], 0 where there is none.
+            batch (Batch): with ``negative_<item field>`` [B, T], 0 where it is missing.
         """
         logit, _, (states, history, mask) = self.encode(batch)
         if self.auxiliary is None:

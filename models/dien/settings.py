@@ -7,7 +7,7 @@ from paddleinterest.core.settings import setting
 
 
 class HyperParameters(settings.HyperParameters):
-    """What DIEN has beside the common hyper-parameters."""
+    """DIEN's own hyper-parameters."""
 
     hidden_size: int = setting(
         0,

@@ -124,10 +124,10 @@ class InterestAttention(FastLayer):
     It is the user's interest in this one target.
 
     Args:
-        width, hidden, activation: of `LocalActivationUnit`.
-        softmax (bool): false is the paper: a_j = m_j · s_j, so that their sum tells how strong the
-            interest is. true: a = softmax(s / √D) over the real positions.
-        score (str): din, the unit; or another of models/din/score.py, without the division by √D if
+        width, hidden, activation: of `LocalActivationUnit`. softmax (bool): false is the paper: a_j
+        = m_j · s_j, so their sum shows how strong the interest is. true: a = softmax(s / √D) over
+        the real positions. score (str): din, the unit; or another of models/din/score.py, without
+        the division by √D if
             it is a dot product, bilinear or a cosine (divided by TEMPERATURE).
     """
 

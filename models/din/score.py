@@ -16,7 +16,7 @@ from paddleinterest.nets.layers import Activation, spread
 SIMILARITIES = ("dot", "scaled_dot", "bilinear", "cosine")
 MIXED = ("own", "product", "plus", "minus", "concat", "outer")
 SCORES = ("din", "none", *SIMILARITIES, *MIXED)
-TEMPERATURE = 0.1  # of the cosine, which lies in [−1, 1]
+TEMPERATURE = 0.1  # of the cosine, which is in [−1, 1]
 
 
 class NoScore(nn.Layer):
@@ -48,13 +48,13 @@ class Similarity(nn.Layer):
             self.W = self.create_parameter([width, width])
 
     def query(self, target: paddle.Tensor) -> paddle.Tensor:
-        """What the history is multiplied by, [B, D] → [B, D]."""
+        """The factor of the history, [B, D] → [B, D]."""
         if self.kind == "bilinear":
             return paddle.matmul(target, self.W, transpose_y=True)
         return _unit(target) if self.kind == "cosine" else target
 
     def keys(self, history: paddle.Tensor) -> paddle.Tensor:
-        """What the query is multiplied by, [..., D] → [..., D]."""
+        """The factor of the query, [..., D] → [..., D]."""
         return _unit(history) if self.kind == "cosine" else history
 
     def forward(
@@ -122,7 +122,7 @@ class MixedScore(nn.Layer):
     def scores(
         self, history: paddle.Tensor, target: paddle.Tensor, mask: paddle.Tensor | None
     ) -> paddle.Tensor:
-        """What `forward` gives; Paddle 2.6 exports no call of `forward` itself."""
+        """The result of `forward`; Paddle 2.6 exports no call of `forward` itself."""
         x = self.mixed(history, spread(target, paddle.shape(history)[1]))
         for linear, activation in zip(self.linears, self.activations):
             x = activation(linear(x), mask)  # [B, T, hidden width]

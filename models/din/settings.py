@@ -7,7 +7,7 @@ from paddleinterest.core.settings import setting
 
 
 class HyperParameters(settings.HyperParameters):
-    """What DIN has beside the common hyper-parameters."""
+    """DIN's own hyper-parameters."""
 
     attention_units: list[int] = setting(
         [80, 40], "Hidden widths of the local activation unit", least=1

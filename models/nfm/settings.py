@@ -5,6 +5,6 @@ from paddleinterest.core.settings import setting
 
 
 class HyperParameters(settings.HyperParameters):
-    """What NFM has beside the common hyper-parameters."""
+    """NFM's own hyper-parameters."""
 
     linear: bool = setting(True, "Linear terms beside the MLP; false = the MLP alone")

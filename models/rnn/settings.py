@@ -7,7 +7,7 @@ from paddleinterest.core.settings import setting
 
 
 class HyperParameters(settings.NextItemHyperParameters):
-    """What RNN has beside the common hyper-parameters."""
+    """RNN's own hyper-parameters."""
 
     cell: Literal["rnn", "gru", "lstm"] = setting("gru", "The recurrence's cell")
     read_out: Literal["tower", "target_step", "product"] = setting(

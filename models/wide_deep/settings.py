@@ -5,7 +5,7 @@ from paddleinterest.core.settings import setting
 
 
 class HyperParameters(settings.HyperParameters):
-    """What Wide & Deep has beside the common hyper-parameters."""
+    """Wide & Deep's own hyper-parameters."""
 
     cross: int = setting(
         100_000,

@@ -66,8 +66,7 @@ def run(
 
 
 def _program(tool: str) -> list[str]:
-    """Python's arguments for a tool: its file, or the installed package's verb without a
-    checkout."""
+    """Python's arguments for a tool: its file or, without a checkout, the package's verb."""
     path = os.path.join(settings.ROOT, tool)
     if os.path.isfile(path):
         return [path]

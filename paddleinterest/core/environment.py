@@ -60,8 +60,8 @@ def cores():
 
 
 def threads():
-    """CPU threads of this process's Paddle, which sets one itself where nothing is set; None where
-    it is no number."""
+    """CPU threads of this process's Paddle, which takes one if nothing is set; None if it is not a
+    number."""
     text = os.environ.get("OMP_NUM_THREADS", "1")
     return int(text) if text.isdigit() else None
 

@@ -112,7 +112,7 @@ class Users:
 
 @dataclass
 class Survey:
-    """What all parts say together.
+    """The counts of all parts.
 
     Attributes:
         items, users: occurrences in train of each item code and each user's row.
@@ -164,12 +164,12 @@ def check_free(out: str, overwrite: bool) -> None:
     remove_stale(os.path.realpath(out))
     if os.path.lexists(out) and not overwrite:
         raise InputError(
-            f"{out} exists already; remove it, choose another --out, or add --overwrite"
+            f"{out} exists already; remove it, choose a different --out, or add --overwrite"
         )
     if os.path.lexists(out) and not os.path.isfile(os.path.join(out, "schema.yaml")):
         raise InputError(
-            f"{out} is no prepared dataset, so --overwrite does not replace it; choose another"
-            " --out"
+            f"{out} is not a prepared dataset, so --overwrite does not replace it; choose a"
+            " different --out"
         )
 
 
@@ -232,7 +232,7 @@ class _Build:
         return Users(order, bounds)
 
     def _facts(self) -> Facts:
-        """What the protocol must know of all events."""
+        """The facts that the protocol needs of all events."""
         o = self.options
         facts = Facts(o.seed, o.paper_split, matched=o.negatives == MATCHED)
         self.events_of_user, self.history_of_user = self.engine.events_of_users()
@@ -255,7 +255,7 @@ class _Build:
     # one part -------------------------------------------------------------------------------------
 
     def _chosen(self, first: int, last: int) -> Chosen:
-        """What the protocol makes of the users' rows [first, last)."""
+        """The samples of the users' rows [first, last)."""
         events = arranged(self.engine.part(first, last), self.item_hash)
         if self.options.protocol != "given":
             return protocols.PROTOCOLS[self.options.protocol](events, self.facts)
@@ -546,8 +546,8 @@ def _write_vocabularies(
 def _write_sequences(
     path: str, history: Events, first: int, last: int, values: dict[str, np.ndarray]
 ) -> None:
-    """Row u − first holds the events of user u, oldest first. One record batch, so that the reader
-    can map it as it lies."""
+    """Row u − first holds the events of user u, oldest first. One record batch, so the reader can
+    map it directly."""
     offsets = pa.array(np.searchsorted(history.user, np.arange(first, last + 1)), pa.int32())
     columns = {
         "item": FIRST_ID + history.item.astype(np.int32),

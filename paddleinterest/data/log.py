@@ -1,4 +1,4 @@
-"""What every source yields and the builder takes: a raw event log."""
+"""The raw event log that every source yields and the builder takes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ import pandas as pd
 
 @dataclass
 class Log:
-    """What a source yields: a raw event log, before any splitting or indexing.
+    """A raw event log from a source, before any splitting or indexing.
 
     Nothing depends on the order of the rows, except through a column named in `tie`.
 

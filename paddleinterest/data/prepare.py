@@ -74,7 +74,7 @@ class Options:
     negatives: str = option(
         UNTOUCHED,
         "negatives of every_prefix: items that the user never touched, or matched: for a positive"
-        " that stands in its own history, another item of that history; default untouched",
+        " that is in its own history, another item of that history; default untouched",
         choices=(UNTOUCHED, MATCHED),
     )
     engine: str = option(

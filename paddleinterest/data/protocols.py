@@ -35,7 +35,7 @@ PAPER_TRAIN = 100_000 / 138_493  # share of MovieLens' users in train in the DIN
 
 @dataclass
 class Facts:
-    """What a protocol must know about the whole log.
+    """The facts of the whole log that a protocol needs.
 
     Attributes:
         seed: of the negatives and the splits of users.

@@ -18,7 +18,7 @@ from paddleinterest.data.log import Log
 from paddleinterest.data.values import MISSING, are_whole, checked_numbers, ranked_texts
 
 LEAST_MEMORY = 256 * 2**20  # bytes; DuckDB fails with less
-SHARE = 0.4  # of the memory that preparation may take; NumPy works on a part beside it
+SHARE = 0.4  # of the memory that preparation may take; NumPy works on a part at the same time
 TIE = "tie_"  # the column of `Log.tie`, whatever its name there
 
 
@@ -56,12 +56,12 @@ class EventStore:
 
     @property
     def labels(self) -> bool:
-        """Whether the events have labels."""
+        """True if the events have labels."""
         return "label" in self.kinds
 
     @property
     def tied(self) -> bool:
-        """Whether a column orders events of one user and time."""
+        """True if a column orders events of one user and time."""
         return TIE in self.kinds
 
     def append(self, piece: pa.Table) -> None:
@@ -81,7 +81,7 @@ class EventStore:
         self.rows += len(table)
 
     def whole_ids(self, of: str) -> bool:
-        """Whether the ids of users or items are integers."""
+        """True if the ids of users or items are integers."""
         return self.kinds[of] == "BIGINT"
 
     def ids_to_texts(self, of: str) -> None:
@@ -91,7 +91,7 @@ class EventStore:
             self.kinds[of] = "VARCHAR"
 
     def table(self, sql: str) -> pa.Table:
-        """What a query gives."""
+        """The result of a query."""
         with self._one_line():
             return self._db.sql(sql).to_arrow_table()
 

@@ -38,7 +38,7 @@ def tell(log: Log) -> None:
     for kind, names in (("context", log.context), ("event", log.event)):
         for name in names:
             if name not in log.dense and name in events:
-                advice = "such a column has one value a row"
+                advice = "such a column has one value per row"
                 _tell_several(events[name], f"the {kind} column {name!r}", advice)
 
 
@@ -95,7 +95,7 @@ def _tell_times(time: np.ndarray, user: np.ndarray) -> None:
 
 
 def _equal_share(time: np.ndarray, user: np.ndarray) -> float:
-    """Share of the events whose user has another one at the same time, by sorted hashes."""
+    """Share of the events whose user has a second event at the same time, by sorted hashes."""
     key = pd.util.hash_array(user.astype(np.uint64)) + time.astype(np.uint64)
     key.sort()
     equal = key[1:] == key[:-1]

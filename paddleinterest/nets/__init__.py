@@ -1,1 +1,1 @@
-"""What nets are made of: layers, embeddings, the base class of recipes, native operators."""
+"""The parts of nets: layers, embeddings, the base class of recipes, native operators."""

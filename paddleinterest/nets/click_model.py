@@ -1,4 +1,4 @@
-"""What the tools call on every model.
+"""The base class of the models' bindings, whose methods the tools call.
 
 models/<name>/dygraph_model.py names the net; the rest is the same for all.
 
@@ -59,7 +59,7 @@ class ClickModel:
             if name not in known:
                 raise InputError(
                     f"{config.model}/dygraph_model.py asks for the setting {name}, which is not"
-                    f" declared in settings.py beside it{nearest(name, known)}"
+                    f" declared in the settings.py of its folder{nearest(name, known)}"
                 )
         fields = [f for f in schema.fields if f.kind == "category" and f.of != "event"]
         unread = [*schema.event_fields, *schema.event_dense, *schema.vector_fields]
@@ -76,7 +76,7 @@ class ClickModel:
         raise NotImplementedError
 
     def needs_times(self, config, schema):
-        """Whether the net reads history_time and target_time."""
+        """True if the net reads history_time and target_time."""
         return False
 
     def needs_negatives(self, config):

@@ -101,12 +101,12 @@ class FieldEmbeddings(nn.Layer):
 
 
 def is_multiple(field: Field) -> bool:
-    """Whether an item or a user may have several values of the field."""
+    """True if an item or a user may have several values of the field."""
     return getattr(field, "multiple", False)
 
 
 def mean_of_values(e: paddle.Tensor, ids: paddle.Tensor) -> paddle.Tensor:
-    """Mean over the values of a field; zeros if there is none.
+    """Mean over the values of a field; zeros without values.
 
     Args:
         e (Tensor): embeddings of the values, [..., M, E].

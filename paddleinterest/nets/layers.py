@@ -1,4 +1,4 @@
-"""What more than one net uses: pooling, masked softmax, Dice, the MLP and the tower.
+"""Layers that several nets use: pooling, masked softmax, Dice, the MLP and the tower.
 
 Shapes: B rows, T history positions, D width of an item's embedding (all its fields side by side).
 """

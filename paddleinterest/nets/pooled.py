@@ -1,4 +1,4 @@
-"""What the factorisation family shares: the history as one more field, and the linear terms.
+"""Shared by the factorisation family: the history as one more field, and the linear terms.
 
 Shapes: B rows, T history positions, F fields of the interaction, E columns of a table, D = E · item
 fields.

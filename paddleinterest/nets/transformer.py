@@ -1,4 +1,4 @@
-"""What transformers share: the position of an event, attention with several heads, the block.
+"""Shared by transformers: the position of an event, attention with several heads, the block.
 
 Shapes: B rows, T history positions, L elements of a sequence, D their width, H heads, d_k = D/H;
 U sequences and M targets that read each: U = B, M = 1, or for one request U = 1, M = candidates.

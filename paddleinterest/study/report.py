@@ -15,7 +15,7 @@ from paddleinterest.study.results import Run
 
 @dataclass
 class Wanted:
-    """What to report on.
+    """The runs to report on.
 
     Attributes:
         runs: run directories; or

@@ -180,7 +180,7 @@ def _study(path: str, direction: Direction) -> "optuna.Study":
         with open(path, "rb+") as f:
             f.truncate(f.read().rfind(b"\n") + 1)
     with contextlib.suppress(FileNotFoundError):
-        os.remove(f"{path}.lock")  # of a process that was killed: there is no other (`opened`)
+        os.remove(f"{path}.lock")  # from a killed process, since no other runs (`opened`)
     storage = optuna.storages.JournalStorage(JournalFileBackend(path))
     return optuna.create_study(
         storage=storage, study_name=STUDY, load_if_exists=True, direction=direction

@@ -64,8 +64,8 @@ def slices_of(reader: Reader) -> list[Slice]:
 
 @dataclass
 class _Facts:
-    """Of each row, [N]: the target is in the history; {field: an item of the target's category is};
-    the number of its gap's group, 0 for an empty history."""
+    """For each row, [N]: the target is in the history; {field: an item of the target's category
+    is}; the number of its gap's group, 0 for an empty history."""
 
     seen: np.ndarray
     same: dict[str, np.ndarray]

@@ -142,7 +142,7 @@ def _spread(values: list[float | None], partial: bool) -> str:
 
 
 def _improvement(base: BySeed, found: BySeed, wanted: int) -> str:
-    """RelaImpr of the mean AUC over the seeds that both rows have; a row of one figure stands for
+    """RelaImpr of the mean AUC over the seeds that both rows have; a row with one figure counts for
     all seeds."""
     both = base.keys() & found.keys() if wanted > 1 else base.keys() | found.keys()
     ours = [result["test"]["auc"] for seed, result in found.items() if seed in both]

@@ -40,7 +40,7 @@ class Row:
         label: its name.
         model: a model's folder.
         set: -o settings laid over the model's config.yaml.
-        config: path of a settings file; {dataset} stands for the dataset's name.
+        config: path of a settings file; {dataset} is replaced by the dataset's name.
         tool: a tool that learns nothing.
     """
 
@@ -249,7 +249,8 @@ def _command(row: Row, dataset: str, seed: int) -> list[str]:
 
 
 def _tag(row: Row, config: str) -> str:
-    """What distinguishes the run of this row from the model's other runs, such as -epochs_1."""
+    """The part of a run's name that distinguishes it from the model's other runs, such as
+    -epochs_1."""
     words = []
     for setting in row.set:
         key, _, value = setting.partition("=")

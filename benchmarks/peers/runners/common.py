@@ -1,4 +1,4 @@
-"""What the runners share: flags, samples (benchmarks/peers/samples.py), metrics, epochs and steps,
+"""Shared by the runners: flags, samples (benchmarks/peers/samples.py), metrics, epochs and steps,
 the record.
 
 Runs in the peers' environment, without Paddle; the metrics are this project's own file.
@@ -128,7 +128,7 @@ class StepLimit:
 
 
 class Record:
-    """What a run found out, written after every epoch; compare.py reads it."""
+    """The figures of a run, written after every epoch; compare.py reads it."""
 
     def __init__(self, args, samples, model, setting, *packages):
         self.args, self.samples, self.metrics = args, samples, click_metrics()

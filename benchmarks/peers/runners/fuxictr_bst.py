@@ -2,7 +2,7 @@
 repository.
 
 History and target (fields side by side, one table a field for both), a learned position vector as
-wide as a field beside them, one post-norm encoder block whose feed-forward part is as wide as the
+wide as a field next to them, one post-norm encoder block whose feed-forward part is as wide as the
 model, the mean over the real positions, an MLP over target and mean.
 """
 
@@ -70,8 +70,8 @@ class BST(BaseModel):
         return {"y_pred": self.top(torch.cat([target, mean], -1))}
 
     def blocked(self, padded):
-        """What may not be seen, [B·heads, L, L]: padding, except by itself, so that no row is
-        without anything."""
+        """The masked places, [B·heads, L, L]: padding, except by itself, so that no row is without
+        anything."""
         n = padded.shape[1]
         mask = padded[:, None, :] & ~torch.eye(n, dtype=torch.bool, device=padded.device)
         return mask[:, None].expand(-1, self.heads, -1, -1).reshape(-1, n, n)

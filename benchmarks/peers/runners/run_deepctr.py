@@ -1,7 +1,7 @@
 """DeepCTR-Torch: DIN and DIEN through the library's own fit().
 
-fit() calls train() once, before its first epoch, and any evaluation calls eval(), so that the
-library goes on in evaluation mode; here train() is called at the start of each epoch.
+fit() calls train() once, before its first epoch, and any evaluation calls eval(), so the library
+continues in evaluation mode; here train() is called at the start of each epoch.
 """
 
 import time

@@ -1,6 +1,6 @@
 """torch-rechub: DIN, DIEN and BST through its DataGenerator and CTRTrainer.
 
-Its models want a list of other features that is not empty; as in the library's own Amazon example
+Its models need a list of other features that is not empty; as in the library's own Amazon example
 it is the target's once more. DIEN reads negative histories: here one item a position, drawn
 uniformly.
 """

@@ -177,7 +177,7 @@ def _declared(cls: type[Section], name: str) -> Declared:
 
 
 def _fault(declared: Declared, value: Any) -> str:
-    """What a value, or an element of a list, must be; "" if it is fine."""
+    """The condition that a value, or an element of a list, breaks; "" if it is fine."""
     if isinstance(value, str):
         return "" if value.isprintable() else "text without control characters"
     if declared.least is not None and value < declared.least:

@@ -293,7 +293,7 @@ class _Layer:
     def _refuse_key(self, new: dict[Any, Any], prefix: str, here: list[str]) -> None:
         name = next(iter(flatten(new, prefix)), f"{prefix}{next(iter(new))}")
         own = self.root.folder and os.path.join(self.root.folder, "config.yaml")
-        hint = "; a setting of the model's own is declared in settings.py beside it"
+        hint = "; a setting of the model's own is declared in the settings.py of its folder"
         raise InputError(
             f"{self.where}: unknown key {one_line(name, 300)}{nearest(name, self._known(), here)}"
             + (hint if self.where == own else "")

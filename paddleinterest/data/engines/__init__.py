@@ -11,13 +11,13 @@ ENGINES = ("memory", "duckdb")
 
 
 class Engine(Protocol):
-    """What the builder asks of an engine. Codes of ids and texts are places in their sorted lists,
-    so that they are the same whichever engine gives them.
+    """The methods of an engine that the builder uses. Codes of ids and texts are places in their
+    sorted lists, so that they are the same whichever engine gives them.
 
     Attributes:
         name: as `--engine` has it.
         item_ids, user_ids: every id of the log, in rising order.
-        items, users: codes of the rows of `log.items` and `log.users` (None if there is none).
+        items, users: codes of the rows of `log.items` and `log.users` (None without a table).
         texts: {category of the events or samples: its texts in rising order}.
         rows: events of the log.
         labels: whether they have labels.

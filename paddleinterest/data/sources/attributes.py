@@ -24,8 +24,8 @@ class Side:
 
     Attributes:
         of: "item" or "user".
-        path: of their file; empty if there is none.
-        ids: the file's ids as an Arrow column, None without a file.
+        path: of their file; empty without a file. ids: the file's ids as an Arrow column, None
+            without a file.
         attributes: the file's attributes by name.
         dense, multiple, vectors: those of all attributes that are numbers, lists of categories, and
             lists of numbers.
@@ -187,7 +187,7 @@ def take_out(events: pd.DataFrame, side: Side, table: pd.DataFrame) -> pd.DataFr
     """Move the attributes of `side.in_events` from columns of `events` to `table`.
 
     An item's (or user's) value is that of its earliest event that has one, by time, then by row: a
-    value from later could tell of what a sample must not know. How many differ is reported.
+    later value could reveal what a sample must not know. How many differ is reported.
 
     Returns:
         The table with the attributes; one row per id of the events.

@@ -28,7 +28,7 @@ def bad_row(mask: pa.ChunkedArray) -> int:
 
 
 def first_true(mask: np.ndarray) -> int | None:
-    """Index of the first true value of a numpy array, None if there is none."""
+    """Index of the first true value of a numpy array, None without one."""
     row = int(mask.argmax())
     return row if mask[row] else None
 
@@ -352,8 +352,9 @@ def category_values(
         column = column.cast(pa.int8())
     if pa.types.is_nested(column.type):
         raise InputError(
-            f"{path}: {name} holds {column.type}; --multiple {name} reads several values of an item"
-            f" or user, --vectors {name} an item's numbers; all else has one value a row"
+            f"{path}: {name} holds {column.type}; --multiple {name} reads several values of an"
+            f" item or user, --vectors {name} an item's numbers; other columns have one value per"
+            " row"
         )
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)

@@ -41,9 +41,9 @@ class Options:
     event: list[str] = option(
         [],
         (
-            "what a history tells of each purchase, of quantity (0 to 10, or more), price "
-            "(dollars paid) and discount (dollars off, by the shop and by coupons) "
-            "(default: none)"
+            "what a history says about each purchase, of quantity (0 to 10, or more), price"
+            " (dollars paid) and discount (dollars off, by the shop and by coupons) (default:"
+            " none)"
         ),
         metavar="NAME",
         choices=EVENT,

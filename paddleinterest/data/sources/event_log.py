@@ -443,8 +443,8 @@ def _check_kinds(kinds: Kinds, items: Side, users: Side, in_rows: list[str]) -> 
         for name in names:
             if name in in_rows:
                 raise InputError(
-                    f"{flag} {name}: a column of --context or --event has one value a row; lists"
-                    " are attributes of items or users"
+                    f"{flag} {name}: a column of --context or --event has one value per row;"
+                    " lists are attributes of items or users"
                 )
             if name not in known:
                 raise InputError(

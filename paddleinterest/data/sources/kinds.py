@@ -1,4 +1,4 @@
-"""What columns hold, and their values read as that."""
+"""The kinds of columns, and their values read accordingly."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ CATEGORY, DENSE, MULTIPLE, VECTOR = "category", "dense", "multiple", "vector"
 
 @dataclass(frozen=True)
 class Kind:
-    """What one column holds.
+    """The kind of one column.
 
     Attributes:
         of: category, dense, multiple or vector.
@@ -46,7 +46,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Kinds:
-    """What columns hold, by the names under which they are kept. All others hold a category.
+    """The kinds of columns by the names under which they are kept. All others hold a category.
 
     Attributes:
         dense: those of numbers.
@@ -61,7 +61,7 @@ class Kinds:
     separators: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, name: str, declared: str = "") -> Kind:
-        """What a column holds: what a flag says, or what the file itself declares."""
+        """The kind of a column: from a flag, or from what the file itself declares."""
         said = [
             kind
             for kind, names in (

@@ -43,7 +43,7 @@ class Options:
     )
     event: list[str] = option(
         [],
-        "play_time: a history tells how many seconds of each video were played (default: none)",
+        "play_time: a history holds how many seconds of each video were played (default: none)",
         metavar="NAME",
         choices=["play_time"],
     )

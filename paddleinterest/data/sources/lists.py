@@ -29,7 +29,7 @@ BESIDE = re.compile(r"""['"]\s+['"]""")  # two texts without a comma
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Whether an Arrow type is one of lists."""
+    """True if an Arrow type is a list type."""
     return any(fits(kind) for fits in KINDS)
 
 
@@ -114,7 +114,7 @@ def _split(column: pa.ChunkedArray, name: str, path: str, separator: str) -> pa.
 
 
 def _in_brackets(values: pa.Array) -> bool:
-    """Whether all texts but the empty ones are written as lists."""
+    """True if all texts except empty ones are written as lists."""
     full = values.filter(pc.not_equal(values, ""))
     inside = pc.and_(pc.starts_with(full, "["), pc.ends_with(full, "]"))
     return len(full) > 0 and pc.all(inside).as_py()
@@ -151,7 +151,7 @@ def _literal(text: str) -> list[str | None] | None:
 
 
 def _told(values: pa.Array, name: str, path: str) -> str:
-    """What separates the values in the cells; empty if no cell has more than one."""
+    """The separator of the values in the cells; empty if no cell has more than one."""
     found = found_separators(values, SEPARATORS)
     ask = f"--value-separator '{name}=CHAR' says it"
     if len(found) > 1:
@@ -245,7 +245,7 @@ def _numbers(column: pa.ChunkedArray, name: str, path: str, separator: str) -> p
 
 
 def separators(asked: Sequence[str]) -> dict[str, str]:
-    """{column: separator} of what --value-separator says; "" stands for all other columns.
+    """{column: separator} of what --value-separator says; "" means all other columns.
 
     Raises:
         InputError: a separator is empty or of several characters.

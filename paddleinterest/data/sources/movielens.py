@@ -105,9 +105,9 @@ def load(options: Options, seed: int = 0) -> Log:
 
     events: user, item, time (seconds), label.
     items: all listed movies with genre, the first one listed, or with ``options.all_genres``
-    genres; and decade, from the year at the end of the title; missing if there is none.
-    users: gender, age (the youngest of its group, 1, 18, 25, 35, 45, 50 or 56) and occupation in
-    100k and 1m, else None.
+    genres; and decade, from the year at the end of the title; missing without one. users: gender,
+    age (the youngest of its group, 1, 18, 25, 35, 45, 50 or 56) and occupation in 100k and 1m, else
+    None.
 
     Raises:
         InputError: the zip file cannot be read or downloaded, or lacks a file, or a line is wrong.
@@ -160,7 +160,7 @@ def load(options: Options, seed: int = 0) -> Log:
         items,
         users,
         multiple=["genres"] if options.all_genres else [],
-        note=f"A click stands for a rating of at least {options.threshold:g} stars.",
+        note=f"A click means a rating of at least {options.threshold:g} stars.",
     )
 
 

@@ -55,7 +55,7 @@ def _is_data(names: Sequence[str]) -> bool:
 
 
 def renamed(asked: str, names: Sequence[str]) -> tuple[str, str]:
-    """What `COLUMN` or `COLUMN=NAME` asks for: the column in the file, and the name it is kept
+    """The meaning of `COLUMN` or `COLUMN=NAME`: the column in the file, and the name it is kept
     under. A column whose own name has an equals sign takes precedence."""
     if asked in names or "=" not in asked:
         return asked, asked

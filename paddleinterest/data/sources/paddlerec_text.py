@@ -157,10 +157,9 @@ def read_group(paths: list[str]) -> dict[str, Any]:
     """Read the training or the test files.
 
     Returns:
-        dict, with a row a line: user (the number of its history, in order of appearance), item,
-            category, label; with a
-        row an event of the distinct histories: history_user, time, history_item, history_category;
-            and users, the
+        dict, with one row per line: user (the number of its history, in order of appearance), item,
+            category, label; with one row per event of the distinct histories: history_user, time,
+            history_item, history_category; and users, the
         number of distinct histories. Items and categories are Arrow columns of texts, the others
         numpy arrays.
     """
@@ -280,7 +279,7 @@ def first_fault(paths: list[str]) -> InputError | None:
 
 
 def what_is_wrong(line: str) -> str:
-    """What is wrong with a line, in words; empty for a good or an empty one."""
+    """The fault of a line, in words; empty for a good or an empty one."""
     parts = line.split(";")
     if not line:
         return ""

@@ -65,6 +65,6 @@ def settle(events: pd.DataFrame, drop: bool) -> pd.DataFrame:
 
 
 def _alike(events: pd.DataFrame) -> str:
-    """What repeated events have in common, with an example, for a message."""
+    """The columns that repeated events share, with an example, for a message."""
     first = events.iloc[:1].to_dict("records")[0]
     return f"(same user, item and time), such as user {first['user']!r}, item {first['item']!r}"

@@ -98,7 +98,7 @@ def brands_and_paths(
     """Item → brand, and item → categories from root to leaf.
 
     The release lists the brand first, if an item has one, and does not say whether it has. An id
-    that stands behind the first place of any item is a category; an item whose first id is one of
+    that comes after the first place of any item is a category; an item whose first id is one of
     those has no brand.
     """
     categories = {each for ids in attributes.values() for each in ids[1:]}

@@ -137,7 +137,7 @@ class Table:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return self.file.name
 
     def read(self, columns: Sequence[str]) -> pa.Table:
@@ -216,7 +216,7 @@ def _without_null_texts(table: pa.Table, null: Sequence[str]) -> pa.Table:
 
 
 def _separator(file: RawFile, first: bytes) -> str:
-    """What separates the cells of a text file, by its ending or its first lines."""
+    """The separator of the cells of a text file, by its ending or its first lines."""
     if file.form == "csv":
         return ","
     if file.form in ("tsv", "atomic"):

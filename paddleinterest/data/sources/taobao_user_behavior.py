@@ -49,7 +49,7 @@ class Options:
     )
     event: list[str] = option(
         [],
-        "action: a history tells which behaviour each event is (default: none)",
+        "action: a history holds the behaviour of each event (default: none)",
         metavar="NAME",
         choices=["action"],
     )

@@ -179,7 +179,7 @@ def wrong(
 
 
 def described(allowed: Sequence[Any] | None, kind: pa.DataType) -> str:
-    """What a value should be, in words."""
+    """The values allowed, in words."""
     if allowed:
         *most, last = map(str, allowed)
         return f"{', '.join(most)} or {last}"

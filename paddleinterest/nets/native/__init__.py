@@ -50,11 +50,11 @@ def use(wanted: bool) -> None:
 
 
 def available(name: str, tensor: paddle.Tensor) -> bool:
-    """Whether library `name` can take over: wanted, dynamic graph, CPU, float32, and it builds.
+    """True if library `name` can run: switched on, dynamic graph, CPU, float32, and it builds.
 
     Args:
         name: of the library.
-        tensor: an input, which tells place and type of all.
+        tensor: an input, which shows place and type of all.
     """
     return (
         _wanted
@@ -98,7 +98,7 @@ def contiguous(tensor: paddle.Tensor | None) -> paddle.Tensor | None:
 def unless_frozen(
     gradients: Iterable[paddle.Tensor | None], stopped: Iterable[bool]
 ) -> tuple[paddle.Tensor | None, ...]:
-    """What a PyLayer's backward returns: None for each tensor that needs no gradient."""
+    """The result of a PyLayer's backward: None for each tensor that needs no gradient."""
     return tuple(None if frozen else g for g, frozen in zip(gradients, stopped, strict=True))
 
 
@@ -133,7 +133,7 @@ def _cache() -> str:
 
 
 def _ours(path: str) -> bool:
-    """Whether `path` is a library that this user wrote and no other user could have changed.
+    """True if `path` is a library that this user wrote and no other user could have changed.
 
     Any other library is built again.
     """
