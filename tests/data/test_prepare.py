@@ -372,7 +372,7 @@ def existing(shop):
         (cut_gzip, [], ["users.csv.gz"]),
         (one_moment, [], ["the valid split is empty"]),
         (existing, [], ["out exists already"]),
-        (existing, ["--overwrite"], ["out is no prepared dataset"]),
+        (existing, ["--overwrite"], ["out is not a prepared dataset"]),
         (None, ["--protocol", "given"], ["protocol given does not fit source event_log"]),
         (None, ["--min-count", "0"], ["--min-count is 0, must be at least 1"]),
         (None, ["--memory", "4 apples"], ["--memory is '4 apples', must be a size such as 4GB"]),

@@ -164,7 +164,7 @@ def one_step(config, *, penalty=0.0):
             '"temperature"',
             '"temprature"',
             (
-                "asks for the setting temprature, which is not declared in settings.py beside it;"
+                "asks for the setting temprature, which is not declared in the settings.py of its folder;"
                 " nearest is temperature"
             ),
         ),

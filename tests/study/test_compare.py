@@ -150,4 +150,4 @@ def test_runs_that_cannot_be_compared(place, key, words):
     errors = [line for line in done.lines if line.startswith("error: ")]
     assert len(errors) == 1 and words in errors[0], done.err
     done = tools.run("compare", "a,b", "c", cwd=folder)
-    assert done.status == 1 and "error: 2 runs against 1; name equally many" in done.err
+    assert done.status == 1 and "error: 2 runs against 1; name the same number" in done.err

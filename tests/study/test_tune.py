@@ -462,7 +462,7 @@ def test_another_search_in_the_folder_is_refused(search, tmp_path):
 
     class Second(Trainer):
         def __call__(self, *arguments):
-            with pytest.raises(InputError, match="a search is at work"):
+            with pytest.raises(InputError, match="another process searches"):
                 search(3, Trainer())
             return super().__call__(*arguments)
 
