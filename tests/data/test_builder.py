@@ -702,7 +702,7 @@ def test_what_is_no_dataset_is_never_replaced(tmp_path):
     (tmp_path / "home" / "thesis.tex").write_text("years of work")
     (tmp_path / "file").write_text("x")
     for name in ("home", "file"):
-        with pytest.raises(InputError, match="no prepared dataset"):
+        with pytest.raises(InputError, match="not a prepared dataset"):
             make(random_log(8), tmp_path / name, overwrite=True)
     assert (tmp_path / "home" / "thesis.tex").read_text() == "years of work"
     assert sorted(os.listdir(tmp_path)) == ["d", "file", "home"]

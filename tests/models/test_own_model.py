@@ -164,7 +164,8 @@ def one_step(config, *, penalty=0.0):
             '"temperature"',
             '"temprature"',
             (
-                "asks for the setting temprature, which is not declared in the settings.py of its folder;"
+                "asks for the setting temprature, which is not declared in the settings.py of its"
+                " folder;"
                 " nearest is temperature"
             ),
         ),
