@@ -76,7 +76,7 @@ def shard_from(rows):
 
 
 def sharded(rows):
-    """Whether a table of so many rows is to be spread."""
+    """True if a table with this number of rows is spread over the processes."""
     return process_count() > 1 and 0 < _shard_from <= rows and process_count() <= rows
 
 
@@ -99,8 +99,8 @@ def whole(array, rows):
 
 
 def wait():
-    """Go on when all ranks are here, however long that takes: whoever waits in one of Gloo's calls
-    gives up after 30 seconds."""
+    """Wait until all processes are here, however long that takes: a wait inside one of Gloo's
+    calls ends after 30 seconds."""
     if process_count() == 1:
         return
     import paddle.distributed as dist
@@ -116,8 +116,8 @@ def wait():
 
 
 def wait_for(path):
-    """Go on when another rank has made the directory `path`; where that one fails, `launch` ends
-    this one."""
+    """Wait until another process has made the directory `path`; if that process fails, `launch`
+    ends this one."""
     while not os.path.isdir(path):
         time.sleep(0.2)
 

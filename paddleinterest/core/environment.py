@@ -1,4 +1,4 @@
-"""What must be set before Paddle is imported. It lasts for this process only.
+"""Environment variables to set before Paddle is imported, for this process only.
 
 Paddle's CPU wheel starts one OpenMP thread, and its MKL takes a slow path on AMD processors; both
 are read from the environment when Paddle is loaded. So is whether a slice or a transpose is a view

@@ -165,7 +165,7 @@ class NextItemLoss(nn.Layer):
             states (Tensor): h, [B, T, H]; h_t has read no event after t.
             history (Tensor): e, [B, T, D].
             valid (Tensor): [B, T − 1], 1 if h_t has a next event and is to be counted.
-            batch (Batch): with ``negative_<item field>`` [B, T] for binary, 0 if there is none.
+            batch (Batch): with ``negative_<item field>`` [B, T] for binary, 0 if it is missing.
             embeddings (FieldEmbeddings): of the net.
         """
         if states.shape[1] < 2:

@@ -1,4 +1,4 @@
-"""What models with a loss on the next item tell the tools."""
+"""The bindings of models with a loss on the next item."""
 
 from __future__ import annotations
 

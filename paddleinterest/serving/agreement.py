@@ -1,4 +1,4 @@
-"""Whether an exported bundle computes what the trained net computes."""
+"""Checks that an exported bundle gives the scores of the trained net."""
 
 from __future__ import annotations
 

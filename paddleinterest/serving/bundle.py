@@ -271,7 +271,7 @@ def _check_whole(directory: str, schema: Schema) -> None:
 
 
 def _same_tables(own: pa.Table, other: pa.Table) -> bool:
-    """Whether two tables have the same columns; a missing number equals another."""
+    """True if two tables have the same columns; two missing numbers are equal."""
     if own.column_names != other.column_names or own.num_rows != other.num_rows:
         return False
     for mine, theirs in zip(own.columns, other.columns, strict=True):
@@ -284,7 +284,7 @@ def _same_tables(own: pa.Table, other: pa.Table) -> bool:
 
 
 def _different_fields(own: Schema, other: Schema) -> list[str]:
-    """What differs between the fields of two schemas, in words."""
+    """The differences between the fields of two schemas, in words."""
     ours = {f.name: dataclasses.asdict(f) for f in own.fields}
     theirs = {f.name: dataclasses.asdict(f) for f in other.fields}
     names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]

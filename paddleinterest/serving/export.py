@@ -263,7 +263,7 @@ def _write_signature(made: str, config: Settings, spec: Spec, origin: dict[str, 
 
 
 def _describe(spec: Spec) -> dict[str, Any]:
-    """{input: {shape, dtype}}; None stands for any size."""
+    """{input: {shape, dtype}}; None = any size."""
     described = {}
     for name, s in spec.items():
         shape = [size if size and size > 0 else None for size in s.shape]

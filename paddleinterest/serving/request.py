@@ -285,7 +285,7 @@ class RequestEncoder:
         return int(_rows(self.user_row, [_id(raw, "user")])[0])
 
     def _given(self, request: Request, of: str) -> dict[str, Any]:
-        """What the request says of its user or its context, {field: raw value}."""
+        """The values that the request gives for its user or its context, {field: raw value}."""
         words = SIDES[of]
         given = request.get(words)
         if given is None:
@@ -321,7 +321,7 @@ class RequestEncoder:
         return arrays
 
     def _is_user_id(self, field: Field) -> bool:
-        """Whether a field is the user's hashed id, which new users have too."""
+        """True if a field is the user's hashed id, which new users have too."""
         own = field.name == "user_id" and bool(self.schema.recipe.get("user_id"))
         return own and field.hashed
 

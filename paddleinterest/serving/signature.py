@@ -34,5 +34,5 @@ def read(directory: str) -> Signature:
 
 
 def needs_times(signature: Signature) -> bool:
-    """Whether a program reads the times of a history."""
+    """True if a program reads the times of a history."""
     return any("history_time" in facts["inputs"] for facts in signature["programs"].values())

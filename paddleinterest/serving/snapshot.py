@@ -43,7 +43,7 @@ def consistently(directory: str, read: Callable[[], T]) -> T:
 
 
 def _state(directory: str) -> dict[str, tuple[int, ...]]:
-    """What identifies each file below a directory and the directory itself, {path: facts}."""
+    """Identifying facts of a directory and of each file below it, {path: facts}."""
     found: dict[str, tuple[int, ...]] = {}
     for folder, _, names in os.walk(directory):
         for path in (folder, *(os.path.join(folder, name) for name in names)):

@@ -110,7 +110,7 @@ def check(fine: Any, message: str) -> None:
 
 
 def fits(field: Field, raw: Any) -> bool:
-    """Whether a request may give such a value of a field of one value."""
+    """True if a request may give this value for a field with one value."""
     if field.kind == "category":
         return _is_category(raw) and len(str(raw)) <= LONGEST_TEXT
     if not _is_number(raw):

@@ -18,7 +18,7 @@ def read_vocabularies(bundle: str, schema: Schema) -> dict[str, dict[str, int]]:
 
 
 def has_vocabulary(field: Field) -> bool:
-    """Whether vocab/ has a file for the field."""
+    """True if vocab/ has a file for the field."""
     return field.kind == "category" and field.name != "item" and not field.hashed
 
 

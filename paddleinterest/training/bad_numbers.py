@@ -27,7 +27,7 @@ class BadNumbers(InputError):
 
 
 class Learner(Protocol):
-    """What makes a step: the trainer's."""
+    """The trainer's objects that a step needs."""
 
     model: ClickModel
     net: paddle.nn.Layer
@@ -83,7 +83,7 @@ class Skipper:
     def _origin(self, batch: Batch, state: State) -> str:
         if distributed.process_count() > 1:  # the search would compute what the others do not
             return (
-                "from rows that only a single process looks for: go on without"
+                "from rows that only a single process looks for: resume without"
                 " paddle.distributed.launch to find them"
             )
         bad = culprits(self.learner, batch, state.step)

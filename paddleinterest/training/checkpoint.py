@@ -173,10 +173,10 @@ def check_weight(path: str, name: str, array: np.ndarray) -> None:
     """Raise InputError unless an array of the checkpoint at `path` can be a weight."""
     if array.dtype != np.float32:
         raise InputError(
-            f"{path} is no checkpoint of this program: {name} is {array.dtype}, not float32"
+            f"{path} is not a checkpoint of this program: {name} is {array.dtype}, not float32"
         )
     if not np.isfinite(array).all():
-        raise InputError(f"{path}: {name} is not finite; it was damaged, or training went astray")
+        raise InputError(f"{path}: {name} is not finite; the file is damaged, or training diverged")
 
 
 def read(

@@ -43,12 +43,14 @@ def binding(folder: str):
     except ModuleNotFoundError as e:
         if e.name != module:
             raise
-        raise InputError(f"{path} does not exist; docs/own_model.md tells what it holds") from None
+        raise InputError(
+            f"{path} does not exist; docs/own_model.md describes its content"
+        ) from None
     except AttributeError as e:
         if e.name != "DygraphModel":
             raise
         raise InputError(
-            f"{path} has no class DygraphModel; docs/own_model.md tells what it holds"
+            f"{path} has no class DygraphModel; docs/own_model.md describes its content"
         ) from None
 
 
@@ -70,7 +72,7 @@ def create_net(model, config, schema):
         ):
             raise InputError(
                 f"the net of {config.model} needs a method {method}(batch,"
-                " return_attention=False); docs/own_model.md tells what it returns"
+                " return_attention=False); docs/own_model.md describes its result"
             )
     _refuse_fast_forms(model, net, config, schema)
     return net

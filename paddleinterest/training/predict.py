@@ -65,8 +65,7 @@ def predict(model, net, reader, what="evaluating"):
 
 
 def check_finite(score):
-    """InputError where a score is no number: a figure or a ranking made of such would look like any
-    other."""
+    """Raise InputError if a score is not a number: its figures and rankings would look like others."""
     if not np.isfinite(score).all():
         raise InputError(
             f"{int((~np.isfinite(score)).sum()):,} of {len(score):,} scores are not finite; was"

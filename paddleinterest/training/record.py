@@ -1,7 +1,7 @@
-"""What a training tells and writes while it runs: its first lines, a line of metrics.jsonl per
-epoch, VisualDL's scalars, the result.
+"""The output of a training while it runs: its first lines, a line of metrics.jsonl per epoch,
+VisualDL's scalars, the result.
 
-Of several processes the first one alone writes.
+If there are several processes, only the first one writes.
 """
 
 import json
@@ -111,7 +111,7 @@ def keep_result(path: str, result: dict[str, Any]) -> None:
 
 
 def _earlier_speed(path: str) -> float | None:
-    """The speed in an earlier result; None if there is none that can be read."""
+    """The speed in an earlier result; None if it cannot be read."""
     try:
         with open(path, encoding="utf-8") as f:
             speed = json.load(f)["samples_per_second"]

@@ -1,5 +1,4 @@
-"""Going on with a run that was stopped: with the settings and the data that gave its numbers so
-far, or not at all."""
+"""Resume a run that was stopped, only with the settings and the data of its numbers so far."""
 
 import os
 from typing import Any
@@ -51,8 +50,8 @@ def saved_state(path: str, new: State, batches: int) -> State:
         before, asked = was.get(key, "unknown"), now.get(key, "unknown")
         if before != asked:
             raise InputError(
-                f"{path} was trained with {key} {before}, not {asked}, which gives other numbers:"
-                " go on with the same, or start a new runner.name"
+                f"{path} was trained with {key} {before}, not {asked}, which changes the numbers:"
+                " resume with the same setting, or start a new runner.name"
             )
     if saved.batch > batches or saved.step != saved.epoch * batches + saved.batch:
         raise InputError(
@@ -88,7 +87,7 @@ def restore(
     if not runner.resume:
         return new
     if not os.path.exists(directory.latest):
-        say(f"{directory.path} holds no run to go on with: it starts from the beginning")
+        say(f"{directory.path} holds no run to resume: it starts from the beginning")
         return new
     state = saved_state(directory.latest, new, batches)
     checkpoint.load(directory.latest, net, state.model, optimizer)
@@ -97,5 +96,5 @@ def restore(
         where += f", step {state.step}"
     if state.is_finished(runner):
         where += ": it is finished"
-    say(f"going on with {directory.path}{where}")
+    say(f"resuming {directory.path}{where}")
     return state

@@ -1,5 +1,5 @@
-"""What trainer, infer and to_static open alike before Paddle is imported: settings, dataset, the
-path of a run and its checkpoint. training/loading.py opens the model.
+"""Opens settings, dataset, and the paths of a run and its checkpoint for trainer, infer and
+to_static, before Paddle is imported. training/loading.py opens the model.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def open_run(args: argparse.Namespace) -> Settings:
 
 
 def checkpoint_path(config: Settings) -> str:
-    """Path of the checkpoint to evaluate or export; InputError if there is none."""
+    """Path of the checkpoint to evaluate or export; InputError if it is missing."""
     best = os.path.join(directory(config), "checkpoints", "best.npz")
     path = config.runner.infer_load_path or best
     check_checkpoint(path)

@@ -71,11 +71,11 @@ class RunDirectory:
         return os.path.join(self.path, "visualdl")
 
     def has_run(self) -> bool:
-        """Whether a run has been begun here."""
+        """True if a run has started here."""
         return os.path.isdir(os.path.dirname(self.latest))
 
     def is_ours(self, model: str) -> bool:
-        """Whether the directory holds a run of the model: its config.yaml says so."""
+        """True if the directory holds a run of the model, by its config.yaml."""
         try:
             found = settings.read_yaml(self.config)
         except (InputError, OSError):
@@ -98,7 +98,7 @@ class RunDirectory:
             )
         if self.has_run() and not runner.resume and not runner.overwrite:
             raise InputError(
-                f"{self.path} holds a run already; add -o runner.resume=true to go on with it, "
+                f"{self.path} holds a run already; add -o runner.resume=true to resume it, "
                 "runner.overwrite=true to replace it, or runner.name=NAME for a new one"
             )
 
@@ -197,7 +197,7 @@ def _make(path: str) -> list[str]:
 
 
 def _is_at(handle: int, path: str) -> bool:
-    """Whether an open directory is the one at `path`."""
+    """True if an open directory is the one at `path`."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except FileNotFoundError:

@@ -15,14 +15,14 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Stepped(NamedTuple):
-    """What a step tells: the batch's logits [B], and the parts of the loss by name."""
+    """The result of a step: the batch's logits [B], and the parts of the loss by name."""
 
     logit: np.ndarray
     loss: dict[str, float]
 
 
 class PlateauState(BaseModel):
-    """What lowers the learning rate (schedule.plateau) remembers.
+    """The state of schedule.plateau, which lowers the learning rate.
 
     Attributes:
         best: the best gAUC on valid so far.
@@ -85,12 +85,12 @@ class State(BaseModel):
         }
 
     def is_finished(self, runner: Runner) -> bool:
-        """Whether no epoch is left, or valid has not improved for too long."""
+        """True if no epoch is left, or valid has not improved for too long."""
         is_stopped = bool(runner.early_stop) and self.waited >= runner.early_stop
         return self.epoch >= runner.epochs or is_stopped
 
     def has_improved(self, valid: Metrics | None, monitor: str) -> bool:
-        """Whether the epoch that has ended is the best so far; early stopping counts it."""
+        """True if the epoch that has ended is the best so far; early stopping counts it."""
         value = monitored(valid, monitor, self.epoch)
         if self.best is None or value > self.best:
             self.best = value
@@ -125,7 +125,7 @@ def read_state(values: dict[str, Any], path: str) -> State:
     is_whole = isinstance(plateau, dict) and plateau.keys() == PlateauState.model_fields.keys()
     if values.keys() != State.model_fields.keys() or not is_whole:
         raise InputError(
-            f"{path} is not a checkpoint to go on from: it holds no state of a training by this"
+            f"{path} is not a checkpoint to resume from: it holds no state of a training by this"
             " version"
         )
     try:

@@ -1,7 +1,7 @@
 """The training loop: batch, forward, backward, step, evaluate, save.
 
 What else a training does is hooked in: `schedule` (the learning rate), `bad_numbers` (a loss or a
-gradient that is not finite), `progress` (the bar), `resume` (where a run goes on), `record` (the
+gradient that is not finite), `progress` (the bar), `resume` (where a run resumes), `record` (the
 files of the run), core/distributed.py (several processes).
 """
 
@@ -134,7 +134,7 @@ class Trainer:
         return speeds
 
     def train_epoch(self) -> float:
-        """One pass over train, from the batch on where the run stands.
+        """One pass over train, starting at the batch that the run has reached.
 
         Returns:
             Samples per second.
@@ -198,10 +198,10 @@ class Trainer:
         epoch = checkpoint.load(path, self.learner.net, self.state.model)["epoch"]
         if (
             epoch != self.state.best_epoch
-        ):  # killed between the two files, then told to stop earlier
+        ):  # killed between the two files, then asked to stop earlier
             raise InputError(
-                f"{path} is of epoch {epoch}, which {self.directory.latest} has not reached; go on"
-                " with more runner.epochs or a longer runner.early_stop"
+                f"{path} is of epoch {epoch}, which {self.directory.latest} has not reached;"
+                " resume with more runner.epochs or a longer runner.early_stop"
             )
         found = {}
         best_possible = self.readers["train"].schema.best

@@ -1,4 +1,4 @@
-"""A new run that starts from the weights of another one."""
+"""A new run that starts from the weights of a finished run."""
 
 import os
 

@@ -171,7 +171,7 @@ class Schedule(Section):
 
 
 class Plateau(Section):
-    """What lowers the learning rate if gAUC on valid stops rising."""
+    """Lowers the learning rate if gAUC on valid stops rising."""
 
     acts_in_training_only = True
 
@@ -190,8 +190,7 @@ class Plateau(Section):
 
 
 class HyperParameters(Section):
-    """What all nets have. A model with settings of its own has a subclass of this in its
-    settings.py."""
+    """The settings of all nets. A model with its own settings has a subclass in its settings.py."""
 
     embedding_size: int = setting(32, "Width of the embedding of every category field", least=1)
     embedding_std: float = setting(

@@ -7,7 +7,7 @@ from paddleinterest.core.settings.declare import setting
 
 
 class NextItemHyperParameters(HyperParameters):
-    """What these models have beside the common hyper-parameters."""
+    """Hyper-parameters of models with a loss on the next item, besides the common ones."""
 
     next_item: Literal["none", "full", "batch", "binary"] = setting(
         "none",

@@ -25,7 +25,7 @@ class Histories:
         own: those of the bundle, if it has some.
         store: what keeps the events that arrive, if there is one.
         clock: times are seconds since 1970, so an event without a time is of now.
-        fields: what an event may tell beside item and time, such as the action.
+        fields: the values of an event besides item and time, such as the action.
     """
 
     def __init__(

@@ -1,5 +1,5 @@
-"""What a page shows of a bundle: users with a history, items with their attributes, and why a
-candidate scored as it did."""
+"""Views of a bundle for the page: users with a history, items with their attributes, and the
+reasons for a candidate's score."""
 
 from typing import Any
 

@@ -60,7 +60,7 @@ class Connection(HttpToolsProtocol):
         self.telemetry.connections = len(self.connections)
 
     def is_active(self) -> bool:
-        """Whether a request is being answered."""
+        """True while a request is being answered."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def data_received(self, data: bytes) -> None:

@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """Of several clients that wait, each gets its turn, however many entries one has.
+    """A queue in which each waiting client gets its turn, however many entries it has.
 
     If the queue is full, an entry of a client with few entries takes the place of the newest entry
     of the client with the most.

@@ -1,5 +1,5 @@
-"""What every request passes before the application, and every answer after it: who may ask, an id,
-headers, counts, the access log."""
+"""Checks before and records after each request: who may ask, an id, headers, counts, the access
+log."""
 
 import hmac
 import re
@@ -44,12 +44,12 @@ class Access:
 
 
 class Guard:
-    """An ASGI application around another one.
+    """An ASGI application that wraps the server's.
 
     Args:
         app: the application.
         access: who may ask.
-        pool: tells whether the server drains.
+        pool: says whether the server drains.
         telemetry: counts.
         paths: those that metrics name; others count as "other".
     """
@@ -150,7 +150,7 @@ class Guard:
 
 @dataclass
 class _Told:
-    """What was answered."""
+    """The answer so far."""
 
     id: str
     started: float = field(default_factory=time.perf_counter)
@@ -174,7 +174,7 @@ def _name(host: str) -> str:
 
 
 def _same(origin: str, headers: dict[bytes, bytes]) -> bool:
-    """Whether a page of this server asks."""
+    """True if the request comes from a page of this server."""
     try:
         return urlsplit(origin).netloc == headers.get(b"host", b"").decode("latin-1")
     except ValueError:

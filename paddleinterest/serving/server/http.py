@@ -45,7 +45,7 @@ class TooLong(Exception):
 
 @dataclass
 class Service:
-    """What the paths share.
+    """The objects that all paths share.
 
     Attributes:
         pool: does the jobs.
@@ -136,7 +136,7 @@ def _add_operation(app: FastAPI, service: Service) -> None:
         try:
             facts = await service.reload()
         except InputError as e:
-            return _refusal(service, 409, f"{e}; the old bundle goes on serving", "reload")
+            return _refusal(service, 409, f"{e}; the old bundle stays in service", "reload")
         return _reply({"version": facts["version"]})
 
 

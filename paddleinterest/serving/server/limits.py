@@ -9,7 +9,7 @@ from paddleinterest.core.errors import InputError
 
 @dataclass(frozen=True)
 class Limits:
-    """What one client, or all of them together, may ask for.
+    """Limits for one client, and for all clients together.
 
     Attributes:
         max_bytes: longest body of a request.

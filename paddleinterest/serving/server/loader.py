@@ -209,7 +209,7 @@ def _open(options: Options) -> "Bundle":
 
 
 def bundle_facts(bundle: "Bundle", options: Options) -> dict[str, Any]:
-    """What the server tells of the bundle."""
+    """The facts of the bundle that the server reports."""
     schema = bundle.schema
     of: dict[str, dict[str, str]] = {"item": {}, "user": {}, "context": {}, "event": {}}
     for f in schema.fields:

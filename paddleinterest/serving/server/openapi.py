@@ -65,7 +65,7 @@ class Answers(BaseModel):
 
 
 class Refusal(BaseModel):
-    """What is wrong, in one line."""
+    """An error in one line."""
 
     error: str
 
@@ -80,7 +80,7 @@ def request_model(facts: dict[str, Any]) -> type[BaseModel]:
     """The request of a bundle.
 
     Args:
-        facts: what the loader told of the bundle: fields, and whether it needs times.
+        facts: the loader's facts of the bundle: fields, and whether it needs times.
     """
     of_event = _attributes(facts["event_fields"])
     event = _model("Event", {"item": (Id, ...), "time": (Time, 0), **of_event})
@@ -131,7 +131,7 @@ def document(facts: dict[str, Any], limits: Limits) -> dict[str, Any]:
     """The OpenAPI document.
 
     Args:
-        facts: what the loader told of the bundle.
+        facts: the loader's facts of the bundle.
         limits: of the server.
     """
     own = request_model(facts)

@@ -44,7 +44,7 @@ class ClientGone(Exception):
 
 
 class Job:
-    """What a client waits for.
+    """A request that a client waits for.
 
     Args:
         head, body: for the scorer.
@@ -96,7 +96,7 @@ class Pool:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the loader told of the current bundle."""
+        """The loader's facts of the current bundle."""
         return self._current.facts if self._current else {}
 
     @property
@@ -126,7 +126,7 @@ class Pool:
             The facts of the new bundle.
 
         Raises:
-            InputError: it cannot be opened; the old one goes on serving.
+            InputError: it cannot be opened; the old one stays in service.
         """
         async with self._changed:
             try:
@@ -221,7 +221,9 @@ class Pool:
             ClientGone: nobody waits for it any more.
         """
         if self.draining:
-            raise Unavailable("draining", "the server is about to end; ask another one")
+            raise Unavailable(
+                "draining", "the server is about to end; send the request to another server"
+            )
         loop = asyncio.get_running_loop()
         job = Job(head, body, client, loop.create_future())
         self._enqueue(job)
@@ -294,7 +296,7 @@ class Pool:
             self._ended(worker)
 
     def _ended(self, worker: Worker) -> None:
-        """A scorer has ended, killed or by a fault of the engine: start another one."""
+        """A scorer has ended, killed or by a fault of the engine: start a new one."""
         generation = worker.generation
         self._let_go(worker)
         if worker in self._idle:
@@ -302,13 +304,13 @@ class Pool:
         if worker.job is not None:
             self._again(worker.job)
         if generation is self._current and not generation.closed and not self.draining:
-            say(f"scorer {worker.pid} has ended; another one starts")
+            say(f"scorer {worker.pid} has ended; a new one starts")
             self.restarts += 1
             asyncio.get_running_loop().call_later(0.1, generation.fork, 1)
         self._end_if_done(generation)
 
     def _again(self, job: Job) -> None:
-        """Give a job whose scorer has ended to another one, once: it may be what ended it."""
+        """Give a job whose scorer has ended to a second scorer, once: the job may be the cause."""
         if job.future.done():
             return
         if job.tries < TRIES and job.head["kind"] != "events":
@@ -350,7 +352,9 @@ class Pool:
         until = time.monotonic() + seconds
         while (len(self.queue) or self.busy) and time.monotonic() < until:
             await asyncio.sleep(0.02)
-        error = Unavailable("draining", "the server is about to end; ask another one")
+        error = Unavailable(
+            "draining", "the server is about to end; send the request to another server"
+        )
         while (job := self.queue.pop()) is not None:
             job.fail(error)
         for worker in self._workers():

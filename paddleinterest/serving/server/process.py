@@ -137,7 +137,7 @@ class Server:
         try:
             facts = await self.pool.reload()
         except InputError as e:
-            say(f"error: {e}; the old bundle goes on serving")
+            say(f"error: {e}; the old bundle stays in service")
             raise
         say(f"reloaded {self.options.bundle}, version {facts['version']}")
         return facts

@@ -130,7 +130,7 @@ class Scorer:
 
 
 def _counted(answers: list[dict[str, Any]]) -> dict[str, int]:
-    """What the metrics count of answers."""
+    """The counts of the metrics for some answers."""
     counts = {
         "requests": len(answers),
         "unknown_items": 0,

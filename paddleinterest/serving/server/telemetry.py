@@ -1,4 +1,4 @@
-"""What /metrics tells, in Prometheus' text format."""
+"""The figures of /metrics, in Prometheus' text format."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ class Telemetry:
     """Counts and times of one server.
 
     Args:
-        pool: tells of queue and scorers.
+        pool: gives the queue and the scorers.
 
     Attributes:
         connections: open ones.
@@ -86,7 +86,7 @@ class Telemetry:
         self._refusals.labels(reason).inc()
 
     def scored(self, facts: dict[str, Any]) -> None:
-        """Count what a scorer told of its reply."""
+        """Count a scorer's facts about its reply."""
         self._scoring.observe(facts["seconds"])
         for name, counter in self._counts.items():
             if facts.get(name):
@@ -98,7 +98,7 @@ class Telemetry:
 
 
 class _State(Collector):
-    """What is true at the moment of asking."""
+    """Figures of the moment of the request."""
 
     def __init__(self, telemetry: Telemetry, pool: "Pool") -> None:
         self._telemetry = telemetry

@@ -89,9 +89,9 @@ def test_a_signal_reloads_too_and_a_broken_bundle_is_refused(place, other_bundle
         kept = weights.read_bytes()
         weights.write_bytes(kept[:-7])
         server.kill(signal.SIGHUP)
-        server.until("cut short.*the old bundle goes on serving")
+        server.until("cut short.*the old bundle stays in service")
         status, answer = server.ask("POST", "/-/reload", b"", TOKEN)
-        assert status == 409 and "the old bundle goes on serving" in answer["error"]
+        assert status == 409 and "the old bundle stays in service" in answer["error"]
         status, answer = server.ask("POST", "/rank", {"candidates": ["i1"]}, TOKEN)
         assert status == 200 and answer["version"] == version
         replace(place, other_bundle)
