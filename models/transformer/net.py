@@ -36,7 +36,7 @@ OUTPUTS = ("last", "mean")
 
 @dataclass
 class Encoded:
-    """What the transformer makes of a batch's histories.
+    """The transformer's view of a batch's histories.
 
     Attributes:
         states: s_1 … s_T, [B, T, D], of use where `own` is 1.
@@ -170,7 +170,7 @@ class Transformer(nn.Layer):
     def forward(self, batch: Batch, return_attention: bool = False) -> Scores:
         """Logits [B]; with `return_attention` also weights [B, T].
 
-        They tell how much the user's state attends to each event in the last block, mean over the
+        They show how much the user's state attends to each event in the last block, mean over the
         heads, and over encoder and decoder if there are both.
         """
         found = self.encode(batch)
@@ -228,7 +228,7 @@ class Transformer(nn.Layer):
         return Encoded(s, interest, attention, history, own, mask)
 
     def share(self, own: paddle.Tensor) -> paddle.Tensor:
-        """What each state adds to the user's, [B, T] → [B, T]."""
+        """The share of each state in the user's, [B, T] → [B, T]."""
         if self.output == "mean":
             return own / paddle.clip(own.sum(-1, keepdim=True), min=1.0)
         return own * (index_from_end(own) == 1).astype(own.dtype)

@@ -7,7 +7,7 @@ from paddleinterest.core.settings import setting
 
 
 class HyperParameters(settings.NextItemHyperParameters):
-    """What the transformer has beside the common hyper-parameters."""
+    """The transformer's own hyper-parameters."""
 
     form: Literal["causal", "bidirectional", "decoder"] = setting(
         "causal",

@@ -65,7 +65,7 @@ def predict(model, net, reader, what="evaluating"):
 
 
 def check_finite(score):
-    """Raise InputError if a score is not a number: its figures and rankings would look like others."""
+    """Raise InputError if a score is not a number; its figures would look like any others."""
     if not np.isfinite(score).all():
         raise InputError(
             f"{int((~np.isfinite(score)).sum()):,} of {len(score):,} scores are not finite; was"
