@@ -7,7 +7,7 @@ from paddleinterest.core.settings import setting
 
 
 class HyperParameters(settings.HyperParameters):
-    """What MF has beside the common hyper-parameters."""
+    """MF's own hyper-parameters."""
 
     form: Literal["dot", "towers", "mlp"] = setting(
         "dot",

@@ -69,7 +69,7 @@ def main() -> None:
     given = json.loads(sys.argv[1])
     options = Options(**given["options"])
     control = socket.socket(fileno=int(sys.argv[2]))
-    with contextlib.suppress(ConnectionError):  # the server has gone: nobody is left to tell
+    with contextlib.suppress(ConnectionError):  # the server has gone: no process is left to notify
         try:
             bundle = _open(options)
         except (InputError, OSError, MemoryError) as e:
