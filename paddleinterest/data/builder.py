@@ -387,7 +387,7 @@ class _Build:
 
     def _candidates(self) -> np.ndarray:
         """Rows of the items that today's log or table of items names, from 0: those that only
-        yesterday knew are no negatives of valid and test, where they would be too easy."""
+        yesterday knew are not drawn as negatives of valid and test, which would be too easy."""
         named = self.survey.mentioned.copy()
         assert self.engine.items is not None
         named[self.engine.items[: self.listed]] = True
@@ -509,7 +509,7 @@ class _Build:
         }
 
     def _extended(self) -> dict[str, Any]:
-        """What --extend kept and added."""
+        """The rows that --extend kept and added."""
         if self.yesterday is None:
             return {}
         count = {"item": self.items.table["count"].to_numpy()[FIRST_ID:]}

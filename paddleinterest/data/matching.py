@@ -24,7 +24,7 @@ class Dataset:
     schema: Schema
 
     def category(self, name: str) -> Field | None:
-        """The category of that name; None if there is none."""
+        """The category of that name; None if it is missing."""
         return next((f for f in self.schema.fields if (f.name, f.kind) == (name, "category")), None)
 
 
@@ -54,5 +54,5 @@ def matched_rows(before: Dataset, now: Dataset, name: str) -> np.ndarray | None:
 
 
 def keeps_indices(rows: np.ndarray, size: int) -> bool:
-    """Whether every one of `size` rows before is where it was."""
+    """True if each of the `size` rows of before is in the same place."""
     return len(rows) >= size and np.array_equal(rows[:size], np.arange(size))

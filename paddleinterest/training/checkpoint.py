@@ -108,7 +108,7 @@ def _split_tables(net: paddle.nn.Layer) -> dict[str, int]:
 
 
 def is_split(net: paddle.nn.Layer, name: str) -> bool:
-    """Whether a weight is of a table that is split over the processes."""
+    """True if a weight is of a table that is split over the processes."""
     return name in _split_tables(net)
 
 

@@ -1,7 +1,7 @@
 """A new run that starts from yesterday's run on another dataset: by raw value.
 
-An item that both datasets know takes its row of every table, and its moments, wherever it stands in
-either; so do all values of all categories. The other weights are taken as they are.
+An item that both datasets know takes its row of every table, and its moments, whatever its row in
+each; so do all values of all categories. The other weights are taken as they are.
 """
 
 import os
@@ -25,7 +25,7 @@ KEY = "runner.init_from"
 
 @dataclass
 class Past:
-    """What a run left.
+    """The checkpoint of a finished run.
 
     Attributes:
         path: of the checkpoint whose weights are taken.
@@ -128,8 +128,8 @@ def _dataset(run: RunDirectory, path: str, ids: object) -> Dataset:
         ) from None
     if schema.ids_fingerprint() != ids:
         raise InputError(
-            f"{KEY}: {path} was trained on other data than {where} is now, so its rows stand for"
-            " other values; keep yesterday's dataset, and prepare today's beside it"
+            f"{KEY}: {path} was trained on other data than {where} is now, so its rows mean"
+            " other values; keep yesterday's dataset, and prepare today's in a new folder"
         )
     schema.verify(where, "vocab/", "items.parquet")
     return Dataset(where, schema)
