@@ -7,7 +7,7 @@ from paddleinterest.core.settings import setting
 
 
 class HyperParameters(settings.HyperParameters):
-    """What CNN has beside the common hyper-parameters."""
+    """CNN's own hyper-parameters."""
 
     axis: Literal["positions", "columns"] = setting(
         "positions",
