@@ -137,7 +137,12 @@ class LinearTerms(nn.Layer):
             batch (Batch): of rows, or of one request.
             weight (Tensor): of the history's mean, [B, T].
         """
-        terms = []
+        # a request's user has one row, not N
+        return functools.reduce(operator.add, self.terms(batch, weight))
+
+    def terms(self, batch: Batch, weight: paddle.Tensor) -> list[paddle.Tensor]:
+        """What is summed: w_i·x_i of each field, and of the dense columns together, each [B]."""
+        found = []
         for key in self.keys:
             w = self.tables[key](batch[key])  # [B, 1] or [B, T, 1]
             if key in self.multiple:
@@ -145,10 +150,10 @@ class LinearTerms(nn.Layer):
             w = w.squeeze(-1)  # [B] or [B, T]
             if key.startswith("history_"):
                 w = (w * weight).sum(-1)  # [B]
-            terms.append(w)
+            found.append(w)
         if self.dense is not None:
-            terms.append(self.dense(batch["dense"]).squeeze(-1))
-        return functools.reduce(operator.add, terms)  # a request's user has one row, not N
+            found.append(self.dense(batch["dense"]).squeeze(-1))
+        return found
 
 
 def _multiple_names(fields: Sequence[Field]) -> set[str]:

@@ -8,6 +8,7 @@ from helpers import close, random_batch, scramble
 from toy import FIELDS, SCHEMA, tensors
 
 from models.cnn.net import AXES, CNN
+from models.fnn.net import FNN
 from models.mf.net import FORMS, MF
 
 ITEM = [f.name for f in SCHEMA.item_fields]
@@ -91,4 +92,36 @@ def test_convolution(axis):
         x = [*x, *batch["dense"][row].astype(float)]
         out = w["tower.mlp.out.weight"][:, 0], w["tower.mlp.out.bias"][0]
         expected.append(textbook.relu_network(x, layers(w, "tower.mlp.hidden"), *out))
+    close(logit(net, batch), expected, 1e-5)
+
+
+def test_an_fms_weights_into_a_network():
+    net = scramble(FNN(FIELDS, 1, embedding_size=3, tower=(8, 4)), 2, 0.5)
+    batch = random_batch(SCHEMA, 20, np.arange(20) % 7, seed=1)
+    w, expected = reference.weights_of(net), []
+    for row in range(20):
+        target, means, side, events = rows_of(w, batch, row)
+        first = {}
+        for f in FIELDS:
+            for of in ("target", "history") if f.of == "item" else (f.of,):
+                table = w[f"linear.tables.{of}_{f.name}.weight"][:, 0]
+                ids = batch[f"{of}_{f.name}"][row]
+                real = ids[: len(events)] if of == "history" else [ids]
+                first[f"{of}_{f.name}"] = textbook.mean([[table[i]] for i in real], 1)[0]
+        names = [*[f"target_{n}" for n in ITEM], *[f"history_{n}" for n in ITEM]]
+        vectors = dict(zip(names, [*target, *means], strict=True))
+        vectors.update(user_age=side[0], context_hour=side[1])
+        z = textbook.fnn_input(w["bias"][0], [(first[k], vectors[k]) for k in vectors])
+        dense = batch["dense"][row].astype(float)
+        x = [*z, float(dense @ w["linear.dense.weight"][:, 0]), *dense]
+        # the textbook's order of z, in which w_i stands beside v_i, as rows of the first layer
+        count, e = len(vectors), 3
+        order = [0]
+        for i, k in enumerate(vectors):
+            order.append(1 + list(first).index(k))
+            order.extend(2 + count + i * e + c for c in range(e))
+        order += [1 + count, 2 + count + count * e]
+        (W, b), *rest = layers(w, "tower.mlp.hidden")
+        out = w["tower.mlp.out.weight"][:, 0], w["tower.mlp.out.bias"][0]
+        expected.append(textbook.relu_network(x, [(W[order], b), *rest], *out))
     close(logit(net, batch), expected, 1e-5)

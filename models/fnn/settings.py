@@ -1,0 +1,15 @@
+"""FNN's own settings."""
+
+from paddleinterest.core import settings
+from paddleinterest.core.settings import setting
+
+
+class HyperParameters(settings.HyperParameters):
+    """What FNN has beside the common hyper-parameters."""
+
+    freeze: bool = setting(
+        False,
+        "Keep the weights of the FM that runner.warm_start names as they are, and train the tower"
+        " alone; false = fine-tune all, as the authors do",
+        of_training=True,
+    )
