@@ -33,5 +33,5 @@ def _read(path: str, field: Field) -> dict[str, int]:
     if not all(isinstance(v, str) for v in values) or len(set(values)) < len(values):
         raise InputError(f"{path}: its values must be texts, each once")
     if not all(type(k) is int and UNKNOWN <= k < field.size for k in indices):
-        raise InputError(f"{path}: its indices must lie in {UNKNOWN}…{field.size - 1}")
+        raise InputError(f"{path}: its indices must be in {UNKNOWN}…{field.size - 1}")
     return dict(zip(values, indices, strict=True))

@@ -93,7 +93,7 @@ def attribute(bundle: Bundle, column: str | None, request: Request) -> dict[str,
         {raw id: text}.
 
     Raises:
-        InputError: items have no such category.
+        InputError: items have no attribute of this name with categories.
     """
     if not column:
         return {}
@@ -101,11 +101,11 @@ def attribute(bundle: Bundle, column: str | None, request: Request) -> dict[str,
     several = [f.name for f in bundle.schema.multiple("item")]
     if column not in names + several:
         raise InputError(
-            f"--show {column}: {bundle.schema.name} has no such category of its items; "
-            f"it has {', '.join(names + several) or 'none'}"
+            f"--show {column}: {bundle.schema.name} has no item attribute of this name with"
+            f" categories; it has {', '.join(names + several) or 'none'}"
         )
     if column not in bundle.encoder.values:
-        raise InputError(f"--show {column}: it is hashed, so that nobody knows its values")
+        raise InputError(f"--show {column}: this field is hashed, so its values are unknown")
     words = {index: value for value, index in bundle.encoder.values[column].items()}
     said = {}
     for item, found in zip(bundle.encoder.item_row, _indices(bundle, column), strict=True):

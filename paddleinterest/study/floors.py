@@ -10,6 +10,7 @@ from paddleinterest.data.reader import Reader
 
 PRIOR = 20  # number of rows at the mean rate that each category starts with
 SMALL = 200_000  # rows of train; smaller logs need other settings than the defaults
+NEAR_CHANCE = 0.55  # an AUC on valid below this is worth a hint
 MOST = 5_000_000  # rows of train that are counted at most
 FOR_SMALL = (
     "runner.train_batch_size=256 hyper_parameters.embedding_std=0.1"
@@ -48,15 +49,15 @@ def _rate(category: np.ndarray, label: np.ndarray, size: int) -> np.ndarray:
 
 
 def say_if_no_better(data: str, valid_auc: float | None) -> bool:
-    """Warn if a model is not better on valid than a baseline without training, and suggest
-    settings.
+    """Warn if a model is not better on valid than a baseline without training, or near chance, and
+    suggest settings.
 
     Args:
         data: the prepared dataset.
         valid_auc: the model's; None if it is undefined.
 
     Returns:
-        True if the model is not better.
+        True if it warned.
     """
     if valid_auc is None:
         return False
@@ -65,18 +66,19 @@ def say_if_no_better(data: str, valid_auc: float | None) -> bool:
     except InputError:  # the training has read it, so it was changed meanwhile
         return False
     better = {name: value for name, value in found.items() if value >= valid_auc}
-    if not better:
+    if better:
+        name, value = next(iter(better.items()))
+        reason = f"is not better than {name}, {value:.4f}, without any training"
+    elif valid_auc < NEAR_CHANCE:
+        reason = "is close to chance, 0.5"
+    else:
         return False
-    name, value = next(iter(better.items()))
     rows = Reader(data, "valid", 1).schema.rows["train"]
     advice = f"for a log of {rows:,} rows try -o {FOR_SMALL}, or search with tools/tune.py"
     if rows >= SMALL:
         advice = (
             "are the labels and times right? Otherwise try hyper_parameters.regularization=0.1,"
-            " another learning rate, or a search with tools/tune.py"
+            " a different learning rate, or a search with tools/tune.py"
         )
-    say(
-        f"valid AUC {valid_auc:.4f} is not better than {name}, {value:.4f}, without any training:"
-        f" {advice}"
-    )
+    say(f"valid AUC {valid_auc:.4f} {reason}: {advice}")
     return True

@@ -107,7 +107,7 @@ class Search:
         """Train until all trials have ended. Returns what the tool prints.
 
         Raises:
-            InputError: a search is at work in the folder, or no trial succeeded.
+            InputError: another process searches in the folder, or no trial succeeded.
         """
         direction: Direction = "minimize" if self.lower_is_better else "maximize"
         with self.folder.opened(direction) as self.study:

@@ -110,8 +110,8 @@ def trained_net(model, config, data, schema, path):
         if trained[key] != now[key]:
             own = os.path.join(os.path.dirname(os.path.dirname(path)), "config.yaml")
             raise InputError(
-                f"{path} was trained with {key}={trained[key]}, not {now[key]}, and is another net"
-                " with it; name the settings that it was trained with, by -o or"
+                f"{path} was trained with {key}={trained[key]}, not {now[key]}, which makes a"
+                " different network; pass the settings that it was trained with by -o or"
                 f" -m{f' {own}' if os.path.isfile(own) else ''}"
             )
     if trained.get("runner.history_cap") != now["runner.history_cap"]:
@@ -121,7 +121,7 @@ def trained_net(model, config, data, schema, path):
         )
     if trained.get("ids") != schema.ids_fingerprint():
         raise InputError(
-            f"{path} was trained on other data than {data} is now, where an id may stand for"
-            " another item or value; name its own dataset with runner.data_dir, or train again"
+            f"{path} was trained on other data than {data} is now, so an id may mean a"
+            " different item or value; name its own dataset with runner.data_dir, or train again"
         )
     return net, state

@@ -68,9 +68,9 @@ def check_finite(score):
     """Raise InputError if a score is not a number; its figures would look like any others."""
     if not np.isfinite(score).all():
         raise InputError(
-            f"{int((~np.isfinite(score)).sum()):,} of {len(score):,} scores are not finite; was"
-            " training too fast (a smaller learning rate, or clip_norm), or is a dense value far"
-            " outside what training saw?"
+            f"{int((~np.isfinite(score)).sum()):,} of {len(score):,} scores are not finite;"
+            " try a smaller learning rate or clip_norm, and look for dense values far outside"
+            " those of train"
         )
 
 

@@ -43,7 +43,7 @@ def saved_state(path: str, new: State, batches: int) -> State:
     was, now = saved.settings, new.settings
     if was.get("data") != now["data"]:
         raise InputError(
-            f"{path} was trained on other data than this: prepare the same again, or start a new"
+            f"{path} was trained on different data: prepare the same data again, or start a new"
             " runner.name"
         )
     for key in sorted(was.keys() | now.keys()):
@@ -56,8 +56,8 @@ def saved_state(path: str, new: State, batches: int) -> State:
     if saved.batch > batches or saved.step != saved.epoch * batches + saved.batch:
         raise InputError(
             f"{path} is damaged: its state is at epoch {saved.epoch}, batch {saved.batch} and step"
-            f" {saved.step}, which cannot be with {batches} batches per epoch; start the run anew"
-            " with runner.overwrite=true"
+            f" {saved.step}, which is impossible with {batches} batches per epoch; start"
+            " again with runner.overwrite=true"
         )
     return saved
 

@@ -173,7 +173,7 @@ class RunDirectory:
             except BlockingIOError:
                 os.close(handle)
                 raise InputError(
-                    f"another training is at work in {self.path}; let it end, or choose another"
+                    f"another process trains in {self.path}; wait for it, or choose a different"
                     " runner.name"
                 ) from None
             except OSError:

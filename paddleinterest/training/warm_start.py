@@ -29,8 +29,8 @@ def warm_start(path: str, net: paddle.nn.Layer, schema: Schema) -> None:
     ids = trained.get("ids") if isinstance(trained, dict) else None
     if ids != schema.ids_fingerprint():
         raise InputError(
-            f"runner.warm_start: {path} was trained on other data than this, where an id may stand"
-            " for another item or value; train it on the same dataset"
+            f"runner.warm_start: {path} was trained on different data, in which an id may"
+            " mean a different item or value; train it on the same dataset"
         )
     own = net.state_dict()
     found = {}

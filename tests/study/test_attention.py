@@ -229,7 +229,8 @@ def test_show_writes_an_attribute_in_place_of_the_id(place, monkeypatch):
     )
     assert (
         done.status == 1
-        and "--show colour: clicks has no such category of its items; it has category" in done.err
+        and "--show colour: clicks has no item attribute of this name with categories;" in done.err
+        and "it has category" in done.err
     )
     assert not (folder / "never.png").exists()
     done = tools.run(

@@ -68,3 +68,12 @@ def test_the_trainer_says_so(tmp_path):
     done = run_tool("trainer", *slow, cwd=tmp_path)
     assert done.status == 0 and "is not better than" in done.err and CATEGORY in done.err, done.err
     assert floors.FOR_SMALL in done.err
+
+
+def test_a_score_near_chance_is_reported(tmp_path, tiny, monkeypatch, capsys):
+    monkeypatch.setattr(floors, "floors", lambda data: {"item popularity": 0.51})
+    assert floors.say_if_no_better(str(tiny), 0.53)
+    told = capsys.readouterr().err
+    assert "0.5300 is close to chance" in told and floors.FOR_SMALL in told
+    assert not floors.say_if_no_better(str(tiny), 0.7)
+    assert not capsys.readouterr().err

@@ -52,7 +52,7 @@ def held(tmp_path):
 def test_a_second_training_is_refused(tmp_path, tiny, held, flag):
     path, let_go = held
     before = tree(tmp_path)
-    with pytest.raises(InputError, match="another training is at work in .*din/tiny; let it end"):
+    with pytest.raises(InputError, match="another process trains in .*din/tiny; wait for it"):
         ran(tiny, tmp_path / "runs", "runner.epochs=1", *flag)
     assert tree(tmp_path) == before
     let_go()
@@ -285,7 +285,7 @@ def test_a_warm_start_that_does_not_fit_is_refused(tmp_path, tiny, stopped):
     best = stopped / "din" / "tiny" / "checkpoints" / "best.npz"
     other = small_dataset(tmp_path, "other", users=30, impressions=20, items=80)
     for data, flags, words in (
-        (other, [], "was trained on other data than this"),
+        (other, [], "was trained on different data"),
         (tiny, ["hyper_parameters.embedding_size=6"], "does not fit this net: embeddings"),
     ):
         with pytest.raises(InputError, match=words):
