@@ -7,7 +7,7 @@ from paddleinterest.core.settings import setting
 
 
 class HyperParameters(settings.HyperParameters):
-    """What DSIN has beside the common hyper-parameters."""
+    """DSIN's own hyper-parameters."""
 
     session_gap: int = setting(30, "Minutes without an event that end a session", least=1)
     sessions: int = setting(5, "Most recent sessions that are read", least=1, most=50)

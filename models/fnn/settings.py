@@ -5,7 +5,7 @@ from paddleinterest.core.settings import setting
 
 
 class HyperParameters(settings.HyperParameters):
-    """What FNN has beside the common hyper-parameters."""
+    """FNN's own hyper-parameters."""
 
     freeze: bool = setting(
         False,
