@@ -9,8 +9,9 @@ class DygraphModel(ClickModel):
     title = "AFM"
     colour = "#6a51a3"
     marker = "8"
+    reads_events = True
 
-    COMMON = ("embedding_size", "embedding_std", "sparse")
+    COMMON = ("embedding_size", "embedding_std", "sparse", "list_pooling")
 
     def create_model(self, config, schema):
         return AFM(**self.net_arguments(config, schema, "attention_size", "dropout"))

@@ -61,9 +61,10 @@ class AFM(PooledNet):
     """logit = w_0 + Σ_i w_i·x_i + pᵀ·Dropout(Σ_{i<j} a_ij·v_i∘v_j).
 
     Args:
-        fields (Sequence[Field]): category fields, as in `FieldEmbeddings`.
+        fields (Sequence[Field]): as in `FieldEmbeddings`.
         dense (int): number of dense columns, which enter the linear terms.
-        embedding_size (int), embedding_std (float), sparse (bool): of the tables.
+        embedding_size (int), embedding_std (float), sparse (bool), list_pooling (str): of the
+            tables.
         attention_size (int): hidden width of `PairAttention`.
         dropout (float): share of the pooled vector that is dropped in training.
     """
@@ -76,12 +77,13 @@ class AFM(PooledNet):
         embedding_size: int = 32,
         embedding_std: float = 0.01,
         sparse: bool = True,
+        list_pooling: str = "mean",
         attention_size: int = 16,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.embeddings = PooledFields(fields, embedding_size, embedding_std, sparse)
-        self.linear = LinearTerms(fields, dense, sparse)
+        self.embeddings = PooledFields(fields, embedding_size, embedding_std, sparse, list_pooling)
+        self.linear = LinearTerms(fields, dense, sparse, list_pooling)
         self.attention = PairAttention(embedding_size, attention_size)
         zero = nn.initializer.Constant(0.0)
         one = nn.initializer.Constant(1.0)

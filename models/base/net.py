@@ -2,7 +2,8 @@
 
 RelaImpr compares with it.
 
-Shapes: B rows, T history positions, D width of an item's embedding, N candidates of one user.
+Shapes: B rows, T history positions, D width of an item's embedding, V of an event's fields, N
+candidates of one user.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Base(nn.Layer):
         embedding_size: int = 32,
         embedding_std: float = 0.01,
         sparse: bool = True,
+        list_pooling: str = "mean",
         tower: Sequence[int] = (200, 80),
         activation: str = "dice",
         dropout: float = 0.0,
@@ -44,11 +46,14 @@ class Base(nn.Layer):
         history: str = "sum",
     ) -> None:
         super().__init__()
-        self.embeddings = FieldEmbeddings(fields, embedding_size, embedding_std, sparse)
+        self.embeddings = FieldEmbeddings(
+            fields, embedding_size, embedding_std, sparse, list_pooling
+        )
         check_choice("history", history, HISTORIES)
         self.pooling = SumPooling() if history == "sum" else None
-        items_read = 2 if history == "sum" else 1
-        inputs = items_read * self.embeddings.item_width + self.embeddings.side_width + dense
+        inputs = self.embeddings.item_width + self.embeddings.side_width + dense
+        if history == "sum":
+            inputs += self.embeddings.item_width + self.embeddings.event_width
         items = bias_rows(fields, item_bias)
         self.tower = Tower(inputs, tower, activation, dropout, items, sparse)
 
@@ -56,7 +61,7 @@ class Base(nn.Layer):
         """Logits [B]; with `return_attention` also weights [B, T], 1 for every event read."""
         mask = self.mask(batch)  # [B, T]
         target = self.embeddings.target(batch)  # [B, D]
-        interest = self.pool(batch, mask, target)  # [B, D]
+        interest = self.pool(batch, mask, target)  # [B, D + V]
         side = self.embeddings.side(batch)  # [B, S]
         logit = self.tower([interest, target, side], batch["target_item"])  # [B]
         return (logit, mask) if return_attention else logit
@@ -65,7 +70,7 @@ class Base(nn.Layer):
         """Logits [N] of N candidates of one user, as in DIN; the history is pooled once."""
         mask = self.mask(batch)  # [1, T]
         target = self.embeddings.target(batch)  # [N, D]
-        interest = self.pool(batch, mask, target)  # [N, D]
+        interest = self.pool(batch, mask, target)  # [N, D + V]
         side = self.embeddings.side(batch, like=target)  # [N, S]
         logit = self.tower([interest, target, side], batch["target_item"])  # [N]
         if not return_attention:
@@ -80,7 +85,11 @@ class Base(nn.Layer):
     def pool(
         self, batch: Batch, mask: paddle.Tensor, target: paddle.Tensor
     ) -> paddle.Tensor | None:
-        """Σ_j e_j, as many rows as the target has, [B, D]; None without history."""
+        """Σ_j e_j beside the sum of the event fields, [B, D + V]; None without history.
+
+        It has as many rows as the target.
+        """
         if self.pooling is None:
             return None
-        return self.pooling(self.embeddings.history(batch), mask).expand_as(target)
+        history = self.embeddings.with_events(self.embeddings.history(batch), batch)
+        return self.pooling(history, mask).expand([paddle.shape(target)[0], -1])

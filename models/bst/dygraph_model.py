@@ -21,6 +21,7 @@ class DygraphModel(ClickModel):
     title = "BST"
     colour = "#cc79a7"
     marker = "X"
+    reads_events = True
 
     def create_model(self, config, schema):
         position = self.position(config, schema)

@@ -3,7 +3,8 @@
 https://arxiv.org/abs/1905.06874
 
 Shapes: B rows, T history positions, L = T + 1 with the target, D width of a sequence's element
-(item embedding and position), H heads, d_k = D/H; U sequences and M targets that read each: U = B,
+(item embedding, event fields and position), E columns of a table, V width of an event's fields,
+H heads, d_k = D/H; U sequences and M targets that read each: U = B,
 M = 1, or for one request U = 1, M = candidates.
 
 Not covered: dense columns of history items (they enter the tower for the target); causal masks.
@@ -62,9 +63,10 @@ class BST(nn.Layer):
     The tower reads [output; target; side features].
 
     Args:
-        fields (Sequence[Field]): category fields, as in `FieldEmbeddings`.
+        fields (Sequence[Field]): as in `FieldEmbeddings`.
         dense (int): number of dense columns.
-        embedding_size (int), embedding_std (float), sparse (bool): of the tables.
+        embedding_size (int), embedding_std (float), sparse (bool), list_pooling (str): of the
+            tables.
         position (str): time, index, sinusoidal or none.
         position_merge (str): concat (the paper: an input feature) or add.
         position_size (int): P with concat.
@@ -88,6 +90,7 @@ class BST(nn.Layer):
         embedding_size: int = 32,
         embedding_std: float = 0.01,
         sparse: bool = True,
+        list_pooling: str = "mean",
         position: str = "index",
         position_merge: str = "concat",
         position_size: int = 16,
@@ -108,8 +111,10 @@ class BST(nn.Layer):
         check_choice("position", position, POSITIONS)
         check_choice("position_merge", position_merge, MERGES)
         check_choice("output", output, OUTPUTS)
-        self.embeddings = FieldEmbeddings(fields, embedding_size, embedding_std, sparse)
-        items = self.embeddings.item_width
+        self.embeddings = FieldEmbeddings(
+            fields, embedding_size, embedding_std, sparse, list_pooling
+        )
+        items = self.embeddings.item_width + self.embeddings.event_width
         self.add = position_merge == "add"
         extra = 0 if self.add or position == "none" else position_size
         width = items + extra
@@ -117,7 +122,7 @@ class BST(nn.Layer):
         if width % heads:
             raise ValueError(
                 f"heads is {heads}, must divide the width of the sequence, {width}: "
-                f"{items} of the item fields and {extra} of the position"
+                f"{items} of the item and event fields and {extra} of the position"
             )
         self.position = None
         if position != "none":
@@ -170,14 +175,13 @@ class BST(nn.Layer):
         if len(self.blocks) > 1 or self.output != "target":
             return self(repeat_user(batch), return_attention)
         block = self.blocks[0]
-        names = self.embeddings.names["item"]
         mask = history_mask(batch)  # [1, T]
         rows = None if self.position is None else self.position.rows(batch, mask)  # [1, T]
-        past = [self.embeddings.look_up(f, batch[f"history_{f}"]) for f in names]
-        s = self._elements(past, rows)  # [1, T, D]
+        past = self.embeddings.with_events(self.embeddings.history(batch), batch)
+        s = self._elements([past], rows)  # [1, T, D]
         now = paddle.zeros_like(batch["target_item"])  # [N]
-        candidates = [self.embeddings.look_up(f, batch[f"target_{f}"]) for f in names]
-        v = self._elements(candidates, now)  # [N, D]
+        target = self.embeddings.without_event(self.embeddings.target(batch))
+        v = self._elements([target], now)  # [N, D]
         out, weight = block.of_target(s, mask, v, itself=True)  # [N, D], [1, N·H, T]
         logit = self._logit(out, v, self.embeddings.side(batch, like=v), batch)  # [N]
         if not return_attention:
@@ -196,10 +200,23 @@ class BST(nn.Layer):
         if self.position is not None:
             now = paddle.zeros_like(batch["target_item"])  # [B]
             rows = _with_target(self.position.rows(batch, mask), now)  # [B·L + B]
-        fields = [self._of_field(f, batch) for f in self.embeddings.names["item"]]
-        all_elements = self._elements(fields, rows)  # [B·L + B, D]
+        all_elements = self._elements(self._fields(batch), rows)  # [B·L + B, D]
         s, v = paddle.split(all_elements, [size(all_elements, 0) - n, n])  # [B·L, D], [B, D]
         return s.reshape([n, -1, self.width]), v
+
+    def _fields(self, batch: Batch) -> list[paddle.Tensor]:
+        """Item fields, vectors and event fields in the order of `_with_target`, [B·L + B, E]."""
+        embeddings = self.embeddings
+        fields = [self._of_field(name, batch) for name in embeddings.names["item"]]
+        for name in embeddings.vectors:
+            past = batch[f"history_vector_{name}"]  # [B, T, W]
+            both = _with_target(past, batch[f"target_vector_{name}"])  # [B·L + B, W]
+            fields.append(embeddings.projections[name](both))
+        events = embeddings.events(batch)  # [B, T, V]
+        if events is not None:
+            none = paddle.zeros_like(events[:, 0])  # [B, V], the target's
+            fields.append(_with_target(events, none))
+        return fields
 
     def _of_field(self, name: str, batch: Batch) -> paddle.Tensor:
         """Embeddings of an item field in the order of `_with_target`, [B·L + B, E]."""
@@ -217,7 +234,7 @@ class BST(nn.Layer):
         """Elements of a sequence, [..., D], in one concat.
 
         Args:
-            fields (Sequence[Tensor]): embeddings of each item field, [..., E].
+            fields (Sequence[Tensor]): embeddings of item and event fields, [..., E].
             rows (Tensor): of the position table, int64 [...]; None without a position.
         """
         parts = list(fields)

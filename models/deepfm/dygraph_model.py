@@ -9,6 +9,7 @@ class DygraphModel(ClickModel):
     title = "DeepFM"
     colour = "#e69f00"
     marker = "^"
+    reads_events = True
 
     def create_model(self, config, schema):
         return DeepFM(**self.net_arguments(config, schema))

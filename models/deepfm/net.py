@@ -40,14 +40,15 @@ class DeepFM(PooledNet):
         embedding_size: int = 32,
         embedding_std: float = 0.01,
         sparse: bool = True,
+        list_pooling: str = "mean",
         tower: Sequence[int] = (200, 80),
         activation: str = "dice",
         dropout: float = 0.0,
         item_bias: bool = False,
     ) -> None:
         super().__init__()
-        self.embeddings = PooledFields(fields, embedding_size, embedding_std, sparse)
-        self.linear = LinearTerms(fields, sparse=sparse)
+        self.embeddings = PooledFields(fields, embedding_size, embedding_std, sparse, list_pooling)
+        self.linear = LinearTerms(fields, 0, sparse, list_pooling)
         items = bias_rows(fields, item_bias)
         self.tower = Tower(self.embeddings.width + dense, tower, activation, dropout, items, sparse)
 

@@ -12,6 +12,7 @@ class DygraphModel(ClickModel):
     title = "DIEN"
     colour = "#d55e00"
     marker = "P"
+    reads_events = True
 
     def create_model(self, config, schema):
         self.alpha = config.hyper_parameters.auxiliary_weight

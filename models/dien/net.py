@@ -2,8 +2,8 @@
 
 https://arxiv.org/abs/1809.03672
 
-Shapes: B rows, T history positions, D width of an item's embedding, H width of the interest states,
-N candidates of one user.
+Shapes: B rows, T history positions, D width of an item's embedding, V of an event's fields, H width
+of the interest states, N candidates of one user.
 
 Where the paper and the authors' code differ, the paper is the default and the code a switch. Not
 covered: dense columns of history items (they enter for the target); the batch normalisation in the
@@ -382,9 +382,10 @@ class DIEN(nn.Layer):
     config.yaml departs from it where that did better.
 
     Args:
-        fields (Sequence[Field]): category fields, as in `FieldEmbeddings`.
+        fields (Sequence[Field]): as in `FieldEmbeddings`.
         dense (int): number of dense columns.
-        embedding_size (int), embedding_std (float), sparse (bool): of the tables.
+        embedding_size (int), embedding_std (float), sparse (bool), list_pooling (str): of the
+            tables.
         hidden_size (int): H; 0 = D.
         evolution (str): augru, augru_code (the gate of the authors' code), agru, aigru (i'_t =
             a_t·h_t into a GRU), or gru_attention (a second GRU on the first, then Σ_t a_t·h'_t with
@@ -406,6 +407,7 @@ class DIEN(nn.Layer):
         embedding_size: int = 32,
         embedding_std: float = 0.01,
         sparse: bool = True,
+        list_pooling: str = "mean",
         hidden_size: int = 0,
         evolution: str = "augru",
         attention: str = "bilinear",
@@ -423,11 +425,13 @@ class DIEN(nn.Layer):
         check_choice("auxiliary", auxiliary, AUXILIARIES)
         if hidden_size < 0:
             raise ValueError(f"hidden_size is {hidden_size}, must be at least 0")
-        self.embeddings = FieldEmbeddings(fields, embedding_size, embedding_std, sparse)
+        self.embeddings = FieldEmbeddings(
+            fields, embedding_size, embedding_std, sparse, list_pooling
+        )
         width = self.embeddings.item_width
         hidden = hidden_size or width
         self.kind = evolution
-        self.extractor = InterestGRU(width, hidden)
+        self.extractor = InterestGRU(width + self.embeddings.event_width, hidden)
         self.attention = EvolutionAttention(attention, hidden, width, attention_units, activation)
         cell = CELLS.get(evolution)
         if cell is None:
@@ -467,7 +471,7 @@ class DIEN(nn.Layer):
         logit, _, (states, history, mask) = self.encode(batch)
         if self.auxiliary is None:
             return logit, None
-        drawn = {f"history_{n}": batch[f"negative_{n}"] for n in self.embeddings.names["item"]}
+        drawn = self.embeddings.negatives(batch)
         negative = self.embeddings.history(drawn)  # [B, T, D]
         valid = mask * history_mask(drawn)  # [B, T]
         auxiliary = self.auxiliary(states, history, negative, valid)  # []
@@ -490,7 +494,8 @@ class DIEN(nn.Layer):
         mask = history_mask(batch)  # [B, T]
         target = self.embeddings.target(batch)  # [B, D]
         side = self.embeddings.side(batch, like=target if shared else None)  # [B, S]
-        states, _ = self.extractor(history, mask)  # [B, T, H]
+        events = self.embeddings.with_events(history, batch)  # [B, T, D + V]
+        states, _ = self.extractor(events, mask)  # [B, T, H]
         second = self.evolution(states, mask)[0] if self.kind == "gru_attention" else states
         a = self.attention(second, target, mask, shared)  # [B, T]
         interest = self.evolve(second, a, mask, shared)  # [B, H]

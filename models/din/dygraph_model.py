@@ -9,6 +9,7 @@ class DygraphModel(ClickModel):
     title = "DIN"
     colour = "#0072b2"
     marker = "s"
+    reads_events = True
 
     def create_model(self, config, schema):
         return DIN(

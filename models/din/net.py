@@ -2,7 +2,9 @@
 
 https://arxiv.org/abs/1706.06978
 
-Shapes: B rows, T history positions, D width of an item's embedding, N candidates of one user.
+Shapes: B rows, T history positions, D width of an item's embedding, V of an event's fields, N
+candidates of one user. In the attention, e_j is the item's embedding beside its event's fields, and
+v the target's beside zeros: D is D + V there.
 
 Not covered: dense columns of history items (they enter for the target).
 """
@@ -217,9 +219,10 @@ class DIN(nn.Layer):
     The defaults here are the paper's form; config.yaml departs from it where that did better.
 
     Args:
-        fields (Sequence[Field]): category fields, as in `FieldEmbeddings`.
+        fields (Sequence[Field]): as in `FieldEmbeddings`.
         dense (int): number of dense columns.
-        embedding_size (int), embedding_std (float), sparse (bool): of the tables.
+        embedding_size (int), embedding_std (float), sparse (bool), list_pooling (str): of the
+            tables.
         attention_units (Sequence[int]): hidden widths of the local activation unit.
         attention_softmax (bool): of `InterestAttention`.
         score (str): din, or another of models/din/score.py.
@@ -238,6 +241,7 @@ class DIN(nn.Layer):
         embedding_size: int = 32,
         embedding_std: float = 0.01,
         sparse: bool = True,
+        list_pooling: str = "mean",
         attention_units: Sequence[int] = (80, 40),
         attention_softmax: bool = False,
         score: str = "din",
@@ -248,13 +252,16 @@ class DIN(nn.Layer):
         item_bias: bool = False,
     ) -> None:
         super().__init__()
-        self.embeddings = FieldEmbeddings(fields, embedding_size, embedding_std, sparse)
+        self.embeddings = FieldEmbeddings(
+            fields, embedding_size, embedding_std, sparse, list_pooling
+        )
         width = self.embeddings.item_width
+        events = self.embeddings.event_width
         self.attention = InterestAttention(
-            width, attention_units, activation, attention_softmax, score
+            width + events, attention_units, activation, attention_softmax, score
         )
         self.pooling = SumPooling() if history_sum else None
-        inputs = width * (4 if history_sum else 2) + self.embeddings.side_width + dense
+        inputs = width * (4 if history_sum else 2) + events + self.embeddings.side_width + dense
         items = bias_rows(fields, item_bias)
         self.tower = Tower(inputs, tower, activation, dropout, items, sparse)
 
@@ -263,7 +270,9 @@ class DIN(nn.Layer):
         history = self.embeddings.history(batch)  # [B, T, D]
         target = self.embeddings.target(batch)  # [B, D]
         mask = history_mask(batch)  # [B, T]
-        interest, weight = self.attention(history, target, mask)  # [B, D], [B, T]
+        e = self.embeddings.with_events(history, batch)  # [B, T, D + V]
+        v = self.embeddings.without_event(target)  # [B, D + V]
+        interest, weight = self.attention(e, v, mask)  # [B, D + V], [B, T]
         parts = [interest, target, self.embeddings.side(batch), *self.sums(history, target, mask)]
         logit = self.tower(parts, batch["target_item"])  # [B]
         return (logit, weight) if return_attention else logit
@@ -281,7 +290,9 @@ class DIN(nn.Layer):
         history = self.embeddings.history(batch)  # [1, T, D]
         target = self.embeddings.target(batch)  # [N, D]
         mask = history_mask(batch)  # [1, T]
-        interest, weight = self.attention.rank(history, target, mask)  # [N, D], [N, T]
+        e = self.embeddings.with_events(history, batch)  # [1, T, D + V]
+        v = self.embeddings.without_event(target)  # [N, D + V]
+        interest, weight = self.attention.rank(e, v, mask)  # [N, D + V], [N, T]
         side = self.embeddings.side(batch, like=target)  # [N, S]
         parts = [interest, target, side, *self.sums(history, target, mask)]
         logit = self.tower(parts, batch["target_item"])  # [N]
@@ -290,7 +301,7 @@ class DIN(nn.Layer):
     def sums(
         self, history: paddle.Tensor, target: paddle.Tensor, mask: paddle.Tensor
     ) -> list[paddle.Tensor]:
-        """Σ_j e_j and v∘Σ_j e_j, [B, D] each, with history_sum; otherwise nothing."""
+        """Σ_j e_j and v∘Σ_j e_j of the items, [B, D] each, with history_sum; otherwise nothing."""
         if self.pooling is None:
             return []
         total = self.pooling(history, mask).expand_as(target)  # [B, D]

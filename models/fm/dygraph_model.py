@@ -9,8 +9,9 @@ class DygraphModel(ClickModel):
     title = "FM"
     colour = "#8c564b"
     marker = "H"
+    reads_events = True
 
-    COMMON = ("embedding_size", "embedding_std", "sparse")
+    COMMON = ("embedding_size", "embedding_std", "sparse", "list_pooling")
 
     def create_model(self, config, schema):
         return FM(**self.net_arguments(config, schema))

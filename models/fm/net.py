@@ -19,9 +19,10 @@ class FM(PooledNet):
     """logit = w_0 + Σ_i w_i·x_i + Σ_{i<j} ⟨v_i, v_j⟩, the history's mean being one field.
 
     Args:
-        fields (Sequence[Field]): category fields, as in `FieldEmbeddings`.
+        fields (Sequence[Field]): as in `FieldEmbeddings`.
         dense (int): number of dense columns, which enter the linear terms.
-        embedding_size (int), embedding_std (float), sparse (bool): of the tables.
+        embedding_size (int), embedding_std (float), sparse (bool), list_pooling (str): of the
+            tables.
     """
 
     def __init__(
@@ -32,10 +33,11 @@ class FM(PooledNet):
         embedding_size: int = 32,
         embedding_std: float = 0.01,
         sparse: bool = True,
+        list_pooling: str = "mean",
     ) -> None:
         super().__init__()
-        self.embeddings = PooledFields(fields, embedding_size, embedding_std, sparse)
-        self.linear = LinearTerms(fields, dense, sparse)
+        self.embeddings = PooledFields(fields, embedding_size, embedding_std, sparse, list_pooling)
+        self.linear = LinearTerms(fields, dense, sparse, list_pooling)
         zero = nn.initializer.Constant(0.0)
         self.bias = self.create_parameter([1], default_initializer=zero)
 

@@ -9,6 +9,7 @@ class DygraphModel(ClickModel):
     title = "NFM"
     colour = "#bcbd22"
     marker = "d"
+    reads_events = True
 
     def create_model(self, config, schema):
         return NFM(**self.net_arguments(config, schema, "linear"))

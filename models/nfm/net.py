@@ -36,6 +36,7 @@ class NFM(PooledNet):
         embedding_size: int = 32,
         embedding_std: float = 0.01,
         sparse: bool = True,
+        list_pooling: str = "mean",
         tower: Sequence[int] = (200, 80),
         activation: str = "relu",
         dropout: float = 0.0,
@@ -43,8 +44,8 @@ class NFM(PooledNet):
         linear: bool = True,
     ) -> None:
         super().__init__()
-        self.embeddings = PooledFields(fields, embedding_size, embedding_std, sparse)
-        self.linear = LinearTerms(fields, dense, sparse) if linear else None
+        self.embeddings = PooledFields(fields, embedding_size, embedding_std, sparse, list_pooling)
+        self.linear = LinearTerms(fields, dense, sparse, list_pooling) if linear else None
         items = bias_rows(fields, item_bias)
         self.tower = Tower(embedding_size + dense, tower, activation, dropout, items, sparse)
 

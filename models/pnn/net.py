@@ -52,6 +52,7 @@ class PNN(PooledNet):
         embedding_size: int = 32,
         embedding_std: float = 0.01,
         sparse: bool = True,
+        list_pooling: str = "mean",
         tower: Sequence[int] = (200, 80),
         activation: str = "dice",
         dropout: float = 0.0,
@@ -62,7 +63,7 @@ class PNN(PooledNet):
         check_choice("product", product, PRODUCTS)
         self.inner = product in ("inner", "both")
         self.outer = product in ("outer", "both")
-        self.embeddings = PooledFields(fields, embedding_size, embedding_std, sparse)
+        self.embeddings = PooledFields(fields, embedding_size, embedding_std, sparse, list_pooling)
         count = self.embeddings.count
         inputs = self.embeddings.width + dense
         if self.inner:

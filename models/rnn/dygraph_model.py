@@ -12,6 +12,7 @@ class DygraphModel(NextItemModel):
     title = "RNN"
     colour = "#17a2a2"
     marker = "*"
+    reads_events = True
 
     def create_model(self, config, schema):
         self.next_item_weight = config.hyper_parameters.next_item_weight

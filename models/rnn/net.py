@@ -1,7 +1,7 @@
 """A recurrence over the history: the user's state, which the target then meets.
 
-Shapes: B rows, T history positions, D width of an item's embedding and of the state, N candidates
-of one user.
+Shapes: B rows, T history positions, D width of an item's embedding and of the state, V of an
+event's fields, N candidates of one user.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ class HistoryRNN(nn.Layer):
 
     Args:
         cell (str): rnn, gru or lstm.
-        width (int): D.
+        width (int): of x, D + V.
+        hidden (int): D.
 
     Example:
-        >>> states, last = HistoryRNN("gru", 4)(paddle.rand([2, 5, 4]), paddle.ones([2, 5]))
+        >>> states, last = HistoryRNN("gru", 4, 4)(paddle.rand([2, 5, 4]), paddle.ones([2, 5]))
         >>> list(states.shape), list(last.shape)
         ([2, 5, 4], [2, 4])
     """
 
-    def __init__(self, cell: str, width: int) -> None:
+    def __init__(self, cell: str, width: int, hidden: int) -> None:
         super().__init__()
         check_choice("cell", cell, tuple(CELLS))
         self.lstm = cell == "lstm"
-        self.cell = CELLS[cell](width, width)
+        self.cell = CELLS[cell](width, hidden)
 
     def forward(
         self, history: paddle.Tensor, mask: paddle.Tensor
@@ -49,7 +50,7 @@ class HistoryRNN(nn.Layer):
         """All states, and the last one.
 
         Args:
-            history (Tensor): e, [B, T, D].
+            history (Tensor): x, [B, T, D + V].
             mask (Tensor): [B, T].
 
         Returns:
@@ -87,9 +88,10 @@ class RNN(nn.Layer):
     """Embeddings → recurrence → read-out → logit.
 
     Args:
-        fields (Sequence[Field]): category fields, as in `FieldEmbeddings`.
+        fields (Sequence[Field]): as in `FieldEmbeddings`.
         dense (int): number of dense columns.
-        embedding_size (int), embedding_std (float), sparse (bool): of the tables.
+        embedding_size (int), embedding_std (float), sparse (bool), list_pooling (str): of the
+            tables.
         cell (str): rnn, gru or lstm.
         read_out (str): tower ([h_n; v; side] → tower), target_step (v as one more step, [h_{n+1};
             side] → tower) or product (h_n·v and a bias of the item: no tower, no side features, and
@@ -106,6 +108,7 @@ class RNN(nn.Layer):
         embedding_size: int = 32,
         embedding_std: float = 0.01,
         sparse: bool = True,
+        list_pooling: str = "mean",
         cell: str = "gru",
         read_out: str = "tower",
         next_item: str = "none",
@@ -117,9 +120,11 @@ class RNN(nn.Layer):
         super().__init__()
         check_choice("read_out", read_out, READ_OUTS)
         self.read_out = read_out
-        self.embeddings = FieldEmbeddings(fields, embedding_size, embedding_std, sparse)
+        self.embeddings = FieldEmbeddings(
+            fields, embedding_size, embedding_std, sparse, list_pooling
+        )
         width = self.embeddings.item_width
-        self.rnn = HistoryRNN(cell, width)
+        self.rnn = HistoryRNN(cell, width + self.embeddings.event_width, width)
         self.next_item = None
         if next_item != "none":
             self.next_item = NextItemLoss(next_item, width, width, bias_rows(fields, True))
@@ -174,10 +179,12 @@ class RNN(nn.Layer):
         mask = history_mask(batch)  # [B or 1, T]
         history = self.embeddings.history(batch)  # [B or 1, T, D]
         target = self.embeddings.target(batch)  # [B, D]
+        x = self.embeddings.with_events(history, batch)  # [B or 1, T, D + V]
         if self.read_out == "target_step":
-            states, state = self.rnn(*with_target(history, mask, target))
+            step = self.embeddings.without_event(target)  # [B, D + V]
+            states, state = self.rnn(*with_target(x, mask, step))
         else:
-            states, state = self.rnn(history, mask)
+            states, state = self.rnn(x, mask)
             state = state.expand_as(target)  # [B, D]
         side = self.embeddings.side(batch, like=target if one_user else None)  # [B, S]
         return self.logit(state, target, side, batch["target_item"]), states, history, mask

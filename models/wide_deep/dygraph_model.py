@@ -9,6 +9,7 @@ class DygraphModel(ClickModel):
     title = "Wide & Deep"
     colour = "#56b4e9"
     marker = "v"
+    reads_events = True
 
     def create_model(self, config, schema):
         return WideDeep(**self.net_arguments(config, schema, "cross"))

@@ -71,6 +71,7 @@ class WideDeep(PooledNet):
         embedding_size: int = 32,
         embedding_std: float = 0.01,
         sparse: bool = True,
+        list_pooling: str = "mean",
         tower: Sequence[int] = (200, 80),
         activation: str = "dice",
         dropout: float = 0.0,
@@ -80,8 +81,8 @@ class WideDeep(PooledNet):
         super().__init__()
         if cross < 0:
             raise ValueError(f"cross is {cross}, must be at least 0")
-        self.embeddings = PooledFields(fields, embedding_size, embedding_std, sparse)
-        self.linear = LinearTerms(fields, dense, sparse)
+        self.embeddings = PooledFields(fields, embedding_size, embedding_std, sparse, list_pooling)
+        self.linear = LinearTerms(fields, dense, sparse, list_pooling)
         single = [n for n in self.embeddings.names["item"] if n not in self.embeddings.multiple]
         self.crosses = Crosses(single, cross, sparse) if cross else None
         items = bias_rows(fields, item_bias)

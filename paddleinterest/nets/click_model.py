@@ -17,9 +17,9 @@ import paddle.nn.functional as F
 
 from paddleinterest.core import distributed, memory
 from paddleinterest.core.errors import InputError
-from paddleinterest.core.log import say
 from paddleinterest.core.metrics import click_metrics
-from paddleinterest.core.settings import nearest
+from paddleinterest.core.settings import Settings, nearest
+from paddleinterest.data.schema import Field, Schema
 from paddleinterest.nets.batch import Batch
 from paddleinterest.nets.embeddings import FieldEmbeddings
 from paddleinterest.nets.example import example_batch
@@ -34,16 +34,20 @@ class ClickModel:
         title: the model's name in tables and pictures; "" = the folder's name.
         colour: of its lines in pictures, "#rrggbb"; "" = one of the spare colours.
         marker: Matplotlib marker of its points; "" = a spare one.
+        reads_events: whether the net reads what an event has beside its item
+            (`FieldEmbeddings.events`); if not, a dataset with event fields is refused.
     """
 
     title: str = ""
     colour: str = ""
     marker: str = ""
+    reads_events: bool = False
 
     COMMON = (
         "embedding_size",
         "embedding_std",
         "sparse",
+        "list_pooling",
         "tower",
         "activation",
         "dropout",
@@ -61,16 +65,27 @@ class ClickModel:
                     f"{config.model}/dygraph_model.py asks for the setting {name}, which is not"
                     f" declared in the settings.py of its folder{nearest(name, known)}"
                 )
-        fields = [f for f in schema.fields if f.kind == "category" and f.of != "event"]
-        unread = [*schema.event_fields, *schema.event_dense, *schema.vector_fields]
-        if unread:
-            listed = ", ".join(f.name for f in unread)
-            say(f"{config.model} does not read the dataset's event fields and vectors: {listed}")
         return dict(
-            fields=fields,
+            fields=self.net_fields(config, schema),
             dense=len(schema.dense_fields),
             **{name: getattr(h, name) for name in names},
         )
+
+    def net_fields(self, config, schema):
+        """The fields that the net embeds: all but the dense columns, which `dense` counts."""
+        events = [*schema.event_fields, *schema.event_dense]
+        if events and not self.reads_events:
+            listed = ", ".join(f.name for f in events)
+            raise InputError(
+                f"{config.model} does not read event fields, but {schema.name} has {listed}; let"
+                f" its net read them (docs/own_model.md), or prepare the dataset without them"
+            )
+        vectors = read_vectors(config, schema)
+        return [
+            f
+            for f in schema.fields
+            if f.kind == "category" or f in vectors or f in schema.event_dense
+        ]
 
     def create_model(self, config, schema):
         raise NotImplementedError
@@ -195,8 +210,13 @@ class ClickModel:
             spec[f"history_{f.name}"] = ([None, None, None], "int64")
             spec[f"target_{f.name}"] = ([None, None], "int64")
         spec.update({f"user_{f.name}": ([None, None], "int64") for f in schema.multiple("user")})
+        for f in read_vectors(config, schema):
+            spec[f"history_vector_{f.name}"] = ([None, None, f.width], "float32")
+            spec[f"target_vector_{f.name}"] = ([None, f.width], "float32")
         for of in ("user", "context"):
             spec.update({f"{of}_{f.name}": ([None], "int64") for f in schema.categories(of)})
+        if self.reads_events:
+            spec.update(_event_inputs(schema))
         if schema.dense_fields:
             spec["dense"] = ([None, len(schema.dense_fields)], "float32")
         if self.needs_times(config, schema):
@@ -205,6 +225,21 @@ class ClickModel:
             name: paddle.static.InputSpec(shape, dtype, name)
             for name, (shape, dtype) in spec.items()
         }
+
+
+def read_vectors(config: Settings, schema: Schema) -> list[Field]:
+    """The vectors that are inputs of the net; none if they are the start of the item table."""
+    return schema.vector_fields if config.hyper_parameters.vectors == "projected" else []
+
+
+def _event_inputs(schema: Schema) -> dict[str, Any]:
+    """{input: (shape, type)} of what the history's events have beside their items."""
+    spec: dict[str, Any] = {}
+    for f in schema.event_fields:
+        spec[f"event_{f.name}"] = ([None, None], "int64")
+    if schema.event_dense:
+        spec["event_dense"] = ([None, None, len(schema.event_dense)], "float32")
+    return spec
 
 
 def _check_one_per_row(what: str, got: paddle.Tensor, label: paddle.Tensor) -> None:

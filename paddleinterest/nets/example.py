@@ -12,6 +12,7 @@ from paddleinterest.data.schema import Schema
 ROWS = 8
 STEPS = 6
 VALUES = 2  # of a field of several
+OF_EVENTS = ("history_", "event_")  # inputs with one entry per event
 DAY = 24 * 3600
 
 
@@ -42,8 +43,11 @@ def example_batch(
         for f in schema.multiple("item"):
             shape = [*real.shape, VALUES]
             batch[f"negative_{f.name}"] = _values(f"negative_{f.name}", shape, sizes, rng)
+        for f in schema.vector_fields:
+            shape = [*real.shape, f.width]
+            batch[f"negative_vector_{f.name}"] = _values("", shape, sizes, rng)
     for name, values in batch.items():
-        if name.startswith(("history_", "negative_")):
+        if name.startswith((*OF_EVENTS, "negative_")):
             mask = real if values.ndim == 2 else real[..., None]
             batch[name] = np.where(mask, values, 0)
     batch["label"] = (np.arange(ROWS) % 2).astype(np.float32)
@@ -52,7 +56,7 @@ def example_batch(
 
 def _shape(name: str, wanted: Sequence[int]) -> list[int]:
     """The sizes of an input; -1 of its spec is the number of rows, of steps, or of values."""
-    free = [ROWS, STEPS, VALUES] if name.startswith("history_") else [ROWS, VALUES]
+    free = [ROWS, STEPS, VALUES] if name.startswith(OF_EVENTS) else [ROWS, VALUES]
     return [free[k] if size in (-1, None) else size for k, size in enumerate(wanted)]
 
 

@@ -186,7 +186,7 @@ class NextItemLoss(nn.Layer):
         embeddings: FieldEmbeddings,
     ) -> LossTerm:
         """`forward` of binary; a state without a negative does not count."""
-        drawn = negatives(batch, embeddings)
+        drawn = embeddings.negatives(batch)
         there = valid * history_mask(drawn)[:, 1:]  # [B, T − 1]
         mask = paddle.concat([paddle.zeros_like(there[:, :1]), there], 1)  # [B, T]
         loss = self.binary(states, history, embeddings.history(drawn), mask)  # []
@@ -201,7 +201,7 @@ class NextItemLoss(nn.Layer):
     ) -> paddle.Tensor:
         """The loss of each state but the last, [B, T − 1]; arguments as in `forward`."""
         if self.kind == "binary":
-            drawn = negatives(batch, embeddings)
+            drawn = embeddings.negatives(batch)
             return self.binary.losses(states, history, embeddings.history(drawn))
         if self.kind == "full":
             return self.of_all_items(states[:, :-1], batch["history_item"][:, 1:])
@@ -233,11 +233,6 @@ class NextItemLoss(nn.Layer):
 def next_events(mask: paddle.Tensor) -> paddle.Tensor:
     """1 if position t is real and has a next event, [B, T] → [B, T − 1]."""
     return mask[:, 1:]  # histories are right padded
-
-
-def negatives(batch: Batch, embeddings: FieldEmbeddings) -> dict[str, paddle.Tensor]:
-    """The drawn negatives under the names of a history."""
-    return {f"history_{n}": batch[f"negative_{n}"] for n in embeddings.names["item"]}
 
 
 def distinct_targets(batch: Batch) -> dict[str, paddle.Tensor]:

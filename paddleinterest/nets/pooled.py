@@ -1,7 +1,7 @@
 """Shared by the factorisation family: the history as one more field, and the linear terms.
 
-Shapes: B rows, T history positions, F fields of the interaction, E columns of a table, D = E · item
-fields.
+Shapes: B rows, T history positions, F fields of the interaction, E columns of a table, D width of
+an item's embedding, V of an event's fields.
 """
 
 from __future__ import annotations
@@ -17,29 +17,36 @@ from paddleinterest.data.schema import Field
 from paddleinterest.nets.batch import PADDING, Batch, Scores, history_mask
 from paddleinterest.nets.embeddings import (
     FieldEmbeddings,
+    categories,
     is_multiple,
-    mean_of_values,
+    pool_values,
     table,
 )
 from paddleinterest.nets.layers import SumPooling
 
 
 class PooledFields(FieldEmbeddings):
-    """One vector per field: item fields of the target and of the history, user, context.
+    """One vector per field: of the target, of the history and its events, user, context.
 
-    The history's are means over its real positions; an empty history gives zeros. Arguments as in
+    The history's are means over its real positions; an empty history gives zeros. An item's vectors
+    (projected) are fields like its categories; all numbers of an event are one. Arguments as in
     `FieldEmbeddings`.
 
     Attributes:
-        count (int): F = 2 · item fields + user fields + context fields.
+        count (int): F = (2·D + V) / E + user fields + context fields.
         width (int): F·E.
     """
 
     def __init__(
-        self, fields: Sequence[Field], width: int, std: float = 0.01, sparse: bool = True
+        self,
+        fields: Sequence[Field],
+        width: int,
+        std: float = 0.01,
+        sparse: bool = True,
+        list_pooling: str = "mean",
     ) -> None:
-        super().__init__(fields, width, std, sparse)
-        self.width = 2 * self.item_width + self.side_width
+        super().__init__(fields, width, std, sparse, list_pooling)
+        self.width = 2 * self.item_width + self.event_width + self.side_width
         self.count = self.width // width
         self.pooling = SumPooling()
 
@@ -56,9 +63,10 @@ class PooledFields(FieldEmbeddings):
         mask = history_mask(batch)  # [B, T]
         target = self.target(batch)  # [B, D]
         events = paddle.clip(mask.sum(-1, keepdim=True), min=1.0)  # [B, 1]
-        pooled = self.pooling(self.history(batch), mask) / events  # [B, D]
+        history = self.with_events(self.history(batch), batch)  # [B, T, D + V]
+        pooled = self.pooling(history, mask) / events  # [B, D + V]
         if one_user:
-            pooled = pooled.expand_as(target)
+            pooled = pooled.expand([paddle.shape(target)[0], -1])
         side = self.side(batch, like=target if one_user else None)
         parts = [target, pooled] + ([] if side is None else [side])
         return paddle.concat(parts, -1), mask / events
@@ -107,19 +115,28 @@ class LinearTerms(nn.Layer):
     """Σ w_i·x_i: a weight for each id of each field, and one for each dense column.
 
     An item field has two tables, one for the target and one for the history, whose ids share the
-    weight 1. What the request's one user has in common comes out as one row, which is added to
-    every candidate's.
+    weight 1, as do those of an event field. Vectors and the numbers of events have no weight here:
+    they enter by the fields' vectors alone. What the request's one user has in common comes out as
+    one row, which is added to every candidate's.
 
     Args:
-        fields (Sequence[Field]): category fields.
+        fields (Sequence[Field]): those without a table are left out.
         dense (int): number of dense columns; 0 leaves them out.
         sparse (bool): gradients hold only the rows that occur.
+        list_pooling (str): of a field of several values, mean or sum.
     """
 
-    def __init__(self, fields: Sequence[Field], dense: int = 0, sparse: bool = True) -> None:
+    def __init__(
+        self,
+        fields: Sequence[Field],
+        dense: int = 0,
+        sparse: bool = True,
+        list_pooling: str = "mean",
+    ) -> None:
         super().__init__()
+        self.list_pooling = list_pooling
         sizes = {}
-        for f in fields:
+        for f in categories(fields):
             for of in ("target", "history") if f.of == "item" else (f.of,):
                 sizes[f"{of}_{f.name}"] = f.size
         self.keys = list(sizes)
@@ -146,9 +163,9 @@ class LinearTerms(nn.Layer):
         for key in self.keys:
             w = self.tables[key](batch[key])  # [B, 1] or [B, T, 1]
             if key in self.multiple:
-                w = mean_of_values(w, batch[key])
+                w = pool_values(w, batch[key], self.list_pooling)
             w = w.squeeze(-1)  # [B] or [B, T]
-            if key.startswith("history_"):
+            if key.startswith(("history_", "event_")):
                 w = (w * weight).sum(-1)  # [B]
             found.append(w)
         if self.dense is not None:

@@ -50,7 +50,7 @@ class MiniBatchAwareRegularization(nn.Layer):
 
 def rows_of(field: str, batch: Batch) -> paddle.Tensor:
     """The rows of a field's table that occur in the batch, without padding, int64 [R]."""
-    keys = [f"{of}_{field}" for of in ("history", "target", "user", "context")]
+    keys = [f"{of}_{field}" for of in ("history", "target", "user", "context", "event")]
     ids = [batch[key].flatten() for key in batch if key in keys]
     rows = paddle.unique(paddle.concat(ids))
     return rows[rows != PADDING]

@@ -30,7 +30,9 @@ from paddleinterest.training import (
     run,
     schedule,
 )
+from paddleinterest.training.id_dropout import counts_with_unknown, drop_ids
 from paddleinterest.training.init_from import init_from
+from paddleinterest.training.item_start import start_items
 from paddleinterest.training.predict import predict
 from paddleinterest.training.progress import EpochProgress
 from paddleinterest.training.run_directory import RunDirectory
@@ -48,6 +50,7 @@ class Learner:
         optimizer: Paddle's optimiser of its parameters.
         regularization: of the embedding rows that occur in a batch, or None.
         seed: with a step's number, the seed of its dropout.
+        id_dropout: share of the item ids that a step replaces by the unknown id.
     """
 
     model: ClickModel
@@ -55,6 +58,7 @@ class Learner:
     optimizer: paddle.optimizer.Optimizer
     regularization: MiniBatchAwareRegularization | None
     seed: int
+    id_dropout: float = 0.0
 
     def step(self, batch: Batch, number: int, learning_rate: float) -> Stepped:
         """One update of the weights.
@@ -68,6 +72,8 @@ class Learner:
             BadNumbers: a part of the loss, or a gradient, is not finite; nothing was updated.
         """
         self.seed_step(number)
+        if self.id_dropout:
+            batch = drop_ids(batch, self.id_dropout, step_seed(self.seed, number))
         loss, logit, parts = self.model.train_forward(
             self.net, self.model.create_feeds(batch), self.regularization
         )
@@ -270,12 +276,16 @@ def start(config: Settings, data: str, directory: RunDirectory) -> Trainer:
     readers = make_readers(config, data, model)
     schema = readers["train"].schema
     net = loading.create_net(model, config, schema)
+    h = config.hyper_parameters
+    if h.vectors == "start":
+        start_items(net, readers["train"].items, schema, h.embedding_std)
     learner = Learner(
         model,
         net,
         model.create_optimizer(net, config),
-        model.create_regularization(config, readers["train"].counts),
+        model.create_regularization(config, lambda: _counts(readers["train"], h.id_dropout)),
         config.runner.seed,
+        h.id_dropout,
     )
     new = State(model=config.model, settings=resume.settings_that_count(config, schema))
     batches = readers["train"].batches
@@ -296,6 +306,12 @@ def _start_from_weights(config: Settings, learner: Learner, data: Dataset) -> No
         warm_start(runner.warm_start, learner.net, data.schema)
     if runner.init_from:
         init_from(config, learner.net, learner.optimizer, data)
+
+
+def _counts(reader: Reader, id_dropout: float) -> dict[str, np.ndarray]:
+    """Occurrences of every embedding row in training."""
+    counts = reader.counts()
+    return counts_with_unknown(counts, id_dropout) if id_dropout else counts
 
 
 def make_readers(config: Settings, data: str, model: ClickModel) -> dict[str, Reader]:

@@ -94,7 +94,7 @@ def test_logits(cell, read_out):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients(rng, double, cell):
-    layer = random_weights(HistoryRNN(cell, 4), rng)
+    layer = random_weights(HistoryRNN(cell, 4, 4), rng)
     mask = (np.arange(6) < np.array([1, 3, 6])[:, None]).astype(np.float64)
     x, v = leaf(rng.normal(size=(3, 6, 4))), leaf(rng.normal(size=(3, 4)))
     weight, real = tensor(rng.normal(size=(3, 4))), tensor(mask[..., None])

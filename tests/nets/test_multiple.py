@@ -4,7 +4,8 @@ order, their padding and their batch mates."""
 import numpy as np
 import paddle
 import pytest
-from helpers import TINY, close, probabilities, random_batch, scramble, settings_of, small_log
+from helpers import TINY, close, probabilities, random_batch, scramble, settings_of
+from rich_log import rich_log
 from toy import SCHEMA
 
 from paddleinterest.core import settings
@@ -86,16 +87,21 @@ def test_lists_are_read(model, key):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A small log whose items have tags, and whose users have interests."""
-    rng = np.random.default_rng(0)
-    log = small_log(users=30, impressions=20)
-    words = np.array(["a", "b", "c", "d"])
-    for frame, name in ((log.items, "tags"), (log.users, "interests")):
-        frame[name] = [list(words[rng.random(4) < 0.4]) for _ in range(len(frame))]
-    log.multiple = ["tags", "interests"]
-    out = str(tmp_path_factory.mktemp("lists") / "lists")
-    build(log, out, protocol="impressions", name="lists", seed=3)
+    """A log with every kind of feature."""
+    out = str(tmp_path_factory.mktemp("rich") / "rich")
+    build(rich_log(3, users=30), out, protocol="impressions", name="rich", seed=3)
     return out
+
+
+NEW_INPUTS = {
+    "history_tags",
+    "target_tags",
+    "user_hobby",
+    "history_vector_text",
+    "target_vector_text",
+    "event_action",
+    "event_dense",
+}
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -106,10 +112,11 @@ def test_from_the_log_to_the_bundle(data, tmp_path, model):
         *TINY,
         "hyper_parameters.embedding_size=8",
         "hyper_parameters.regularization=0.01",
+        "hyper_parameters.id_dropout=0.2",
         "runner.epochs=1",
         f"runner.data_dir={data}",
         f"runner.model_save_path={tmp_path}",
     )
     train(config, data)
     made = export(config, data, str(tmp_path / "bundle"))
-    assert {"history_tags", "target_tags", "user_interests"} <= set(made["inputs"])
+    assert set(made["inputs"]) >= NEW_INPUTS

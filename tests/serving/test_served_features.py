@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import TINY, trained
+from helpers import TINY, probabilities, trained
 from pydantic import ValidationError
 from rich_log import WIDTH, rich_log
 
@@ -138,6 +138,25 @@ def test_a_request_is_the_datasets_row(data):
         same_arrays(encoder.encode(plain.request(sample)).arrays, batch)
         lengths.add(min(sample["end"], CAP))
     assert {0, 1, CAP} <= lengths
+
+
+@pytest.mark.parametrize("model", ["base", "din", "dien", "bst", "rnn", "fm"])
+def test_a_served_score_is_the_nets(data, tmp_path, model):
+    """A request with a row's history gets the score that the net gives the dataset's row."""
+    overrides = [*TINY, "hyper_parameters.embedding_size=4", f"runner.history_cap={CAP}"]
+    config, binding, net = trained(model, data, tmp_path, *overrides, scale=0.3)
+    export(config, data, str(tmp_path / "bundle"))
+    bundle = Bundle(str(tmp_path / "bundle"))
+    plain = Plain(data)
+    times = binding.needs_times(config, Schema.load(data))
+    reader = Reader(data, "test", 1, CAP, times=times)
+    served = []
+    for row in range(0, len(plain.samples), 7):
+        batch = reader.batch(np.array([row]))
+        score = bundle.rank(plain.request(plain.samples[row]))["candidates"][0]["score"]
+        served.append(score)
+        assert score == pytest.approx(probabilities(net, batch)[0], abs=1e-6)
+    assert np.std(served) > 0.01
 
 
 def test_a_candidates_own_values_are_those_of_the_catalogue(data):

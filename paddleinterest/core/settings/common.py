@@ -201,6 +201,23 @@ class HyperParameters(Section):
         "Gradients and Adam touch only the table rows that occur in the batch",
         of_training=True,
     )
+    list_pooling: Literal["mean", "sum"] = setting(
+        "mean", "How the embeddings of a field of several values become one"
+    )
+    vectors: Literal["projected", "start"] = setting(
+        "projected",
+        "What an item's vector does: projected to embedding_size it is one more field of the item;"
+        " start = the item table starts as the vectors' principal components, and the net does not"
+        " read them otherwise",
+    )
+    id_dropout: float = setting(
+        0.0,
+        "Share of the item ids, in history and target, that training replaces by the unknown id, so"
+        " that new items have a trained embedding",
+        least=0,
+        most=0.99,
+        of_training=True,
+    )
     tower: list[int] = setting([200, 80], "Hidden widths of the MLP that gives the logit", least=1)
     activation: Literal["relu", "prelu", "dice"] = setting(
         "relu", "Activation of the tower (and of DIN's activation unit)"
