@@ -10,7 +10,7 @@ class DygraphModel(ClickModel):
     colour = "#7f7f7f"
     marker = "P"
 
-    COMMON = ("embedding_size", "embedding_std", "sparse")
+    COMMON = ("embedding_size", "embedding_std", "sparse", "list_pooling")
 
     def create_model(self, config, schema):
         return MF(**self.net_arguments(config, schema, "form", "ids_only"))

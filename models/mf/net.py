@@ -40,10 +40,10 @@ class MF(nn.Layer):
     """u, the sum of the user's vectors, and q, that of the target's, → logit. No history is read.
 
     Args:
-        fields (Sequence[Field]): category fields, as in `FieldEmbeddings`; those of the context are
-            left out.
+        fields (Sequence[Field]): as in `FieldEmbeddings`; those of the context are left out.
         dense (int): number of dense columns, which are not read.
-        embedding_size (int), embedding_std (float), sparse (bool): of the tables.
+        embedding_size (int), embedding_std (float), sparse (bool), list_pooling (str): of the
+            tables.
         form (str): dot: μ + b_u + b_q + u·q. towers: c·(t_u·t_q) + b_q, t from a `TanhMLP` on each
             side, E → E/2 → E/4. mlp: w·t + b, t from a `TanhMLP` on [u; q], 2E → E → E/2.
         ids_only (bool): read the user's id and the item's alone.
@@ -57,6 +57,7 @@ class MF(nn.Layer):
         embedding_size: int = 32,
         embedding_std: float = 0.01,
         sparse: bool = True,
+        list_pooling: str = "mean",
         form: str = "dot",
         ids_only: bool = False,
     ) -> None:
@@ -70,9 +71,9 @@ class MF(nn.Layer):
             raise ValueError(f"mf needs {wanted}; prepare the dataset with --user-id")
         e = embedding_size
         self.form = form
-        self.embeddings = FieldEmbeddings(read, e, embedding_std, sparse)
+        self.embeddings = FieldEmbeddings(read, e, embedding_std, sparse, list_pooling)
         with_bias = {"dot": read, "towers": [f for f in read if f.of == "item"], "mlp": []}[form]
-        self.biases = FieldEmbeddings(with_bias, 1, 0.0, sparse)
+        self.biases = FieldEmbeddings(with_bias, 1, 0.0, sparse, list_pooling)
         zero = nn.initializer.Constant(0.0)
         if form == "dot":
             self.mean = self.create_parameter([1], default_initializer=zero)
@@ -115,7 +116,11 @@ class MF(nn.Layer):
     @staticmethod
     def sum_of(tables: FieldEmbeddings, of: str, prefix: str, batch: Batch) -> paddle.Tensor:
         """Σ of the vectors of all fields of the user or the item, [B, E] or [B, 1]."""
+        if of == "item":
+            parts = tables.of_items(batch, prefix)
+        else:
+            parts = [tables.look_up(name, batch[f"{prefix}_{name}"]) for name in tables.names[of]]
         total: Any = 0.0
-        for name in tables.names[of]:
-            total = total + tables.look_up(name, batch[f"{prefix}_{name}"])
+        for part in parts:
+            total = total + part
         return total

@@ -24,6 +24,7 @@ class DygraphModel(NextItemModel):
     title = "Transformer"
     colour = "#b15928"
     marker = "p"
+    reads_events = True
 
     def create_model(self, config, schema):
         self.next_item_weight = config.hyper_parameters.next_item_weight

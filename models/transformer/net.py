@@ -3,8 +3,8 @@
 Attention Is All You Need, Vaswani et al., 2017, https://arxiv.org/abs/1706.03762; with a loss on
 the next item as in SASRec, Kang and McAuley, ICDM 2018, https://arxiv.org/abs/1808.09781.
 
-Shapes: B rows, T history positions, D width of an item's embedding and of the states, H heads,
-N candidates of one user.
+Shapes: B rows, T history positions, D width of an item's embedding, V of an event's fields, S =
+D + V of the states, H heads, N candidates of one user.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Encoded:
     """The transformer's view of a batch's histories.
 
     Attributes:
-        states: s_1 … s_T, [B, T, D], of use where `own` is 1.
-        interest: the user's state, [B, D]; zeros for an empty history.
+        states: s_1 … s_T, [B, T, S], of use where `own` is 1.
+        interest: the user's state, [B, S]; zeros for an empty history.
         attention: how much it attends to each event in the last block, [B, T].
         history: e_1 … e_T, [B, T, D].
         own: positions that have a state, [B, T]: all real ones, or with a decoder those of its
@@ -99,9 +99,10 @@ class Transformer(nn.Layer):
     """Embeddings, positions → blocks over [e_1 … e_T] → [state; target; side features] → tower.
 
     Args:
-        fields (Sequence[Field]): category fields, as in `FieldEmbeddings`.
+        fields (Sequence[Field]): as in `FieldEmbeddings`.
         dense (int): number of dense columns.
-        embedding_size (int), embedding_std (float), sparse (bool): of the tables.
+        embedding_size (int), embedding_std (float), sparse (bool), list_pooling (str): of the
+            tables.
         form (str): causal (an event reads those before it), bidirectional (all of them), or
             decoder: an encoder reads the first half of the history both ways, a causal decoder the
             rest, from the last event of the first half on; its queries ask the encoder's keys.
@@ -123,6 +124,7 @@ class Transformer(nn.Layer):
         embedding_size: int = 32,
         embedding_std: float = 0.01,
         sparse: bool = True,
+        list_pooling: str = "mean",
         form: str = "causal",
         position: str = "index",
         position_buckets: int = 64,
@@ -146,10 +148,13 @@ class Transformer(nn.Layer):
                 "next_item needs form: causal or decoder; a bidirectional state has read the item"
                 " that it must name, and would only copy it"
             )
-        self.embeddings = FieldEmbeddings(fields, embedding_size, embedding_std, sparse)
-        width = self.embeddings.item_width
+        self.embeddings = FieldEmbeddings(
+            fields, embedding_size, embedding_std, sparse, list_pooling
+        )
+        items_width = self.embeddings.item_width
+        width = items_width + self.embeddings.event_width
         if width % heads:
-            raise ValueError(f"heads is {heads}, must divide the width of an item, {width}")
+            raise ValueError(f"heads is {heads}, must divide the width of an event, {width}")
         self.form = form
         self.output = output
         self.position = None
@@ -162,8 +167,8 @@ class Transformer(nn.Layer):
             self.decoder = nn.LayerList([DecoderBlock(*of_block) for _ in range(blocks)])
         self.next_item = None
         if next_item != "none":
-            self.next_item = NextItemLoss(next_item, width, width, bias_rows(fields, True))
-        inputs = 2 * width + self.embeddings.side_width + dense
+            self.next_item = NextItemLoss(next_item, width, items_width, bias_rows(fields, True))
+        inputs = width + items_width + self.embeddings.side_width + dense
         items = bias_rows(fields, item_bias)
         self.tower = Tower(inputs, tower, activation, dropout, items, sparse)
 
@@ -184,7 +189,8 @@ class Transformer(nn.Layer):
         found = self.encode(batch)
         target = self.embeddings.target(batch)  # [N, D]
         side = self.embeddings.side(batch, like=target)  # [N, S]
-        parts = [found.interest.expand_as(target), target, side]
+        interest = found.interest.expand([paddle.shape(target)[0], -1])  # [N, S]
+        parts = [interest, target, side]
         logit = self.tower(parts, batch["target_item"])  # [N]
         if not return_attention:
             return logit
@@ -207,23 +213,23 @@ class Transformer(nn.Layer):
         """The histories of a batch, or the one of a request."""
         mask = history_mask(batch)  # [B, T]
         history = self.embeddings.history(batch)  # [B, T, D]
-        s = history
+        s = self.embeddings.with_events(history, batch)  # [B, T, S]
         if self.position is not None:
             s = s + self.position(self.position.rows(batch, mask))
         if self.decoder is None:
             own = mask
             readable = causal(mask) if self.form == "causal" else mask
             for block in self.encoder:
-                s, weight = block(s, readable)  # [B, T, D], [B, H, T, T]
+                s, weight = block(s, readable)  # [B, T, S], [B, H, T, T]
         else:
             first, own = halves(mask)  # [B, T] each
             encoded = s
             for block in self.encoder:
-                encoded, _ = block(encoded, first)  # [B, T, D]
+                encoded, _ = block(encoded, first)  # [B, T, S]
             for block in self.decoder:
-                s, weight = block(s, causal(own), encoded, first)  # [B, T, D], [B, H, T, T]
+                s, weight = block(s, causal(own), encoded, first)  # [B, T, S], [B, H, T, T]
         share = self.share(own).unsqueeze(1)  # [B, 1, T]
-        interest = paddle.matmul(share, s).squeeze(1)  # [B, D]
+        interest = paddle.matmul(share, s).squeeze(1)  # [B, S]
         attention = paddle.matmul(share, weight.mean(1)).squeeze(1)  # [B, T]
         return Encoded(s, interest, attention, history, own, mask)
 

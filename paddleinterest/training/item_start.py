@@ -57,8 +57,8 @@ def _fields(schema: Schema) -> tuple[Field, Field]:
     names = ", ".join(f.name for f in schema.vector_fields) or "none"
     if len(schema.vector_fields) != 1:
         raise InputError(
-            f"hyper_parameters.vectors is start, for which {schema.name} must have one vector field;"
-            f" it has: {names}"
+            f"hyper_parameters.vectors is start, for which {schema.name} must have one vector"
+            f" field; it has: {names}"
         )
     if own.hashed:
         raise InputError(

@@ -197,7 +197,7 @@ def test_order_counts():
 
 
 def test_heads_must_divide_the_width():
-    with pytest.raises(ValueError, match="heads is 3, must divide the width of an item, 8"):
+    with pytest.raises(ValueError, match="heads is 3, must divide the width of an event, 8"):
         Transformer(FIELDS, 1, **{**SMALL, "heads": 3})
 
 

@@ -151,12 +151,12 @@ def test_a_served_score_is_the_nets(data, tmp_path, model):
     times = binding.needs_times(config, Schema.load(data))
     reader = Reader(data, "test", 1, CAP, times=times)
     served = []
-    for row in range(0, len(plain.samples), 7):
+    for row in range(0, len(plain.samples), 2):
         batch = reader.batch(np.array([row]))
         score = bundle.rank(plain.request(plain.samples[row]))["candidates"][0]["score"]
         served.append(score)
         assert score == pytest.approx(probabilities(net, batch)[0], abs=1e-6)
-    assert np.std(served) > 0.01
+    assert np.std(served) > 1e-3
 
 
 def test_a_candidates_own_values_are_those_of_the_catalogue(data):
