@@ -9,6 +9,7 @@ class DygraphModel(ClickModel):
     title = "CNN"
     colour = "#a6761d"
     marker = "h"
+    reads_events = True
 
     def create_model(self, config, schema):
         return CNN(**self.net_arguments(config, schema, "axis", "filters", "window"))

@@ -2,8 +2,8 @@
 
 Along positions as in Caser, Tang and Wang, WSDM 2018, https://arxiv.org/abs/1809.07426.
 
-Shapes: B rows, T history positions, F fields, E columns of a table, D = E · item fields, W events
-of a window, K filters, N candidates of one user.
+Shapes: B rows, T history positions, F fields, E columns of a table, D width of an item's embedding,
+V of an event's fields, W events of a window, K filters, N candidates of one user.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class PositionConvolution(nn.Layer):
     """max over real t of relu(b_f + Σ_{d<W} w_{f,d}·e_{t−W+1+d}), zeros before the first event.
 
     Args:
-        width (int): D.
+        width (int): D + V.
         filters (int): K.
         window (int): W, events that a window covers.
     """
@@ -68,9 +68,10 @@ class CNN(nn.Layer):
     """Convolution → [its output; target; side features] → tower, or along columns output → tower.
 
     Args:
-        fields (Sequence[Field]): category fields, as in `FieldEmbeddings`.
+        fields (Sequence[Field]): as in `FieldEmbeddings`.
         dense (int): number of dense columns.
-        embedding_size (int), embedding_std (float), sparse (bool): of the tables.
+        embedding_size (int), embedding_std (float), sparse (bool), list_pooling (str): of the
+            tables.
         axis (str): positions (windows of events), or columns (of all fields' vectors, the history
             being its mean; the tower reads no more than z and the dense columns).
         filters (int), window (int): of `PositionConvolution`.
@@ -85,6 +86,7 @@ class CNN(nn.Layer):
         embedding_size: int = 32,
         embedding_std: float = 0.01,
         sparse: bool = True,
+        list_pooling: str = "mean",
         axis: str = "positions",
         filters: int = 32,
         window: int = 3,
@@ -95,12 +97,13 @@ class CNN(nn.Layer):
     ) -> None:
         super().__init__()
         check_choice("axis", axis, AXES)
-        self.embeddings = PooledFields(fields, embedding_size, embedding_std, sparse)
+        self.embeddings = PooledFields(fields, embedding_size, embedding_std, sparse, list_pooling)
         width = self.embeddings.item_width
         self.columns = None
         self.positions = None
         if axis == "positions":
-            self.positions = PositionConvolution(width, filters, window)
+            events = self.embeddings.event_width
+            self.positions = PositionConvolution(width + events, filters, window)
             inputs = filters + width + self.embeddings.side_width + dense
         elif embedding_size < COLUMNS:
             raise ValueError(
@@ -125,7 +128,9 @@ class CNN(nn.Layer):
         mask = history_mask(batch)  # [B or 1, T]
         target = self.embeddings.target(batch)  # [B, D]
         if self.positions is not None:
-            read = self.positions(self.embeddings.history(batch), mask)  # [B or 1, K]
+            history = self.embeddings.history(batch)  # [B or 1, T, D]
+            events = self.embeddings.with_events(history, batch)  # [B or 1, T, D + V]
+            read = self.positions(events, mask)  # [B or 1, K]
             read = read.expand([paddle.shape(target)[0], read.shape[-1]])
             side = self.embeddings.side(batch, like=target if one_user else None)  # [B, S]
             parts = [read, target, side]

@@ -10,6 +10,7 @@ class DygraphModel(ClickModel):
     title = "FNN"
     colour = "#e7298a"
     marker = "<"
+    reads_events = True
 
     def create_model(self, config, schema):
         return FNN(**self.net_arguments(config, schema))

@@ -37,14 +37,15 @@ class FNN(PooledNet):
         embedding_size: int = 32,
         embedding_std: float = 0.01,
         sparse: bool = True,
+        list_pooling: str = "mean",
         tower: Sequence[int] = (200, 80),
         activation: str = "relu",
         dropout: float = 0.0,
         item_bias: bool = False,
     ) -> None:
         super().__init__()
-        self.embeddings = PooledFields(fields, embedding_size, embedding_std, sparse)
-        self.linear = LinearTerms(fields, dense, sparse)
+        self.embeddings = PooledFields(fields, embedding_size, embedding_std, sparse, list_pooling)
+        self.linear = LinearTerms(fields, dense, sparse, list_pooling)
         zero = nn.initializer.Constant(0.0)
         self.bias = self.create_parameter([1], default_initializer=zero)
         weights = 1 + len(self.linear.keys) + (1 if dense else 0)  # w_0, w_i, the dense columns'

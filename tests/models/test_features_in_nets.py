@@ -169,7 +169,7 @@ def test_logits_by_the_formulas(model, pooling):
     close(net(tensors(batch)), expected, 1e-5)
 
 
-POOLED = ("fm", "afm", "nfm", "deepfm", "pnn", "wide_deep")
+POOLED = ("fm", "afm", "nfm", "deepfm", "fnn", "pnn", "wide_deep")
 
 
 def np_fields(w, batch, pooling):
