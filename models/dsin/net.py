@@ -114,7 +114,8 @@ class DSIN(nn.Layer):
     Args:
         fields (Sequence[Field]): category fields, as in `FieldEmbeddings`.
         dense (int): number of dense columns.
-        embedding_size (int), embedding_std (float), sparse (bool): of the tables.
+        embedding_size (int), embedding_std (float), sparse (bool), list_pooling (str): of the
+            tables.
         session_gap (int): minutes without an event that end a session.
         sessions (int): K, the most recent ones.
         session_places (int): of `BiasEncoding`.
@@ -133,6 +134,7 @@ class DSIN(nn.Layer):
         embedding_size: int = 32,
         embedding_std: float = 0.01,
         sparse: bool = True,
+        list_pooling: str = "mean",
         session_gap: int = 30,
         sessions: int = 5,
         session_places: int = 10,
@@ -147,7 +149,9 @@ class DSIN(nn.Layer):
         item_bias: bool = False,
     ) -> None:
         super().__init__()
-        self.embeddings = FieldEmbeddings(fields, embedding_size, embedding_std, sparse)
+        self.embeddings = FieldEmbeddings(
+            fields, embedding_size, embedding_std, sparse, list_pooling
+        )
         width = self.embeddings.item_width
         if width % heads:
             raise ValueError(f"heads is {heads}, must divide the width of an item, {width}")

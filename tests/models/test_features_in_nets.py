@@ -33,7 +33,7 @@ RICH = Schema(
     [*SCHEMA.fields, TAGS, HOBBY, Field("text", "item", "vector", width=WIDTH), *OF_EVENTS],
     {},
 )
-MODELS = [m for m in settings.models() if m != "mf"]  # mf reads no history
+MODELS = [m for m in settings.models() if loading.bind(settings_of(m)).reads_events]
 LENGTHS = np.array([0, 0, 1, 1, 2, 5, 9, 17, 30])
 ROWS = len(LENGTHS)
 LISTS = ("tags", "hobby")

@@ -19,7 +19,7 @@ from paddleinterest.training.trainer import train
 GENRES = Field("genres", "item", size=9, multiple=True)
 INTERESTS = Field("interests", "user", size=7, multiple=True)
 WITH_LISTS = Schema("lists", "", "", 0, "seconds", [*SCHEMA.fields, GENRES, INTERESTS], {})
-MODELS = [m for m in settings.models() if m != "mf"]  # mf reads no history
+MODELS = [m for m in settings.models() if loading.bind(settings_of(m)).reads_events]
 
 
 def lists(rng, shape, size, longest=3):
