@@ -158,7 +158,7 @@ class LinearTerms(nn.Layer):
         return functools.reduce(operator.add, self.terms(batch, weight))
 
     def terms(self, batch: Batch, weight: paddle.Tensor) -> list[paddle.Tensor]:
-        """The terms of the sum: w_i·x_i of each field, and of the dense columns together, each [B]."""
+        """The terms of the sum: w_i·x_i of each field, and of all dense columns, each [B]."""
         found = []
         for key in self.keys:
             w = self.tables[key](batch[key])  # [B, 1] or [B, T, 1]
