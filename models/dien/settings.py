@@ -25,7 +25,8 @@ class HyperParameters(settings.HyperParameters):
     )
     attention_units: list[int] = setting([80, 40], "Hidden widths of attention: mlp", least=1)
     auxiliary: Literal["none", "inner", "mlp"] = setting(
-        "inner", "Auxiliary loss by inner product (the paper) or by an MLP (the authors' code)"
+        "none",
+        "Auxiliary loss: none, by inner product (the paper), or by an MLP (the authors' code)",
     )
     auxiliary_weight: float = setting(
         1.0, "Weight α of the auxiliary loss", least=0, of_training=True

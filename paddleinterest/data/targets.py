@@ -14,8 +14,31 @@ from paddleinterest.data.protocols import DRAWN
 from paddleinterest.data.schema import FIRST_ID, Schema
 from paddleinterest.data.sequences import Sequences
 
-KINDS = ("once", "fresh")
+AUTO = "auto"
+SEVERAL = 4  # negatives per positive if they are fresh and no number is asked for
 TRIES = 20  # redraws of touched items, before the stored one is used
+
+
+def resolve(kind: str, per_positive: int, protocol: str) -> tuple[str, int]:
+    """What runner.negatives and runner.negatives_per_positive mean for a dataset.
+
+    Args:
+        kind: auto, once or fresh.
+        per_positive: negatives for each positive; 0 = chosen by `kind`.
+        protocol: of the dataset.
+
+    Returns:
+        once or fresh, and the negatives for each positive.
+
+    Example:
+        >>> resolve("auto", 0, "every_prefix"), resolve("auto", 0, "impressions")
+        (('fresh', 4), ('once', 1))
+    """
+    if kind == AUTO:
+        kind = "fresh" if protocol in DRAWN else "once"
+    if not per_positive:
+        per_positive = SEVERAL if kind == "fresh" else 1
+    return kind, per_positive
 
 
 class TargetNegatives:

@@ -77,7 +77,7 @@ def say_if_no_better(data: str, valid_auc: float | None) -> bool:
     advice = f"for a log of {rows:,} rows try -o {FOR_SMALL}, or search with tools/tune.py"
     if rows >= SMALL:
         advice = (
-            "are the labels and times right? Otherwise try hyper_parameters.regularization=0.1,"
+            "are the labels and times right? Otherwise try hyper_parameters.regularization=0.3,"
             " a different learning rate, or a search with tools/tune.py"
         )
     say(f"valid AUC {valid_auc:.4f} {reason}: {advice}")

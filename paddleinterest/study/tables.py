@@ -4,7 +4,8 @@ A table has a title, seeds, datasets (recipes), rows, and maybe the `baseline` r
 `pairs` of rows whose difference is tested. A row is one of
 
     {label, model}            a model with its config.yaml; `set` lays settings over it
-    {label, config}           a settings file per dataset, such as configs/tuned/din_{dataset}.yaml
+    {label, config}           a settings file, such as configs/paper/din.yaml, or one per dataset,
+                              such as configs/tuned/din_{dataset}.yaml; `set` lays settings over it
     {label, tool}             a tool that learns nothing, such as popularity; one figure for all
                               seeds
 """
@@ -29,7 +30,13 @@ KEYS: dict[str, type] = {
     "pairs": list,
     "rows": list,
 }
-ROW_KEYS = ({"label", "model"}, {"label", "model", "set"}, {"label", "config"}, {"label", "tool"})
+ROW_KEYS = (
+    {"label", "model"},
+    {"label", "model", "set"},
+    {"label", "config"},
+    {"label", "config", "set"},
+    {"label", "tool"},
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class Row:
     Attributes:
         label: its name.
         model: a model's folder.
-        set: -o settings laid over the model's config.yaml.
+        set: -o settings laid over the model's config.yaml, or over `config`.
         config: path of a settings file; {dataset} is replaced by the dataset's name.
         tool: a tool that learns nothing.
     """
@@ -158,7 +165,7 @@ def _check_keys(path: str, content: dict[str, Any]) -> None:
 def _row(path: str, row: Any) -> Row:
     if not isinstance(row, dict) or row.keys() not in ROW_KEYS:
         raise InputError(
-            f"{path}: a row has a label, and a model and maybe `set`, or a config, or a tool,"
+            f"{path}: a row has a label, and a model or a config and maybe `set`, or a tool,"
             f" not {row}"
         )
     texts = [row.get(key, "") for key in ("label", "model", "config", "tool")]

@@ -17,6 +17,8 @@ from paddleinterest.core.atomic import whole_file
 from paddleinterest.core.log import say
 from paddleinterest.core.metrics import Metrics, format_metrics
 from paddleinterest.core.settings import Settings
+from paddleinterest.data import targets
+from paddleinterest.data.protocols import DRAWN
 from paddleinterest.data.reader import Reader
 from paddleinterest.nets.sharded import ShardedEmbedding
 from paddleinterest.training.run_directory import RunDirectory
@@ -40,6 +42,7 @@ def introduce(config: Settings, readers: dict[str, Reader], net: paddle.nn.Layer
         f"{config.model} on {schema.name} ({schema.protocol}): {samples} samples; {parameters:,}"
         " parameters"
     )
+    say(_negatives(config, schema.protocol))
     if schema.note:
         say(schema.note)
     if batches < FEW_STEPS:
@@ -49,6 +52,17 @@ def introduce(config: Settings, readers: dict[str, Reader], net: paddle.nn.Layer
         )
     if distributed.process_count() > 1:
         say(f"{distributed.process_count()} processes share every batch{_tables(net)}")
+
+
+def _negatives(config: Settings, protocol: str) -> str:
+    """What train's negatives are, in one line."""
+    runner = config.runner
+    kind, number = targets.resolve(runner.negatives, runner.negatives_per_positive, protocol)
+    chosen = " (auto)" if runner.negatives == targets.AUTO else ""
+    if protocol not in DRAWN:
+        return f"negatives of train{chosen}: none drawn, protocol {protocol} has the log's labels"
+    how = "drawn anew every epoch" if kind == "fresh" else "as prepared"
+    return f"negatives of train{chosen}: {kind}, {how}, {number} per positive of weight 1/{number}"
 
 
 def advise(config: Settings, state: State, has_valid: bool) -> None:

@@ -16,6 +16,7 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import log_to, say
 from paddleinterest.core.metrics import Metrics, format_metrics
 from paddleinterest.core.settings import Settings
+from paddleinterest.data import targets
 from paddleinterest.data.matching import Dataset
 from paddleinterest.data.reader import Batch, Reader
 from paddleinterest.data.schema import Schema
@@ -324,6 +325,9 @@ def make_readers(config: Settings, data: str, model: ClickModel) -> dict[str, Re
         )
     schema = Schema.load(data)
     times = model.needs_times(config, schema)
+    kind, per_positive = targets.resolve(
+        runner.negatives, runner.negatives_per_positive, schema.protocol
+    )
     train_reader = Reader(
         data,
         "train",
@@ -336,8 +340,8 @@ def make_readers(config: Settings, data: str, model: ClickModel) -> dict[str, Re
         process_count=distributed.process_count(),
         times=times,
         negatives=model.needs_negatives(config),
-        targets=runner.negatives,
-        per_positive=runner.negatives_per_positive,
+        targets=kind,
+        per_positive=per_positive,
     )
     train_reader.schema.check_same(schema, data)
     readers = {"train": train_reader}

@@ -47,7 +47,7 @@ def test_when_it_speaks(tmp_path, monkeypatch):
     assert f"{best:.4f}" in lines[0] and "embedding_std=0.1" in lines[0]
     monkeypatch.setattr(floors, "SMALL", 10)
     assert floors.say_if_no_better(data, 0.1)
-    assert "regularization=0.1" in lines[1] and "\n" not in lines[1]
+    assert "regularization=0.3" in lines[1] and "\n" not in lines[1]
 
 
 @pytest.mark.slow

@@ -48,9 +48,9 @@ class Runner(Section):
     )
     overwrite: bool = setting(False, "Replace a run of the same name", place=True)
     seed: int = setting(2026, "Seed of the start weights, the shuffling and the dropout", least=0)
-    epochs: int = setting(10, "Largest number of passes over train", least=1, free_on_resume=True)
+    epochs: int = setting(25, "Largest number of passes over train", least=1, free_on_resume=True)
     early_stop: int = setting(
-        2,
+        3,
         "Stop after this many epochs without a better `monitor` on valid",
         least=0,
         zero="never",
@@ -84,13 +84,18 @@ class Runner(Section):
         least=0,
         zero="off",
     )
-    negatives: Literal["once", "fresh"] = setting(
-        "once",
-        "Negatives of train under every_prefix and last_event: once = as prepared; fresh = drawn"
-        " anew every epoch. Valid and test stay as prepared",
+    negatives: Literal["auto", "fresh", "once"] = setting(
+        "auto",
+        "Negatives of train under every_prefix and last_event: fresh = drawn anew every epoch; once"
+        " = as prepared. auto = fresh under these protocols; the others use the log's labels. Valid"
+        " and test stay as prepared",
     )
     negatives_per_positive: int = setting(
-        1, "Negatives for each positive of train, each of weight 1 / this number", least=1, most=100
+        0,
+        "Negatives for each positive of train, each of weight 1 / this number",
+        least=0,
+        most=100,
+        zero="4 if they are fresh, otherwise 1",
     )
     print_interval: int = setting(
         50, "Steps between two updates of the figures on the progress bar", least=1, machine=True
@@ -192,7 +197,7 @@ class Plateau(Section):
 class HyperParameters(Section):
     """The settings of all nets. A model with its own settings has a subclass in its settings.py."""
 
-    embedding_size: int = setting(32, "Width of the embedding of every category field", least=1)
+    embedding_size: int = setting(64, "Width of the embedding of every category field", least=1)
     embedding_std: float = setting(
         0.01, "Standard deviation of the embeddings' normal start values", least=0
     )
@@ -223,11 +228,11 @@ class HyperParameters(Section):
         "relu", "Activation of the tower (and of DIN's activation unit)"
     )
     dropout: float = setting(
-        0.0, "Dropout on each hidden layer of the tower", least=0, most=0.99, of_training=True
+        0.3, "Dropout on each hidden layer of the tower", least=0, most=0.99, of_training=True
     )
     item_bias: bool = setting(False, "Add a learned bias of the target item to the logit")
     regularization: float = setting(
-        0.0,
+        0.1,
         "Weight λ of the regularisation of the embedding rows that occur in the batch",
         least=0,
         of_training=True,
