@@ -231,7 +231,7 @@ def test_values_that_are_taken(tree, given, value):
 @pytest.mark.parametrize(
     "given, words",
     [
-        ("runner.epochs=2.5", "must be an integer (default 10)"),
+        ("runner.epochs=2.5", "must be an integer (default 25)"),
         ("runner.epochs=3.0", "an integer"),
         ("runner.epochs=true", "an integer"),
         ("runner.epochs=three", "runner.epochs is 'three'"),

@@ -91,9 +91,9 @@ def written(path, content):
         (f"{SIZE}: {{low: 16, high: 64, log: true, step: 16}}", "no step"),
         ("hyper_parameters.sparse: {low: 0, high: 1}", "must be true or false"),
         (f"{TOWER}: {{low: 8, high: 9}}", "must be a list"),
-        (f"{SIZE}: [16, 64]", "is 32 where the search starts"),
-        (f"{SIZE}: {{low: 24, high: 64, step: 10}}", "is 32 where"),
-        ("hyper_parameters.dropout: {low: 0.1, high: 0.5}", "is 0.0 where"),
+        (f"{SIZE}: [16, 32]", "is 64 where the search starts"),
+        (f"{SIZE}: {{low: 24, high: 74, step: 10}}", "is 64 where"),
+        ("hyper_parameters.dropout: {low: 0.4, high: 0.6}", "is 0.3 where"),
         ("[]", "must hold keys"),
         ("{}", "nothing is left to search"),
     ],
@@ -111,16 +111,16 @@ def test_the_types_are_the_settings(tmp_path):
     path = written(
         tmp_path / "space.yaml",
         f"{RATE}: {{low: 3e-4, high: 3e-3, log: true}}\n{TOWER}: [[8], [200, 80]]\n"
-        "hyper_parameters.dropout: [0, 1e-1]\nhyper_parameters.sparse: [false, true]\n"
-        "runner.epochs: {low: 1, high: 10}\n",
+        "hyper_parameters.dropout: [0, 3e-1]\nhyper_parameters.sparse: [false, true]\n"
+        "runner.epochs: {low: 1, high: 30}\n",
     )
     found = space.as_yaml(space.read(path, BASE, []))
     assert found == {
         RATE: {"low": 0.0003, "high": 0.003, "log": True, "step": None},
         TOWER: [[8], [200, 80]],
-        "hyper_parameters.dropout": [0.0, 0.1],
+        "hyper_parameters.dropout": [0.0, 0.3],
         "hyper_parameters.sparse": [False, True],
-        "runner.epochs": {"low": 1, "high": 10, "log": False, "step": None},
+        "runner.epochs": {"low": 1, "high": 30, "log": False, "step": None},
     }
     assert type(found["hyper_parameters.dropout"][0]) is float
 
@@ -417,7 +417,7 @@ def test_a_failing_trial_is_recorded_and_survived(search, capfd):
 
 def test_settings_that_were_tried_are_not_trained_again(search, tmp_path):
     trainer = Trainer()
-    result = search(12, trainer, space=written(tmp_path / "small.yaml", {SIZE: [16, 32]}))
+    result = search(12, trainer, space=written(tmp_path / "small.yaml", {SIZE: [32, 64]}))
     assert len(trainer.runs) == 2 and result["trials"] == 12
     for row in rows():
         if row["note"]:
@@ -448,7 +448,7 @@ def test_another_search_in_the_folder_is_refused(search, tmp_path):
     other = written(tmp_path / "other.yaml", {**SPACE, SIZE: [16, 32, 48]})
     data = small_dataset(tmp_path / "more", "clicks", users=20, impressions=12, seed=9)
     for arguments, how, words in (
-        (["runner.epochs=3"], {}, "settings.runner.epochs 10, not 3"),
+        (["runner.epochs=3"], {}, "settings.runner.epochs 25, not 3"),
         ([], {"space": other}, SIZE),
         ([], {"data": data}, "another dataset"),
         ([], {"seed": 2}, "seed 1, not 2"),
