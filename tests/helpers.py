@@ -26,6 +26,8 @@ TINY = [
     "hyper_parameters.activation=dice",
     "hyper_parameters.embedding_size=4",
     "hyper_parameters.tower=[8,4]",
+    "hyper_parameters.dropout=0",
+    "hyper_parameters.regularization=0",
     "hyper_parameters.optimizer.learning_rate=0.01",
 ]
 TINY_DIN = [

@@ -745,7 +745,7 @@ def test_position_follows_the_clock():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ("heads=3", "heads is 3.*80"),
+        ("heads=5", "heads is 5.*144"),
         ("position=clock", "position is 'clock'"),
         ("output=last", "output is 'last'"),
         ("position_merge=sum", "position_merge is 'sum'"),

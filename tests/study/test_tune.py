@@ -91,9 +91,9 @@ def written(path, content):
         (f"{SIZE}: {{low: 16, high: 64, log: true, step: 16}}", "no step"),
         ("hyper_parameters.sparse: {low: 0, high: 1}", "must be true or false"),
         (f"{TOWER}: {{low: 8, high: 9}}", "must be a list"),
-        (f"{SIZE}: [16, 32]", "is 64 where the search starts"),
-        (f"{SIZE}: {{low: 24, high: 74, step: 10}}", "is 64 where"),
-        ("hyper_parameters.dropout: {low: 0.4, high: 0.6}", "is 0.3 where"),
+        (f"{SIZE}: [16, 32]", "is 64 at the start of the search"),
+        (f"{SIZE}: {{low: 16, high: 66, step: 10}}", "is 64 at"),
+        ("hyper_parameters.dropout: {low: 0.4, high: 0.6}", "is 0.3 at"),
         ("[]", "must hold keys"),
         ("{}", "nothing is left to search"),
     ],
@@ -131,7 +131,7 @@ def test_what_the_command_line_sets_is_not_searched(tmp_path):
     with pytest.raises(InputError, match="nothing is left"):
         space.read(written(tmp_path / "one.yaml", {SIZE: [32]}), BASE, [f"{SIZE}=24"])
     mine = written(tmp_path / "mine.yaml", "model: base\nhyper_parameters: {embedding_size: 24}\n")
-    with pytest.raises(InputError, match="is 24 where the search starts"):
+    with pytest.raises(InputError, match="is 24 at the start of the search"):
         space.read(path, mine, [])
 
 

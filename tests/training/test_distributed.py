@@ -159,6 +159,7 @@ SGD = [
     "hyper_parameters.optimizer.learning_rate=0.5",
     "runner.train_batch_size=60",
 ]
+AUXILIARY = "hyper_parameters.auxiliary=inner"
 CASES = {
     "adam, one row left over": (
         "din",
@@ -174,7 +175,7 @@ CASES = {
     ),
     "dense gradients": ("base", ["hyper_parameters.sparse=false"]),
     "adagrad": ("deepfm", ["hyper_parameters.optimizer.class=adagrad"]),
-    "dien": ("dien", [*SGD, "runner.train_batch_size=479"]),
+    "dien": ("dien", [*SGD, AUXILIARY, "runner.train_batch_size=479"]),
     "dien, all mlp": (
         "dien",
         [
@@ -203,7 +204,7 @@ SPREAD = {
             "hyper_parameters.item_bias=true",
         ],
     ),
-    "spread, dien": ("dien", [*SGD, "runner.train_batch_size=160"]),
+    "spread, dien": ("dien", [*SGD, AUXILIARY, "runner.train_batch_size=160"]),
     "spread, next item of the batch": ("rnn", [*SGD, "hyper_parameters.next_item=batch"]),
 }
 

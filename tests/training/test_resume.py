@@ -105,6 +105,7 @@ def test_forty_kills_give_the_run_that_was_never_killed(tmp_path, tiny, tools):
             DIEN,
             "-o",
             *EVERYTHING,
+            "hyper_parameters.auxiliary=inner",
             f"runner.data_dir={tiny}",
             f"runner.model_save_path={where}",
             *more,
@@ -462,7 +463,12 @@ def test_more_epochs_are_refused_where_the_rate_depends_on_them(tmp_path, tiny):
 
 # same seed, same numbers
 
-RANDOM = ["runner.epochs=2", "hyper_parameters.dropout=0.3", "runner.early_stop=0"]
+RANDOM = [
+    "runner.epochs=2",
+    "hyper_parameters.dropout=0.3",
+    "hyper_parameters.auxiliary=inner",
+    "runner.early_stop=0",
+]
 
 
 def ran_dien(data, where, *overrides):
