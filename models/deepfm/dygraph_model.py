@@ -12,4 +12,4 @@ class DygraphModel(ClickModel):
     reads_events = True
 
     def create_model(self, config, schema):
-        return DeepFM(**self.net_arguments(config, schema))
+        return DeepFM(**self.net_arguments(config, schema, "fm"))

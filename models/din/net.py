@@ -24,6 +24,7 @@ from paddleinterest.nets.batch import Batch, Scores, history_length, history_mas
 from paddleinterest.nets.embeddings import FieldEmbeddings, bias_rows
 from paddleinterest.nets.fast import FastLayer
 from paddleinterest.nets.layers import (
+    LEAK,
     Activation,
     SumPooling,
     Tower,
@@ -48,7 +49,7 @@ class LocalActivationUnit(nn.Layer):
     Args:
         width (int): D.
         hidden (Sequence[int]): widths of the MLP's hidden layers.
-        activation (str): relu, prelu or dice.
+        activation (str): one of ACTIVATIONS in nets/layers.py.
         bias (bool): of the score; a softmax would not see it, so that it could not learn.
 
     Example:
@@ -89,13 +90,14 @@ class LocalActivationUnit(nn.Layer):
     def slopes(self) -> list[paddle.Tensor] | None:
         """Slopes below 0 of both hidden layers, for the C++ operator.
 
-        None if it has no such unit: Dice, or not two layers.
+        None if it has no such unit: Dice, a random slope, or not two layers.
         """
-        if len(self.activations) != 2 or self.activations[0].kind == "dice":
+        if len(self.activations) != 2 or self.activations[0].kind in ("dice", "rrelu"):
             return None
-        return [
-            paddle.zeros([a.channels]) if a.kind == "relu" else a.slope for a in self.activations
-        ]
+        if self.activations[0].kind == "prelu":
+            return [a.slope for a in self.activations]
+        slope = LEAK if self.activations[0].kind == "leaky_relu" else 0.0
+        return [paddle.full([a.channels], slope) for a in self.activations]
 
     def rank(self, history: paddle.Tensor, target: paddle.Tensor) -> paddle.Tensor:
         """Scores of N targets against one history: history [T, D], target [N, D] → [N, T].

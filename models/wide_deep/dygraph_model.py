@@ -12,4 +12,4 @@ class DygraphModel(ClickModel):
     reads_events = True
 
     def create_model(self, config, schema):
-        return WideDeep(**self.net_arguments(config, schema, "cross"))
+        return WideDeep(**self.net_arguments(config, schema, "cross", "cross_pairs"))

@@ -7,7 +7,9 @@ Shapes: B rows, T history positions, F fields, E columns of a table.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import paddle
 import paddle.nn as nn
@@ -19,6 +21,7 @@ from paddleinterest.nets.layers import Tower
 from paddleinterest.nets.pooled import LinearTerms, PooledFields, PooledNet, scalars
 
 PRIME = 7368787  # exact in float32, as which Paddle may keep a constant factor
+STEP = 999983  # between the hashes of two pairs of fields
 
 
 class Crosses(nn.Layer):
@@ -56,11 +59,50 @@ class Crosses(nn.Layer):
         return total
 
 
+class PairCrosses(nn.Layer):
+    """Σ_{i<j} w_ij·x_i·x_j over all pairs of fields, each pair of ids finding its weight by hash.
+
+    A pair with a history's field is averaged over the events; of two such fields the ids of the
+    same event meet.
+
+    Args:
+        keys (Sequence[str]): names of the fields in a batch, each of one value.
+        buckets (int): rows of the table that all pairs share.
+        sparse (bool): gradients hold only the rows that occur.
+    """
+
+    def __init__(self, keys: Sequence[str], buckets: int, sparse: bool = True) -> None:
+        super().__init__()
+        self.pairs = list(itertools.combinations(keys, 2))
+        self.buckets = buckets
+        self.table = scalars(buckets + 1, sparse)  # row 0 is the padding
+
+    def forward(self, batch: Batch, weight: paddle.Tensor) -> paddle.Tensor:
+        """Σ of the pairs' weights, [B]; arguments as in `Crosses`."""
+        total: Any = 0.0
+        for number, (one, two) in enumerate(self.pairs):
+            past = one.startswith("history_") or two.startswith("history_")
+            a = self.ids(batch, one, past)  # [B], or [B, T] or [B, 1] if `past`
+            b = self.ids(batch, two, past)
+            pair = (a * PRIME + b + number * STEP % PRIME) % self.buckets + 1
+            real = (a != PADDING).astype(pair.dtype) * (b != PADDING).astype(pair.dtype)
+            w = self.table(pair * real).squeeze(-1)  # [B] or [B, T]
+            total = total + ((w * weight).sum(-1) if past else w)
+        return total
+
+    @staticmethod
+    def ids(batch: Batch, key: str, past: bool) -> paddle.Tensor:
+        """A field's ids, [B]; with `past` [B, 1], or [B, T] of a history."""
+        x = batch[key]
+        return x.unsqueeze(1) if past and not key.startswith("history_") else x
+
+
 class WideDeep(PooledNet):
     """logit = wide + deep. Arguments as in DIN, and:
 
     Args:
         cross (int): buckets of `Crosses` for each item field; 0 = no crosses.
+        cross_pairs (int): buckets of `PairCrosses`; 0 = none.
     """
 
     def __init__(
@@ -77,6 +119,7 @@ class WideDeep(PooledNet):
         dropout: float = 0.0,
         item_bias: bool = False,
         cross: int = 0,
+        cross_pairs: int = 0,
     ) -> None:
         super().__init__()
         if cross < 0:
@@ -85,6 +128,11 @@ class WideDeep(PooledNet):
         self.linear = LinearTerms(fields, dense, sparse, list_pooling)
         single = [n for n in self.embeddings.names["item"] if n not in self.embeddings.multiple]
         self.crosses = Crosses(single, cross, sparse) if cross else None
+        self.pairs = None
+        if cross_pairs:
+            multiple = self.embeddings.multiple
+            keys = [k for k in self.linear.keys if k.partition("_")[2] not in multiple]
+            self.pairs = PairCrosses(keys, cross_pairs, sparse)
         items = bias_rows(fields, item_bias)
         self.tower = Tower(self.embeddings.width + dense, tower, activation, dropout, items, sparse)
 
@@ -92,4 +140,6 @@ class WideDeep(PooledNet):
         """Logits [B] from x [B, F·E + dense] and the weights of the history's mean [B, T]."""
         deep = self.tower([x], batch["target_item"])  # [B]
         logit = deep + self.linear(batch, weight)  # [B]
-        return logit if self.crosses is None else logit + self.crosses(batch, weight)
+        if self.crosses is not None:
+            logit = logit + self.crosses(batch, weight)
+        return logit if self.pairs is None else logit + self.pairs(batch, weight)

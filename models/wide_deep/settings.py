@@ -13,3 +13,9 @@ class HyperParameters(settings.HyperParameters):
         least=0,
         zero="off",
     )
+    cross_pairs: int = setting(
+        0,
+        "Buckets, of all pairs together, of hashed products of all pairs of fields",
+        least=0,
+        zero="off",
+    )

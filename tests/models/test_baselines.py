@@ -22,7 +22,7 @@ from toy import FIELDS, SCHEMA, tensors
 
 from models.deepfm.net import DeepFM
 from models.pnn.net import PNN
-from models.wide_deep.net import PRIME, WideDeep
+from models.wide_deep.net import PRIME, STEP, WideDeep
 from paddleinterest.core.errors import InputError
 from paddleinterest.nets import pooled as shared
 from paddleinterest.nets.regularization import MiniBatchAwareRegularization
@@ -31,7 +31,9 @@ from paddleinterest.training import loading
 NETS = {
     "wide_deep": (WideDeep, {"cross": 0}),
     "wide_deep cross": (WideDeep, {"cross": 50}),
+    "wide_deep pairs": (WideDeep, {"cross": 0, "cross_pairs": 60}),
     "deepfm": (DeepFM, {}),
+    "deepfm vector": (DeepFM, {"fm": "vector"}),
     "pnn inner": (PNN, {"product": "inner"}),
     "pnn outer": (PNN, {"product": "outer"}),
     "pnn both": (PNN, {"product": "both"}),
@@ -55,6 +57,20 @@ def made(name, seed=0, scale=0.4, fields=FIELDS, dense=1, **kw):
     return net
 
 
+def crossed_pairs(table, batch, r, real):
+    """Σ over all pairs of fields of their weight, or of its mean over the events of the history."""
+    keys = [f"{of}_{n}" for n in ITEM for of in ("target", "history")]
+    keys += [f"{of}_{n}" for of, n in SIDE]
+    total = 0.0
+    for number, pair in enumerate(itertools.combinations(keys, 2)):
+        past = any(k.startswith("history_") for k in pair)
+        for j in real if past else [0]:
+            a, b = (int(batch[k][r, j] if k.startswith("history_") else batch[k][r]) for k in pair)
+            weight = table[1 + (a * PRIME + b + number * STEP % PRIME) % 60]
+            total += weight / len(real) if past else weight
+    return total
+
+
 def expected(net, name, batch, kind="dice"):
     """Logits [B], one row and one pair at a time."""
     w, out = reference.weights_of(net), []
@@ -76,8 +92,8 @@ def expected(net, name, batch, kind="dice"):
             products += list(
                 sum(np.outer(a, b) for a in vectors for b in vectors).ravel()
             )  # each pair, superposed
-        if name == "deepfm":
-            logit += sum(a @ b for a, b in pairs)
+        if name.startswith("deepfm"):
+            logit += sum(((a * b) @ w.get("p", np.ones((len(a), 1)))).item() for a, b in pairs)
         if not name.startswith("pnn"):
             logit += sum(
                 w[f"linear.tables.target_{n}.weight"][batch[f"target_{n}"][r], 0] for n in ITEM
@@ -103,6 +119,8 @@ def expected(net, name, batch, kind="dice"):
                     ]
                     for j in real
                 ) / max(1, len(real))
+        if name == "wide_deep pairs":
+            logit += crossed_pairs(w["pairs.table.weight"][:, 0], batch, r, real)
         x = np.concatenate([*vectors, dense, products])
         logit += reference.mlp(kind, w, "tower.mlp", x[None])[0, 0]
         if "tower.item_bias.weight" in w:
@@ -156,6 +174,7 @@ def test_every_parameter_is_registered_and_gets_a_gradient(name):
         names |= {f"linear.tables.{of}_{n}.weight" for of in ("target", "history") for n in ITEM}
     names |= {"linear.dense.weight"} if name.startswith("wide_deep") else set()
     names |= {f"crosses.tables.{n}.weight" for n in ITEM} if name == "wide_deep cross" else set()
+    names |= {"wide_deep pairs": {"pairs.table.weight"}, "deepfm vector": {"p"}}.get(name, set())
     assert {k for k, _ in net.named_parameters()} == names
     net.train()
     paddle.seed(1)

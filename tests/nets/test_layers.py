@@ -15,6 +15,7 @@ from paddleinterest.nets.batch import history_mask
 from paddleinterest.nets.click_model import ClickModel
 from paddleinterest.nets.embeddings import FieldEmbeddings
 from paddleinterest.nets.layers import (
+    ACTIVATIONS,
     MLP,
     Activation,
     Dice,
@@ -145,7 +146,7 @@ def test_dice_gradients(rng, double, masked):
 # activations, MLP, Tower
 
 
-@pytest.mark.parametrize("kind", ["relu", "prelu", "dice"])
+@pytest.mark.parametrize("kind", ACTIVATIONS)
 def test_activation(rng, double, kind):
     layer, s = Activation(kind, 4), rng.normal(size=(7, 4))
     for p in layer.parameters():
@@ -163,12 +164,22 @@ def test_prelu_starts_at_a_quarter():
     close(Activation("prelu", 2)(tensor(np.float32([[-4, 4]]))), [[-1, 4]])
 
 
+def test_rrelu_draws_its_slopes_in_training_alone():
+    layer, s = Activation("rrelu", 4), tensor(np.full((500, 4), -24.0, np.float32))
+    drawn = layer(s).numpy()
+    assert drawn.min() >= -8 and drawn.max() <= -3 and len(np.unique(drawn)) > 1000
+    assert np.abs(drawn.mean() + 5.5) < 0.2
+    close(layer(-s), (-s).numpy(), 0)
+    layer.eval()
+    close(layer(s), np.full((500, 4), -5.5), 1e-5)
+
+
 def test_activation_refuses_an_unknown_name():
     with pytest.raises(ValueError, match="relu, prelu, dice"):
         Activation("gelu", 3)
 
 
-@pytest.mark.parametrize("kind", ["relu", "prelu", "dice"])
+@pytest.mark.parametrize("kind", ACTIVATIONS)
 def test_mlp(rng, double, kind):
     net, x = MLP(5, [6, 4], kind, dropout=0.5), rng.normal(size=(8, 5))
     for t in net.state_dict().values():

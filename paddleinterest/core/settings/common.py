@@ -224,8 +224,9 @@ class HyperParameters(Section):
         of_training=True,
     )
     tower: list[int] = setting([200, 80], "Hidden widths of the MLP that gives the logit", least=1)
-    activation: Literal["relu", "prelu", "dice"] = setting(
-        "relu", "Activation of the tower (and of DIN's activation unit)"
+    activation: Literal["relu", "prelu", "dice", "leaky_relu", "rrelu"] = setting(
+        "relu",
+        "Activation of the tower (and of DIN's activation unit); rrelu draws slopes in training",
     )
     dropout: float = setting(
         0.3, "Dropout on each hidden layer of the tower", least=0, most=0.99, of_training=True
