@@ -45,6 +45,7 @@ from paddleinterest.data.protocols import (
     DRAWN,
     LABELLED,
     MATCHED,
+    PAIRED,
     UNTOUCHED,
     Chosen,
     Facts,
@@ -61,8 +62,8 @@ class Options:
     """How a log is prepared.
 
     Attributes:
-        protocol: every_prefix, last_event, impressions, by_user, by_day, or given (the source
-            yields samples).
+        protocol: every_prefix, last_event, impressions, by_user, by_day, by_time, or given (the
+            source yields samples).
         name: of the dataset.
         source: where the log came from, for schema.yaml.
         seed: of the negatives and of any random split; the same seed writes the same bytes.
@@ -123,6 +124,7 @@ class Survey:
         history: events of all histories.
         repeated: {split: positives that stand in their own history}.
         mentioned: whether any event or sample is of the item code, bool.
+        first_seen: time of each item code's first event (by_time).
     """
 
     items: np.ndarray
@@ -134,6 +136,7 @@ class Survey:
     repeats: int = 0
     history: int = 0
     repeated: dict[str, int] = field(default_factory=dict)
+    first_seen: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def build(log: Log, out: str, *, overwrite: bool = False, **options: Any) -> Schema:
@@ -246,6 +249,11 @@ class _Build:
             ends = [int(share * last) for share in protocols.shares(o.protocol, o.paper_split)]
             first_end, second_end = self.engine.time_of_rank(ends)
             facts.time_cuts = (first_end, second_end)
+        if o.protocol == "by_time":
+            shares = (0.1, *protocols.shares(o.protocol, o.paper_split))
+            ends = [int(share * last) for share in shares]
+            facts.begin, *cuts = self.engine.time_of_rank(ends)
+            facts.time_cuts = (cuts[0], cuts[1])
         if o.protocol == "by_day":
             first, newest = self.engine.time_of_rank([0, last])
             self.days = (first, newest)
@@ -275,6 +283,7 @@ class _Build:
             {name: Moments() for name in names if name not in texts},
             np.zeros(len(engine.item_ids), bool),
         )
+        survey.first_seen = np.full(len(engine.item_ids), np.iinfo(np.int64).max)
         self.bar.set_postfix_str("counting")
         for first, last in self.users.parts:
             chosen = self._chosen(first, last)
@@ -301,8 +310,10 @@ class _Build:
         survey.mentioned[chosen.history.item] = True
         for split, s in chosen.samples.items():
             survey.mentioned[s.events.item] = True
-            each = 2 if protocol in DRAWN else 1
+            each = 2 if protocol in PAIRED else 1
             survey.rows[split] = survey.rows.get(split, 0) + each * len(s)
+        if protocol == "by_time":
+            np.minimum.at(survey.first_seen, chosen.history.item, chosen.history.time)
         if protocol in DRAWN:
             survey.history += len(chosen.history)
             survey.repeats += protocols.count_repeats(chosen.history)
@@ -351,7 +362,7 @@ class _Build:
 
     def _same_times(self) -> str:
         """Why a split by time is empty, if every time is the same."""
-        if self.options.protocol != "impressions":
+        if self.options.protocol not in ("impressions", "by_time"):
             return ""
         first, last = self.engine.time_of_rank([0, self.engine.rows - 1])
         return summary.same_times(first, last, self.log.time == "seconds")
@@ -368,6 +379,7 @@ class _Build:
         self.item_row = np.empty(len(order), np.int64)  # place of each code, from 0
         self.item_row[order] = np.arange(len(order))
         self.facts.events_in_train = survey.items[order]
+        self.facts.first_seen = survey.first_seen[order]
         rows = entities.rows_of("item", engine.item_ids, survey.items, order, engine.items)
         rows.kept = kept
         rows.yesterday = self.yesterday
@@ -422,6 +434,7 @@ class _Build:
     def _write_parts(self) -> None:
         self.best: dict[str, list[tuple[np.ndarray, ...]]] = {}
         self.far = dict.fromkeys(self.survey.moments, 0)
+        self.new: dict[str, int] = {}
         for split in self.survey.rows:
             os.makedirs(os.path.join(self.made, split))
         os.makedirs(os.path.join(self.made, "sequences"))
@@ -437,13 +450,29 @@ class _Build:
         path = os.path.join(self.made, "sequences", f"part-{part:05d}.arrow")
         _write_sequences(path, chosen.history, first, last, self._indexed(chosen.history, "event"))
         samples = chosen.samples
-        if self.options.protocol in DRAWN:
+        if self.options.protocol == "by_time":
+            self._count_new(samples)
+        if self.options.protocol in PAIRED:
             samples = protocols.with_negatives(self.options.protocol, chosen, self.facts)
         for split in self.survey.rows:
             s = samples[split]
             if len(s):
                 path = os.path.join(self.made, split, f"part-{part:05d}.parquet")
                 _write_samples(path, s, self._indexed(s.events, "context"), self._truth(split, s))
+
+    def _count_new(self, samples: dict[str, Samples]) -> None:
+        """Count the positives whose item or user train does not know."""
+        assert self.facts.events_in_train is not None
+        for split, s in samples.items():
+            if split == "train":
+                continue
+            known = {
+                "items": self.facts.events_in_train[s.events.item] > 0,
+                "users": self.survey.users[s.events.user] > 0,
+            }
+            for what, seen in known.items():
+                key = f"{split}_positives_of_new_{what}"
+                self.new[key] = self.new.get(key, 0) + int((~seen).sum())
 
     def _indexed(self, events: Events, of: str) -> dict[str, np.ndarray]:
         """The columns of context or event as written: indices and numbers."""
@@ -506,6 +535,7 @@ class _Build:
             "history_mean": round(float(lengths.mean()), 3),
             "history_median": int(np.median(lengths)),
             "history_max": int(lengths.max()),
+            **self.new,
         }
 
     def _extended(self) -> dict[str, Any]:

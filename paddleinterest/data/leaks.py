@@ -8,7 +8,7 @@ import pandas as pd
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.data.log import Log
-from paddleinterest.data.protocols import DRAWN
+from paddleinterest.data.protocols import PAIRED
 
 PAIRS = 20  # pairs of events of one item that are enough to see whether a column is the item's
 NEAR = 0.3  # explained share above which a column is suspect
@@ -46,7 +46,7 @@ def check(log: Log, protocol: str) -> None:
         return
     if log.samples is None:
         _check_labels(log.events, log.context)
-    if protocol not in DRAWN:
+    if protocol not in PAIRED:
         return
     events = log.events
     if "label" in events:

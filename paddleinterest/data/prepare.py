@@ -22,11 +22,15 @@ from paddleinterest.data import leaks, summary
 from paddleinterest.data.builder import build, check_free
 from paddleinterest.data.engines import ENGINES
 from paddleinterest.data.options import declared, option, read
-from paddleinterest.data.protocols import MATCHED, NEW_USERS, PROTOCOLS, UNTOUCHED
+from paddleinterest.data.protocols import MATCHED, NEW_USERS, PAIRED, PROTOCOLS, UNTOUCHED
 from paddleinterest.data.schema import Schema
 from paddleinterest.data.sources import SOURCES
 
 MOST_BUCKETS = 2**30  # embedding rows of a hashed field
+OTHER_NEGATIVES = {
+    "last_event": "negatives by popularity",
+    "by_time": "negatives from the items that exist by then",
+}
 LEAST_MEMORY = 10**9  # bytes; a part of the log takes about half of it
 
 
@@ -40,8 +44,9 @@ class Options:
         "how events become samples and splits: every_prefix (each event is a positive, last one"
         " test), last_event (last event of each user, users split 80/10/10), impressions (labels"
         " in the log, split by time), by_user (labels in the log, users split 65/7/28), by_day"
-        " (labels in the log, days split 80/10/10); default every_prefix. paddlerec_text is always"
-        " `given`",
+        " (labels in the log, days split 80/10/10), by_time (each event is a positive, split by"
+        " time, negatives from the items that exist by then); default every_prefix. paddlerec_text"
+        " is always `given`",
         choices=[*PROTOCOLS, "given"],
     )
     out: str = option("", "directory to write; default data/NAME", metavar="DIR")
@@ -214,7 +219,7 @@ def prepare(recipe: Recipe) -> tuple[Schema, str]:
     log.hashed |= hashed(common.hash)
     summary.tell(log)
     leaks.check(log, recipe.protocol)
-    if recipe.protocol in ("every_prefix", "last_event") and "label" in log.events:
+    if recipe.protocol in PAIRED and "label" in log.events:
         if unclicked := int((log.events.label == 0).sum()):
             say(
                 f"{unclicked:,} events with label 0 are left out under {recipe.protocol};"
@@ -306,7 +311,7 @@ def check(recipe: Recipe) -> None:
     if common.negatives == MATCHED and protocol != "every_prefix":
         raise InputError(
             f"--negatives matched is for every_prefix alone; protocol {protocol} has"
-            f" {'negatives by popularity' if protocol == 'last_event' else 'labels of its own'}"
+            f" {OTHER_NEGATIVES.get(protocol, 'labels of its own')}"
         )
     if common.engine == "duckdb" and protocol == "given":
         raise InputError("--engine duckdb: protocol given is prepared in memory; leave it out")

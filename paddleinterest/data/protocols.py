@@ -26,7 +26,8 @@ LABELLED = (
     "by_user",
     "by_day",
 )  # these use the labels of the log and draw no negatives
-DRAWN = ("every_prefix", "last_event")
+DRAWN = ("every_prefix", "last_event")  # negatives that can be drawn again without the log
+PAIRED = (*DRAWN, "by_time")  # each positive is followed by a drawn negative
 UNTOUCHED, MATCHED = "untouched", "matched"  # which items negatives of every_prefix are
 NEW_USERS = ("last_event", "by_user")  # their users in train are not in valid and test
 TRIES = 200  # draws of an untouched item, before the untouched items are listed
@@ -42,7 +43,10 @@ class Facts:
         paper_split: no valid split, as the papers print.
         clock: times can be compared between users.
         user_cuts: beginnings of valid and test among the users' draws (last_event, by_user).
-        time_cuts: the last time of train and of valid (impressions, by_day).
+        time_cuts: the last time of train and of valid (impressions, by_day, by_time).
+        begin: items seen until this time exist from the beginning (by_time).
+        first_seen: time of each item code's first event, in the order of `events_in_train`; of an
+            item without events the largest int64 (by_time).
         events_in_train: of each item code; known after train is counted.
         candidates: item codes that negatives of valid and test may be; None for all.
         matched: negatives are as often in the user's history as positives are (every_prefix).
@@ -53,6 +57,8 @@ class Facts:
     clock: bool = True
     user_cuts: tuple[int, int] = (0, 0)
     time_cuts: tuple[int, int] = (0, 0)
+    begin: int = 0
+    first_seen: np.ndarray | None = None
     events_in_train: np.ndarray | None = None
     matched: bool = False
     candidates: np.ndarray | None = None
@@ -161,6 +167,26 @@ def by_day(events: Events, facts: Facts) -> Chosen:
     return _by_time(events, facts)
 
 
+def by_time(events: Events, facts: Facts) -> Chosen:
+    """For logs without labels: every event is a positive, the earliest 80 % are train, the next
+    10 % valid, the last 10 % test.
+
+    A history holds the events strictly before, so nothing later than a sample is in its features.
+    With `paper_split` the first 90 % are train and there is no valid. Negatives: one per positive,
+    uniform over the items that exist by then (`ExistingItems`).
+    """
+    events = events.positives()
+    first, second = facts.time_cuts
+    part = (events.time > first).astype(np.int8) + (events.time > second)
+    end = events.moment() - events.start()
+    samples = {
+        split: _positives(events, end, np.flatnonzero(part == k))
+        for k, split in enumerate(SPLITS)
+        if not (facts.paper_split and split == "valid")
+    }
+    return Chosen(events, part == 0, samples)
+
+
 def by_user(events: Events, facts: Facts) -> Chosen:
     """The DIN paper's on MovieLens: the labels of the log, whole users in train (65 %), valid (7 %)
     or test (28 %).
@@ -177,6 +203,7 @@ PROTOCOLS: dict[str, Callable[[Events, Facts], Chosen]] = {
     "impressions": impressions,
     "by_user": by_user,
     "by_day": by_day,
+    "by_time": by_time,
 }
 
 
@@ -272,7 +299,7 @@ def check_fits(protocol: str, labels: bool, clock: bool) -> None:
             " (--label-column names a different one); without labels use every_prefix or"
             " last_event"
         )
-    if protocol in ("impressions", "by_day") and not clock:
+    if protocol in ("impressions", "by_day", "by_time") and not clock:
         raise InputError(
             f"protocol {protocol} splits by time, but this log has no clock times, only an order"
         )
@@ -337,8 +364,8 @@ def _labelled(events: Events, part: np.ndarray, facts: Facts) -> Chosen:
     return Chosen(events.positives(), part[events.label == 1] == 0, samples)
 
 
-def _positives(events: Events, position: np.ndarray, rows: np.ndarray) -> Samples:
-    return Samples(events.at(rows), position[rows], np.ones(len(rows), np.int8))
+def _positives(events: Events, end: np.ndarray, rows: np.ndarray) -> Samples:
+    return Samples(events.at(rows), end[rows], np.ones(len(rows), np.int8))
 
 
 # negatives ----------------------------------------------------------------------------------------
@@ -349,6 +376,8 @@ def with_negatives(protocol: str, chosen: Chosen, facts: Facts) -> dict[str, Sam
     2k + 1. The items' codes are rows of the table of items."""
     if protocol == "last_event":
         draw: Draw = PopularItems(facts)
+    elif protocol == "by_time":
+        draw = ExistingItems(chosen.history, facts)
     else:
         draw = UntouchedItems(chosen.history, facts)
     return {split: _paired(s, draw(s, split)) for split, s in chosen.samples.items()}
@@ -455,6 +484,72 @@ def repeated(history: Events) -> np.ndarray:
     again = np.zeros(len(history), bool)
     again[order[1:]] = (user[1:] == user[:-1]) & (item[1:] == item[:-1])
     return again
+
+
+class ExistingItems:
+    """Draws items uniformly from those that exist by the positive's time and that its user has not
+    touched by then.
+
+    An item exists from its first event on. A log does not tell what came before it: items of its
+    first tenth exist from the beginning.
+
+    Args:
+        history: all events of the users of the samples, by user and time.
+        facts: with `begin` and `first_seen`.
+    """
+
+    def __init__(self, history: Events, facts: Facts) -> None:
+        assert facts.first_seen is not None
+        self.key = hashing.stream(facts.seed, "negatives")
+        since = np.maximum(facts.first_seen, facts.begin)
+        self.items = np.argsort(since, kind="stable")  # codes, the oldest items first
+        self.since = since[self.items]
+        self.begin = facts.begin
+        self.base = int(history.user[0]) if len(history) else 0
+        pair = self._pair(history.user, history.item)
+        self.touched, first = np.unique(pair, return_index=True)  # a pair's first event
+        self.touched_at = history.time[first]
+
+    def _pair(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """One number for a user and an item, int64."""
+        return (user - self.base) * len(self.items) + item
+
+    def __call__(self, positives: Samples, split: str) -> np.ndarray:
+        """Codes of the negatives, int64 [S]."""
+        events = positives.events
+        time = np.maximum(events.time, self.begin)
+        existing = np.searchsorted(self.since, time, "right")
+        owner = events.key ^ hashing.mix(events.item.astype(np.uint64))  # a basket's rows differ
+        drawn = np.empty(len(positives), np.int64)
+        todo = np.arange(len(positives))
+        for attempt in range(TRIES):
+            if not len(todo):
+                return drawn
+            number = hashing.draw(self.key, owner[todo], positives.end[todo], attempt)
+            drawn[todo] = self.items[hashing.below(number, existing[todo])]
+            pair = self._pair(events.user[todo], drawn[todo])
+            todo = todo[self._touched_by(pair, events.time[todo])]
+        number = hashing.draw(self.key, owner[todo], positives.end[todo], TRIES)
+        for row, one in zip(todo.tolist(), number, strict=True):
+            drawn[row] = self._draw_rare(events.at(np.array([row])), int(existing[row]), one)
+        return drawn
+
+    def _touched_by(self, pair: np.ndarray, time: np.ndarray) -> np.ndarray:
+        """Which users have touched their item at `time` or before, bool [S]."""
+        place = np.minimum(np.searchsorted(self.touched, pair), len(self.touched) - 1)
+        return (self.touched[place] == pair) & (self.touched_at[place] <= time)
+
+    def _draw_rare(self, event: Events, existing: int, number: np.ndarray) -> int:
+        """For a user who has touched nearly every item: one of the others."""
+        items = self.items[:existing]
+        pair = self._pair(np.repeat(event.user, existing), items)
+        free = items[~self._touched_by(pair, np.repeat(event.time, existing))]
+        if not len(free):
+            raise InputError(
+                f"no negatives can be drawn: a user had touched all {existing:,} items that"
+                f" existed at time {int(event.time[0])}; use a log with more items"
+            )
+        return int(free[hashing.below(np.array([number]), len(free))[0]])
 
 
 class PopularItems:

@@ -10,7 +10,7 @@ import numpy as np
 from paddleinterest.core.errors import InputError
 from paddleinterest.data import hashing
 from paddleinterest.data.lists import contains
-from paddleinterest.data.protocols import DRAWN
+from paddleinterest.data.protocols import DRAWN, PAIRED
 from paddleinterest.data.schema import FIRST_ID, Schema
 from paddleinterest.data.sequences import Sequences
 
@@ -58,7 +58,7 @@ class TargetNegatives:
         seed: of the draws.
 
     Raises:
-        InputError: the labels are the log's own, so nothing is drawn.
+        InputError: nothing is drawn again under the protocol.
     """
 
     def __init__(
@@ -71,10 +71,13 @@ class TargetNegatives:
         seed: int,
     ) -> None:
         if schema.protocol not in DRAWN:
+            own = "uses the labels of the log"
+            if schema.protocol in PAIRED:
+                own = "keeps the negatives as prepared"
             raise InputError(
                 f"runner.negatives={kind} with runner.negatives_per_positive={per_positive} draws"
-                f" negatives, but protocol {schema.protocol} of {schema.name} uses the labels of"
-                " the log; leave out both settings"
+                f" negatives, but protocol {schema.protocol} of {schema.name} {own}; leave out both"
+                " settings"
             )
         self.sequences = sequences
         self.kind = kind

@@ -18,7 +18,7 @@ from paddleinterest.core.log import say
 from paddleinterest.core.metrics import Metrics, format_metrics
 from paddleinterest.core.settings import Settings
 from paddleinterest.data import targets
-from paddleinterest.data.protocols import DRAWN
+from paddleinterest.data.protocols import PAIRED
 from paddleinterest.data.reader import Reader
 from paddleinterest.nets.sharded import ShardedEmbedding
 from paddleinterest.training.run_directory import RunDirectory
@@ -59,7 +59,7 @@ def _negatives(config: Settings, protocol: str) -> str:
     runner = config.runner
     kind, number = targets.resolve(runner.negatives, runner.negatives_per_positive, protocol)
     chosen = " (auto)" if runner.negatives == targets.AUTO else ""
-    if protocol not in DRAWN:
+    if protocol not in PAIRED:
         return f"negatives of train{chosen}: none drawn, protocol {protocol} has the log's labels"
     how = "drawn anew every epoch" if kind == "fresh" else "as prepared"
     return f"negatives of train{chosen}: {kind}, {how}, {number} per positive of weight 1/{number}"

@@ -14,7 +14,7 @@ from paddleinterest.data import builder
 from paddleinterest.data.builder import build
 from paddleinterest.data.log import Log
 
-ALL = (*PROTOCOLS, "by_user", "by_day")
+ALL = (*PROTOCOLS, "by_user", "by_day", "by_time")
 
 
 @pytest.fixture

@@ -43,6 +43,8 @@ def samples_of(out):
             sequences += f.read_all()["item"].to_pylist()
     found = []
     for split in ("train", "valid", "test"):
+        if not os.path.isdir(os.path.join(out, split)):
+            continue
         table = pq.read_table(os.path.join(out, split)).to_pandas()
         for row in table.itertuples():
             history = [items[i] for i in sequences[row.sequence][: row.end]]
