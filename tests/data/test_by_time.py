@@ -133,9 +133,9 @@ def test_without_valid_and_refused(tmp_path):
     log = random_log(4, users=60, items=80, most=20, labels=False)
     schema, found = prepared(log, tmp_path / "paper", paper_split=True)
     assert set(schema.rows) == {"train", "test"} == set(found.split)
-    few = pd.DataFrame({"user": [1, 1, 1, 2, 2, 1], "item": [1, 2, 1, 1, 2, 2], "time": range(6)})
+    few = {"user": [1, 2] * 20, "item": [1, 2, 2, 1] * 10, "time": range(40)}
     with pytest.raises(InputError, match="had touched all 2 items that existed at time"):
-        prepared(bare(few), tmp_path / "few")
+        prepared(bare(pd.DataFrame(few)), tmp_path / "few")
     same = pd.DataFrame({"user": [1, 2, 3] * 4, "item": range(12), "time": 5})
     with pytest.raises(InputError, match="the valid split is empty.*every event"):
         prepared(bare(same), tmp_path / "same")
