@@ -490,7 +490,7 @@ class ExistingItems:
     """Draws items uniformly from those that exist by the positive's time and that its user has not
     touched by then.
 
-    An item exists from its first event on. A log does not tell what came before it: items of its
+    An item exists from its first event on. A log does not show what came before it: items of its
     first tenth exist from the beginning.
 
     Args:
