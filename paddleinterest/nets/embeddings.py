@@ -115,7 +115,7 @@ class FieldEmbeddings(nn.Layer):
         return {f"history_{n}": batch[f"negative_{n}"] for n in names}
 
     def events(self, batch: Batch) -> paddle.Tensor | None:
-        """What the history's events have beside their items, [B, T, V]; zero at padding.
+        """Embeddings of the event fields of the history, [B, T, V]; zero at padding.
 
         None if the dataset has no event fields.
         """
