@@ -7,7 +7,7 @@ from paddleinterest.core.settings import setting
 
 
 class HyperParameters(settings.HyperParameters):
-    """What DeepFM has beside the common hyper-parameters."""
+    """DeepFM's own hyper-parameters."""
 
     fm: Literal["sum", "vector"] = setting(
         "sum",

@@ -20,7 +20,7 @@ TRIES = 20  # redraws of touched items, before the stored one is used
 
 
 def resolve(kind: str, per_positive: int, protocol: str) -> tuple[str, int]:
-    """What runner.negatives and runner.negatives_per_positive mean for a dataset.
+    """The meaning of runner.negatives and runner.negatives_per_positive for a dataset.
 
     Args:
         kind: auto, once or fresh.

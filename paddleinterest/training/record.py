@@ -55,7 +55,7 @@ def introduce(config: Settings, readers: dict[str, Reader], net: paddle.nn.Layer
 
 
 def _negatives(config: Settings, protocol: str) -> str:
-    """What train's negatives are, in one line."""
+    """A line about train's negatives."""
     runner = config.runner
     kind, number = targets.resolve(runner.negatives, runner.negatives_per_positive, protocol)
     chosen = " (auto)" if runner.negatives == targets.AUTO else ""
