@@ -217,7 +217,7 @@ def prepare(recipe: Recipe) -> tuple[Schema, str]:
     say(f"reading {common.source}")
     log = SOURCES[common.source].load(recipe.options, common.seed)
     log.hashed |= hashed(common.hash)
-    summary.tell(log)
+    summary.tell(log, recipe.protocol)
     leaks.check(log, recipe.protocol)
     if recipe.protocol in PAIRED and "label" in log.events:
         if unclicked := int((log.events.label == 0).sum()):

@@ -14,8 +14,13 @@ SEPARATORS = ("|", "^", ";", ",")
 HEAVY = 0.1  # one user with this share of all events is suspect
 
 
-def tell(log: Log) -> None:
-    """Print how many events, users and items a log has, its dates, and what is odd."""
+def tell(log: Log, protocol: str = "") -> None:
+    """Print how many events, users and items a log has, its dates, and what is odd.
+
+    Args:
+        log (Log): what the source read.
+        protocol (str): under `impressions` several items shown at one moment are usual.
+    """
     events = log.events
     if not isinstance(events, pd.DataFrame) or not len(events):
         return
@@ -25,7 +30,7 @@ def tell(log: Log) -> None:
         f" {events['item'].nunique():,} items{_labels(events)}{_dates(events, log.time)}"
     )
     if log.time == "seconds":
-        _tell_times(events["time"].to_numpy(), code)
+        _tell_times(events["time"].to_numpy(), code, protocol == "impressions")
     _tell_heavy(code, users)
     for of, table in (("items", log.items), ("users", log.users)):
         if isinstance(table, pd.DataFrame):
@@ -72,8 +77,14 @@ def _dates(events: pd.DataFrame, kind: str) -> str:
     return f", {date(first)} to {date(last)} (UTC)"
 
 
-def _tell_times(time: np.ndarray, user: np.ndarray) -> None:
-    """Print how many events share user and time with another, and whether times look wrong."""
+def _tell_times(time: np.ndarray, user: np.ndarray, shown: bool) -> None:
+    """Print how many events share user and time with another, and whether times look wrong.
+
+    Args:
+        time (ndarray): seconds, int64 [E].
+        user (ndarray): code of the user, int64 [E].
+        shown (bool): events are shown items, of which one page has several.
+    """
     first = int(time.min())
     last = int(time.max())
     if first == last:
@@ -82,9 +93,12 @@ def _tell_times(time: np.ndarray, user: np.ndarray) -> None:
         again = _equal_share(time, user)
         if again > 0:
             whole = " (times are whole days)" if not (time % DAY).any() else ""
+            means = "so their order is unknown"
+            if shown and not whole:
+                means = "as items shown together do: they get the same history"
             say(
                 f"{again:.1%} of the events have the time of another event of their user{whole},"
-                " so their order is unknown"
+                f" {means}"
             )
     now = int(pd.Timestamp.now("UTC").timestamp())
     if first < EARLY or last > now + DAY:
@@ -132,13 +146,30 @@ def _tell_several(column: pd.Series, what: str, advice: str) -> None:
     values = values.drop_duplicates().astype(str)
     for separator in SEPARATORS:
         several = values[values.str.contains(separator, regex=False)]
-        if len(several) < max(2, 0.05 * len(values)):
+        if not len(several):
             continue
         pieces = several.str.split(separator, regex=False).explode().str.strip()
-        often = len(pieces) >= 2 * pieces.nunique() and pieces.nunique() <= len(values)
-        if often and pieces.str.len().max() <= 40:
-            say(
-                f"{what} holds several values in a cell, such as {several.iloc[0]!r}: each of the"
-                f" {len(values):,} combinations counts as one category of its own; {advice}"
-            )
-            return
+        whole = pieces.isin(values).groupby(level=0).all()  # all pieces are values by themselves
+        cell = several.iloc[0]
+        if whole.any():
+            cell = several[whole].iloc[0]
+        elif not _often(pieces, len(several), len(values)):
+            continue
+        say(
+            f"{what} holds several values in a cell, such as {cell!r}: each of the"
+            f" {len(values):,} combinations counts as one category of its own; {advice}"
+        )
+        return
+
+
+def _often(pieces: pd.Series, several: int, values: int) -> bool:
+    """Check that the same pieces stand in many cells.
+
+    Args:
+        pieces (Series): the text pieces of the different cells with a separator.
+        several (int): such cells.
+        values (int): different cells in all.
+    """
+    if several < max(2, 0.05 * values) or pieces.str.len().max() > 40:
+        return False
+    return len(pieces) >= 2 * pieces.nunique() and pieces.nunique() <= values

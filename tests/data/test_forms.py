@@ -120,6 +120,16 @@ def test_gbk_without_a_word_gets_the_right_advice(tmp_path):
     )
 
 
+def test_a_header_in_gbk_gets_the_advice_and_no_unreadable_names(tmp_path, capsys):
+    text = "用户,商品,时间,类目\n1,2,3,手机\n"
+    path = _bytes(tmp_path / "e.csv", text.encode("gbk"))
+    flags = ["--user-column", "用户", "--item-column", "商品", "--time-column", "时间"]
+    refuses(["e.csv, line 1: not UTF-8", "--encoding gbk"], "event_log", "--events", path, *flags)
+    assert "\ufffd" not in capsys.readouterr().err
+    log = load("event_log", "--events", path, *flags, "--encoding", "gbk", "--context", "类目")
+    assert rows(log.events) == [[1, 2, 3, "手机"]]
+
+
 def test_other_line_ends_and_encodings_are_named(tmp_path):
     path = write(tmp_path / "e.csv", PLAIN)
     refuses(

@@ -88,6 +88,22 @@ def test_equal_times(capsys):
     assert "50.0% of the events have the time of another" in capsys.readouterr().err
 
 
+def test_items_shown_together_have_one_time(capsys):
+    times = [1_700_000_000, 1_700_000_000, 1_700_000_001, 1_700_000_002]
+    log = log_of(user=[1, 1, 1, 2], item=[1, 2, 3, 4], time=times, label=[0, 1, 0, 1])
+    summary.tell(log, "impressions")
+    said = capsys.readouterr().err
+    assert "50.0% of the events have the time of another" in said
+    assert "shown together" in said and "order is unknown" not in said
+
+
+def test_impressions_of_whole_days_have_no_order(capsys):
+    log = log_of(user=[1, 1, 1], item=[1, 2, 3], time=[86400, 86400, 172800], label=[0, 1, 0])
+    summary.tell(log, "impressions")
+    said = capsys.readouterr().err
+    assert "(times are whole days), so their order is unknown" in said
+
+
 @pytest.mark.parametrize("separator", ["|", ",", ";", "^"])
 def test_several_values_in_a_cell_are_reported(capsys, separator):
     log = log_of(user=[1], item=[1], time=[1_700_000_000])
@@ -104,3 +120,11 @@ def test_titles_with_commas_are_one_value(capsys):
     log.items = pd.DataFrame({"item": range(1, 6), "title": titles})
     summary.tell(log)
     assert "several values" not in capsys.readouterr().err
+
+
+def test_one_cell_of_values_that_stand_alone_elsewhere_is_reported(capsys):
+    log = log_of(user=[1], item=[1], time=[1_700_000_000])
+    genres = ["War", "Comedy", "Drama", "War|Comedy", "War"]
+    log.items = pd.DataFrame({"item": range(1, 6), "genres": genres})
+    summary.tell(log)
+    assert "such as 'War|Comedy'" in capsys.readouterr().err

@@ -42,6 +42,14 @@ def test_requirements_are_those_of_pyproject():
     assert requirements("requirements.txt") == declared()
 
 
+def test_every_requirement_is_locked_with_hashes():
+    with open(os.path.join(ROOT, "requirements.lock"), encoding="utf-8") as f:
+        blocks = re.split(r"^(?=[\w.-]+==)", f.read(), flags=re.MULTILINE)[1:]
+    assert all("--hash=sha256:" in block for block in blocks)
+    locked = {block.partition("==")[0] for block in blocks}
+    assert set(requirements("requirements.txt")) <= locked
+
+
 def test_a_gpu_needs_the_same_packages():
     gpu = {
         name.replace("paddlepaddle-gpu", "paddlepaddle")

@@ -15,7 +15,14 @@ from paddleinterest.core.log import say
 from paddleinterest.core.memory import available
 from paddleinterest.data.sources import json_table, text_table
 from paddleinterest.data.sources.columns import Reading
-from paddleinterest.data.sources.files import RawFile, check_encoding, opened, recoded, unreadable
+from paddleinterest.data.sources.files import (
+    RawFile,
+    check_encoding,
+    guessed,
+    opened,
+    recoded,
+    unreadable,
+)
 from paddleinterest.data.sources.names import require
 
 SEPARATORS = ("::", "\t", ",", ";", "|", " ")  # tried in this order
@@ -109,6 +116,7 @@ class Table:
                 f"{self.name} is empty; it should have a header line, then one row per event,"
                 " item or user"
             )
+        _check_header_text(first, self.name)
         if not self.form.separator:
             self.form = replace(self.form, separator=_separator(self.file, first))
         if len(self.form.separator) > 1:
@@ -213,6 +221,18 @@ def _without_null_texts(table: pa.Table, null: Sequence[str]) -> pa.Table:
             nothing = pa.scalar(None, field.type)
             table = table.set_column(k, field.name, pc.if_else(missing, nothing, column))
     return table
+
+
+def _check_header_text(first: bytes, name: str) -> None:
+    """Raise InputError unless the first line that is not empty is UTF-8: a message with the names
+    of the columns would be unreadable."""
+    for number, line in enumerate(first.split(b"\n"), 1):
+        if line.strip():
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                raise InputError(f"{name}, line {number:,}: not UTF-8{guessed(line)}") from None
+            return
 
 
 def _separator(file: RawFile, first: bytes) -> str:
