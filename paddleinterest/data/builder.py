@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 from tqdm import tqdm
 
+from paddleinterest.core import yaml_text
 from paddleinterest.core.atomic import remove_stale, whole_directory
 from paddleinterest.core.checksum import hashes
 from paddleinterest.core.errors import InputError
@@ -169,11 +171,32 @@ def check_free(out: str, overwrite: bool) -> None:
         raise InputError(
             f"{out} exists already; remove it, choose a different --out, or add --overwrite"
         )
-    if os.path.lexists(out) and not os.path.isfile(os.path.join(out, "schema.yaml")):
+    if os.path.lexists(out):
+        _check_replaceable(out)
+
+
+def _check_replaceable(out: str) -> None:
+    """Raise InputError unless `out` is a prepared dataset, maybe damaged, and nothing else."""
+    try:
+        schema = yaml_text.read(os.path.join(out, "schema.yaml"))
+        files = set(schema["files"])
+        ours = {"version", "protocol", "fields", "rows"} <= set(schema)
+    except (InputError, OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        ours = False
+    if not ours or "signature.yaml" in files:
         raise InputError(
             f"{out} is not a prepared dataset, so --overwrite does not replace it; choose a"
             " different --out"
         )
+    for folder, folders, names in os.walk(out):
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        for name in (*names, *links):
+            inner = os.path.relpath(os.path.join(folder, name), out)
+            if inner not in files and inner != "schema.yaml":
+                raise InputError(
+                    f"{out} is not replaced: {inner} in it is not part of a prepared dataset;"
+                    " move it away, or choose a different --out"
+                )
 
 
 def open_engine(log: Log, options: Options, made: str) -> Engine:

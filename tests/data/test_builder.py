@@ -642,7 +642,6 @@ def test_a_failure_leaves_nothing_and_an_old_dataset_as_it_was(tmp_path, monkeyp
 
 def test_overwrite_replaces_all_of_the_old_dataset(tmp_path):
     make(random_log(8), tmp_path / "d", "impressions")
-    (tmp_path / "d" / "stray").write_text("x")
     make(random_log(9), tmp_path / "d", overwrite=True)
     make(random_log(9), tmp_path / "fresh")
     assert files(tmp_path / "d") == files(tmp_path / "fresh") and sorted(os.listdir(tmp_path)) == [
@@ -706,6 +705,32 @@ def test_what_is_no_dataset_is_never_replaced(tmp_path):
             make(random_log(8), tmp_path / name, overwrite=True)
     assert (tmp_path / "home" / "thesis.tex").read_text() == "years of work"
     assert sorted(os.listdir(tmp_path)) == ["d", "file", "home"]
+
+
+def test_a_foreign_file_in_a_dataset_is_never_removed(tmp_path):
+    out = tmp_path / "d"
+    make(random_log(8), out)
+    for name in ("precious.txt", "train/precious.txt"):
+        (out / name).write_text("years of work")
+        with pytest.raises(InputError, match=f"not replaced: {name} in it is not part"):
+            make(random_log(9), out, overwrite=True)
+        assert (out / name).read_text() == "years of work"
+        (out / name).unlink()
+    (out / "items.parquet").write_bytes(b"spoilt")
+    make(random_log(9), out, overwrite=True)
+    make(random_log(9), tmp_path / "fresh")
+    assert files(out) == files(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a: 1\n", "- 1\n", "files: 5\n", "{", "version: 1\nfiles: {}\n"]
+)
+def test_the_schema_of_a_stranger_is_no_dataset(tmp_path, text):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "schema.yaml").write_text(text)
+    with pytest.raises(InputError, match="not a prepared dataset"):
+        make(random_log(8), tmp_path / "home", overwrite=True)
+    assert (tmp_path / "home" / "schema.yaml").read_text() == text
 
 
 def test_whole_file_appears_whole_or_not_at_all(tmp_path):
