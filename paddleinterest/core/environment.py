@@ -32,7 +32,7 @@ def set_up(threads: int = 0, cpu_tuning: bool = True) -> None:
         raise InputError(f"{threads} threads: must be from 0, all cores, to 1024")
     if "paddle" in sys.modules:
         return  # in a test or a notebook: too late to change anything
-    threads = threads or max(1, cores() // distributed.on_this_machine())
+    threads = threads or max(1, cores() // distributed.processes_on_this_machine())
     wanted = {"OMP_NUM_THREADS": str(threads), "FLAGS_use_stride_kernel": "0"}
     if _amd():
         wanted["MKL_DEBUG_CPU_TYPE"] = "5"

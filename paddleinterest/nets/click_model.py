@@ -162,11 +162,11 @@ class ClickModel:
         rows = self.click_loss(logit, label)  # [B]
         _check_one_per_row("click_loss gives", rows, label)
         mean, count = _weighted_mean(rows, feeds.get("weight"))
-        total = distributed.part(mean, count)
+        total = distributed.share_of_mean(mean, count)
         parts = {"loss": total}
         for name, term in terms.items():
             of_term = len(label) if term.count is None else float(term.count)
-            parts[name] = distributed.part(term.mean, of_term)
+            parts[name] = distributed.share_of_mean(term.mean, of_term)
             total = total + term.weight * parts[name]
         if regularization is not None:
             parts["regularization"] = regularization(_embeddings(net), feeds)

@@ -25,7 +25,7 @@ def table(rows: int, width: int, **arguments) -> nn.Embedding:
         width: columns.
         **arguments: those of `nn.Embedding`.
     """
-    kind = ShardedEmbedding if distributed.sharded(rows) else nn.Embedding
+    kind = ShardedEmbedding if distributed.is_split(rows) else nn.Embedding
     return kind(rows, width, **arguments)
 
 

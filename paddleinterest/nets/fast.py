@@ -101,7 +101,7 @@ def refuse_what_differs(net: nn.Layer, run: Callable[[], Any]) -> list[str]:
     for call in _first_calls(net, run):
         for form in call.layer.fast_forms:
             difference = _difference(call, form)
-            if distributed.totals({"differ": float(difference is not None)})["differ"]:
+            if distributed.sums({"differ": float(difference is not None)})["differ"]:
                 call.layer.refused.add(form)
                 found.append(_sentence(call.layer, form, difference or "in another process"))
     return found

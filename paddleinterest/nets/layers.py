@@ -123,10 +123,12 @@ class Dice(nn.Layer):
         """Mean [C] and variance [C] over the real rows; moves the running ones."""
         flat = s.reshape([-1, s.shape[-1]])  # [N, C]
         mask = paddle.ones([flat.shape[0]], flat.dtype) if mask is None else mask
-        real = distributed.total(mask.sum())  # []
+        real = distributed.sum_with_gradient(mask.sum())  # []
         weight = mask.reshape([1, -1]) / paddle.clip(real, min=1.0)  # [1, N]
-        mean = distributed.total(paddle.matmul(weight, flat))  # [1, C]
-        variance = distributed.total(paddle.matmul(weight, paddle.square(flat - mean)))  # [1, C]
+        mean = distributed.sum_with_gradient(paddle.matmul(weight, flat))  # [1, C]
+        variance = distributed.sum_with_gradient(
+            paddle.matmul(weight, paddle.square(flat - mean))
+        )  # [1, C]
         mean = mean.squeeze(0)
         variance = variance.squeeze(0)
         step = (1 - self.momentum) * paddle.clip(real, max=1.0)  # 0 if no position is real

@@ -43,7 +43,7 @@ class MiniBatchAwareRegularization(nn.Layer):
             w = embeddings.tables[name](rows)  # [R, width]
             decay = paddle.gather(inverse, rows)  # [R]
             if distributed.process_count() > 1:
-                decay = decay * distributed.first(rows)
+                decay = decay * distributed.first_holder(rows)
             total = total + (paddle.square(w).sum(-1) * decay).sum()
         return 0.5 * self.strength * total
 

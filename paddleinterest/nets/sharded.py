@@ -1,6 +1,6 @@
 """An embedding table of which every process holds its share of the rows.
 
-Row j is at process j mod processes (paddleinterest/core/distributed.py). A lookup asks all
+Row j is at process j mod processes (paddleinterest/core/distributed/tables.py). A lookup asks all
 processes for the rows it needs. Their gradients go back to the process that holds them, which alone
 keeps the optimiser's moments for them.
 """
@@ -43,10 +43,10 @@ class ShardedEmbedding(nn.Embedding):
         whole = nn.Embedding(
             rows, width, padding_idx=padding_idx, sparse=sparse, weight_attr=weight_attr
         )
-        own = distributed.own(whole.weight.numpy())
+        own = distributed.rows_of_this_process(whole.weight.numpy())
         super().__init__(len(own), width, sparse=sparse, weight_attr=nn.initializer.Constant(0.0))
         self.weight.set_value(own)
-        self.weight.at_other_ranks = True
+        self.weight.is_split_over_processes = True
         self.rows = rows
         self.padding = padding_idx
 
@@ -57,16 +57,20 @@ class ShardedEmbedding(nn.Embedding):
         """
         unique: Any = paddle.unique(ids.flatten(), return_inverse=True)
         rows, where = unique
-        asked = [x.numpy() for x in distributed.gather(rows)]  # what every process wants, sorted
-        count = len(asked)
-        mine = np.concatenate([x[x % count == distributed.process_index()] for x in asked])
+        numbers = rows.numpy()
+        processes = distributed.process_count()
+        owner = numbers % processes
+        order = np.argsort(owner, kind="stable")  # one owner after the other
+        wanted = np.bincount(owner, minlength=processes)
+        counts = distributed.counts_of_all(wanted)  # [asker, owner]
+        asked = distributed.exchange(_cut(paddle.to_tensor(numbers[order]), wanted), counts)
+        mine = np.concatenate([x.numpy() for x in asked])
         # nobody's row is looked up too: a gradient is never empty
-        mine = np.append(mine // count, self.weight.shape[0] - 1)
+        mine = np.append(mine // processes, self.weight.shape[0] - 1)
         found = F.embedding(paddle.to_tensor(mine), self.weight, sparse=self._sparse)
-        got = _Exchange.apply(found, asked)  # [R, width], one owner after the other
-        owner = rows.numpy() % count
+        got = _Exchange.apply(found, counts)  # [R, width], one owner after the other
         position = np.empty(len(owner), np.int64)
-        position[np.argsort(owner, kind="stable")] = np.arange(len(owner))
+        position[order] = np.arange(len(owner))
         out = paddle.gather(got, paddle.to_tensor(position[where.numpy()]))
         if self.padding is not None:
             out = out * (ids.flatten() != self.padding).astype(out.dtype).unsqueeze(-1)
@@ -77,37 +81,32 @@ class _Exchange(paddle.autograd.PyLayer):
     """Sends every process the rows it asked for, and their gradients back."""
 
     @staticmethod
-    def forward(ctx: Any, found: paddle.Tensor, asked: list[np.ndarray]) -> paddle.Tensor:
+    def forward(ctx: Any, found: paddle.Tensor, counts: np.ndarray) -> paddle.Tensor:
         """The rows that this process asked for, one owner after the other.
 
         Args:
             ctx: Paddle's.
-            found (Tensor): [Σ + 1, width], this process's rows out of `asked`, one process after
-                the other, then nobody's row.
-            asked (list[ndarray]): the row numbers that each process wants.
+            found (Tensor): [Σ + 1, width], this process's rows that were asked for, one asker
+                after the other, then nobody's row.
+            counts (ndarray): rows that each asker wants of each owner, [asker, owner].
         """
-        count = np.stack([np.bincount(x % len(asked), minlength=len(asked)) for x in asked])
-        width = found.shape[1]
-        ctx.count = count  # [asker, owner]
-        ctx.width = width
-        messages = distributed.gather(found[:-1].flatten())  # of every owner
-        start = np.concatenate([np.zeros((1, len(asked)), int), count.cumsum(0)])
+        ctx.counts = counts
+        ctx.width = found.shape[1]
         me = distributed.process_index()
-        parts = []
-        for owner, message in enumerate(messages):
-            first, last = start[me, owner], start[me + 1, owner]
-            parts.append(message[int(first) * width : int(last) * width])
-        return paddle.concat(parts).reshape([-1, width])
+        parts = _cut(found[:-1].flatten(), counts[:, me] * ctx.width)
+        received = distributed.exchange(parts, counts.T * ctx.width)  # from owner to asker
+        return paddle.concat(received).reshape([-1, ctx.width])
 
     @staticmethod
     def backward(ctx: Any, gradient: paddle.Tensor) -> paddle.Tensor:
-        width = ctx.width
-        messages = distributed.gather(gradient.flatten())  # of every asker
-        start = np.concatenate([np.zeros((len(messages), 1), int), ctx.count.cumsum(1)], 1)
         me = distributed.process_index()
-        parts = []
-        for asker, message in enumerate(messages):
-            first, last = start[asker, me], start[asker, me + 1]
-            parts.append(message[int(first) * width : int(last) * width])
-        nobodys = paddle.zeros([width])
-        return paddle.concat([*parts, nobodys]).reshape([-1, width])
+        parts = _cut(gradient.flatten(), ctx.counts[me] * ctx.width)
+        received = distributed.exchange(parts, ctx.counts * ctx.width)  # from asker to owner
+        nobodys = paddle.zeros([ctx.width])
+        return paddle.concat([*received, nobodys]).reshape([-1, ctx.width])
+
+
+def _cut(vector: paddle.Tensor, sizes: np.ndarray) -> list[paddle.Tensor]:
+    """A vector in pieces of these sizes."""
+    ends = np.cumsum(sizes)
+    return [vector[int(end - size) : int(end)] for end, size in zip(ends, sizes, strict=True)]

@@ -98,28 +98,26 @@ def check_loss(parts: dict[str, float]) -> None:
 
 
 def check_gradients(net: paddle.nn.Layer, parameters: Sequence[paddle.Tensor]) -> None:
-    """Raise BadNumbers unless every gradient is finite. `parameters`: those of `net`, as a list.
+    """Raise BadNumbers unless every gradient is finite.
 
     One sum over all of them: what is not finite stays so in a sum. Sparse gradients are the rows
     that occur. Several processes come to one answer, though each may hold other rows of a table.
+
+    Args:
+        net: the net.
+        parameters: those of the net.
     """
     with paddle.no_grad():
         gradients = [(p, _values(p.grad)) for p in parameters if p.grad is not None]
-        if math.isfinite(
-            distributed.totals({"sum": paddle.add_n([paddle.sum(g) for _, g in gradients]).item()})[
-                "sum"
-            ]
-        ):
+        total = paddle.add_n([paddle.sum(gradient) for _, gradient in gradients])
+        if math.isfinite(distributed.sums({"sum": float(total)})["sum"]):
             return
     names = {id(p): name for name, p in net.named_parameters()}
     bad = [names[id(p)] for p, g in gradients if not np.isfinite(g.numpy()).all()]
-    if distributed.totals({"bad": len(bad)})[
-        "bad"
-    ]:  # else all are finite, and it was their sum that overflowed
-        raise BadNumbers(
-            "the loss is finite, but not the gradient of "
-            + (_list(bad, "parameters") if bad else "another process's part of a table")
-        )
+    if not distributed.sums({"bad": len(bad)})["bad"]:
+        return  # all are finite, and it was their sum that overflowed
+    what = _list(bad, "parameters") if bad else "another process's part of a table"
+    raise BadNumbers(f"the loss is finite, but not the gradient of {what}")
 
 
 def _values(gradient: paddle.Tensor) -> paddle.Tensor:

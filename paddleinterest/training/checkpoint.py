@@ -69,7 +69,7 @@ def _arrays(
     bad = [
         name for name, tensor in net.state_dict().items() if not np.isfinite(tensor.numpy()).all()
     ]
-    if distributed.totals({"bad": len(bad)})["bad"]:  # all processes come to one answer
+    if distributed.sums({"bad": len(bad)})["bad"]:  # all processes come to one answer
         what = bad[0] if bad else "another process's part of a table"
         raise InputError(
             f"{what} is not finite after the last step; try a smaller learning rate or clip_norm"
@@ -86,7 +86,7 @@ def _arrays(
 
 def _whole(tensor: paddle.Tensor, rows: int | None) -> np.ndarray | None:
     """A tensor, or the table of `rows` rows of which every process has a part."""
-    return distributed.whole(tensor.numpy(), rows) if rows else tensor.numpy()
+    return distributed.gather_table(tensor.numpy(), rows) if rows else tensor.numpy()
 
 
 def _write(path: str, arrays: Iterator[tuple[str, np.ndarray | None]]) -> None:
@@ -163,7 +163,11 @@ def read_parts(path: str, net: paddle.nn.Layer) -> tuple[Arrays, State]:
         of_weight = split.get(name.removeprefix(WEIGHTS))
         of_moment = split.get(name.removeprefix(MOMENTS).rpartition("/")[0])
         rows = of_weight or of_moment
-        return distributed.own(array) if rows and array.shape[:1] == (rows,) else array
+        return (
+            distributed.rows_of_this_process(array)
+            if rows and array.shape[:1] == (rows,)
+            else array
+        )
 
     arrays = read(path, part)
     return arrays, arrays.pop("state")

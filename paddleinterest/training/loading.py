@@ -7,34 +7,33 @@ import this module late.
 import importlib
 import inspect
 import os
+from typing import TYPE_CHECKING, Any
 
-from paddleinterest.core import distributed, memory, settings
+from paddleinterest.core import memory, settings
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
-from paddleinterest.training import checkpoint
+from paddleinterest.core.settings import Settings
+from paddleinterest.data.schema import Schema
+from paddleinterest.training import checkpoint, device
 
-
-def bind(config):
-    """The model folder's binding (models/<name>/dygraph_model.py). Imports Paddle: call
-    environment.set_up first."""
-    model = binding(config.folder)
+if TYPE_CHECKING:
     import paddle
 
-    if config.runner.use_gpu and not paddle.device.is_compiled_with_cuda():
-        raise InputError(
-            "runner.use_gpu=true needs paddlepaddle-gpu (requirements-gpu.txt); this Paddle has no"
-            " CUDA"
-        )
-    paddle.set_device(f"gpu:{distributed.device()}" if config.runner.use_gpu else "cpu")
-    distributed.start(config.runner.use_gpu)
-    distributed.shard_from(config.runner.shard_tables)
+    from paddleinterest.nets.click_model import ClickModel
+
+
+def bind(config: Settings) -> "ClickModel":
+    """The binding of the model's folder (dygraph_model.py), after Paddle's device is set and the
+    other processes are connected. Imports Paddle: call environment.set_up first."""
+    model = binding(config.folder)
+    device.connect(config.runner)
     from paddleinterest.nets import native
 
     native.use(config.runner.native)
     return model
 
 
-def binding(folder: str):
+def binding(folder: str) -> "ClickModel":
     """A `DygraphModel` of the dygraph_model.py in a model folder."""
     path = os.path.join(folder, settings.BINDING)
     module = f"{settings.package(folder)}.dygraph_model"
@@ -54,7 +53,7 @@ def binding(folder: str):
         ) from None
 
 
-def create_net(model, config, schema):
+def create_net(model: "ClickModel", config: Settings, schema: Schema) -> "paddle.nn.Layer":
     """The net with its start weights drawn from runner.seed; wrong hyper_parameters end in one
     line."""
     import paddle
@@ -78,7 +77,9 @@ def create_net(model, config, schema):
     return net
 
 
-def _refuse_fast_forms(model, net, config, schema):
+def _refuse_fast_forms(
+    model: "ClickModel", net: "paddle.nn.Layer", config: Settings, schema: Schema
+) -> None:
     """Turn off what is faster than the net's own equations but computes something else."""
     from paddleinterest.nets import fast
 
@@ -87,7 +88,9 @@ def _refuse_fast_forms(model, net, config, schema):
         say(sentence)
 
 
-def trained_net(model, config, data, schema, path):
+def trained_net(
+    model: "ClickModel", config: Settings, data: str, schema: Schema, path: str
+) -> tuple["paddle.nn.Layer", dict[str, Any]]:
     """The net with the weights of the checkpoint `path`, and the checkpoint's state.
 
     Shorter or longer histories than it was trained with give a warning.

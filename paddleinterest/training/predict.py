@@ -61,7 +61,7 @@ def predict(model, net, reader, what="evaluating"):
                 : len(rows)
             ]
             bar.update(min(together, reader.rows - lo))
-    return distributed.merge(score)
+    return distributed.merge_filled(score)
 
 
 def check_finite(score):

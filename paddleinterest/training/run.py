@@ -11,6 +11,7 @@ from paddleinterest.core.errors import InputError, nearest_path
 from paddleinterest.core.log import say
 from paddleinterest.core.names import check_folder_name
 from paddleinterest.core.settings import Settings
+from paddleinterest.training import device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +101,8 @@ def dataset(config: Settings) -> str:
     from paddleinterest.data.prepare import check_same, prepare_file
 
     recipe = settings.from_root(runner.dataset)
+    if distributed.process_count() > 1:
+        device.connect(runner)  # so that nobody waits for a process that has ended
     if distributed.process_index():
         distributed.wait_for(out)
     else:

@@ -2,7 +2,7 @@
 
 What else a training does is hooked in: `schedule` (the learning rate), `bad_numbers` (a loss or a
 gradient that is not finite), `progress` (the bar), `resume` (where a run resumes), `record` (the
-files of the run), core/distributed.py (several processes).
+files of the run), core/distributed/ (several processes).
 """
 
 from dataclasses import dataclass
@@ -102,7 +102,7 @@ class Learner:
                     f"train_forward returns the parts {', '.join(parts) or 'none'}, and must name"
                     f" {name} among them (paddleinterest/nets/click_model.py)"
                 )
-        return distributed.totals({name: float(value) for name, value in parts.items()})
+        return distributed.sums({name: float(value) for name, value in parts.items()})
 
 
 @dataclass
@@ -236,7 +236,7 @@ def step_seed(seed: int, number: int) -> int:
 def train(config: Settings, data: str) -> dict[str, Any]:
     """Train as `config` says, and evaluate the best epoch.
 
-    Of several processes (core/distributed.py) all come here; the first one writes the run.
+    Of several processes (core/distributed/) all come here; the first one writes the run.
 
     Args:
         config: the settings.

@@ -332,7 +332,7 @@ def test_one_process_goes_on_with_spread_tables_and_they_with_its(together, data
 
 def test_clipping_of_spread_tables_is_refused(monkeypatch, data, tmp_path):
     monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
-    monkeypatch.setattr(distributed, "start", lambda use_gpu: None)
+    monkeypatch.setattr(distributed, "start", lambda use_gpu, longest_wait: None)
     monkeypatch.setattr(fast, "refuse_what_differs", lambda net, run: [])  # asks the other process
     with pytest.raises(InputError, match="clip_norm needs the norm of the whole gradient"):
         train(
@@ -349,7 +349,7 @@ def test_clipping_of_spread_tables_is_refused(monkeypatch, data, tmp_path):
             data,
         )
     assert not list(tmp_path.iterdir())
-    distributed.shard_from(0)
+    distributed.split_from(0)
 
 
 def test_three_processes_and_a_last_batch_of_one_row(data, tmp_path):
@@ -604,7 +604,7 @@ def test_a_mistake_is_said_once(tmp_path, data):
 
 def test_fewer_rows_than_processes_are_refused(monkeypatch, data, tmp_path):
     monkeypatch.setenv("PADDLE_TRAINERS_NUM", "4")
-    monkeypatch.setattr(distributed, "start", lambda use_gpu: None)
+    monkeypatch.setattr(distributed, "start", lambda use_gpu, longest_wait: None)
     with pytest.raises(InputError, match="train_batch_size is 3, for 4 processes"):
         train(
             settings_of("din", *overrides_of(data, tmp_path, "din", "runner.train_batch_size=3")),

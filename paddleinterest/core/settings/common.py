@@ -139,6 +139,14 @@ class Runner(Section):
         zero="never",
         machine=True,
     )
+    wait_minutes: int = setting(
+        360,
+        "Longest time that one process waits for another, such as for the first one to prepare the"
+        " dataset",
+        least=1,
+        most=100_000,
+        machine=True,
+    )
     native: bool = setting(
         True,
         "On a CPU, use C++ operators that are faster than Paddle's if there is a compiler",
