@@ -207,7 +207,7 @@ def from_attributes(table: np.ndarray, is_new: np.ndarray, items: ItemTable) -> 
 
 def _own(table: np.ndarray, net: paddle.nn.Layer, name: str) -> np.ndarray:
     """A table, or this process's part of one that is split."""
-    return distributed.own(table) if checkpoint.is_split(net, name) else table
+    return distributed.rows_of_this_process(table) if checkpoint.is_split(net, name) else table
 
 
 def _check_shape(path: str, name: str, array: np.ndarray, tensor: paddle.Tensor) -> None:

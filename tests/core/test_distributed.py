@@ -143,7 +143,8 @@ def work(index, count):
     net = Net()
     rng = np.random.default_rng(index)
     rows = 4 if index else 1  # one process has few rows, and one table none of some owner
-    a, b = rng.integers(0, 23, rows), rng.integers(0, 7, rows) if index != 1 else np.zeros(rows, int)
+    a = rng.integers(0, 23, rows)
+    b = rng.integers(0, 7, rows) if index != 1 else np.zeros(rows, int)
     scale = paddle.to_tensor(rng.normal(size=(rows, 1)).astype("float32"))
     x = paddle.concat([net.one(paddle.to_tensor(a)), net.two(paddle.to_tensor(b))], 1)
     (net.out(x) * scale).sum().backward()
@@ -198,7 +199,8 @@ def work(index, count):
     mine = np.zeros(split.weight.shape, "float32")
     mine[np.asarray(merged.rows())] = get_tensor_from_selected_rows(merged).numpy()
     given = np.zeros((23, 3), "float32")
-    np.add.at(given, ids.reshape(-1), scale.numpy().reshape(-1, 3) * (ids.reshape(-1) != 0)[:, None])
+    real = (ids.reshape(-1) != 0)[:, None]
+    np.add.at(given, ids.reshape(-1), scale.numpy().reshape(-1, 3) * real)
     return {
         "same": bool(np.array_equal(out.numpy(), want)),
         "mine": mine[:-1].tolist(),
@@ -231,14 +233,14 @@ WAITS = {
 }
 
 
-@pytest.mark.parametrize("who, count", [(1, 2), (0, 2), (2, 3), (0, 3)])
+@pytest.mark.parametrize("who, count", [(1, 2), (2, 3), (0, 3)])
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("where", WAITS)
 def test_nobody_waits_for_a_process_that_has_ended(tmp_path, who, count, how, where):
     work = f"""
 def work(index, count):
+    distributed.wait()
     if index == {who}:
-        time.sleep(0.5)
         {ENDS[how]}
     {WAITS[where]}
 """
@@ -256,6 +258,7 @@ def work(index, count):
 def test_the_process_that_has_ended_is_named(tmp_path):
     work = f"""
 def work(index, count):
+    distributed.wait()
     if index == 2:
         {ENDS["killed"]}
     distributed.wait_for("/nowhere/at/all")

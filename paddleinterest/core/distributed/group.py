@@ -87,7 +87,7 @@ def _connect() -> Presence:
 
 
 def wait() -> None:
-    """Go on when all processes are here: whoever waits in one of Gloo's calls gives up after 30
+    """Wait until all processes are here: whoever waits in one of Gloo's calls gives up after 30
     seconds, and another one may take longer than that.
 
     Raises:
@@ -97,17 +97,24 @@ def wait() -> None:
         return
     import paddle.distributed as dist
 
+    name = f"wait {next(_waits)}"
+    _arrived(name, 1)
+    _wait_until(lambda: _arrived(name) >= process_count(), 0.05, "the other processes")
     with together():
-        store = _store()
-        name = f"wait {next(_waits)}"
-        store.add(name, 1)
-        _wait_until(lambda: store.add(name, 0) >= process_count(), 0.05, "the other processes")
         # the first process keeps the store, so it must not leave before the others have read it
         dist.barrier()
 
 
+def _arrived(name: str, more: int = 0) -> int:
+    """How many processes have come to a wait, with `more` just now."""
+    try:
+        return _store().add(name, more)
+    except (RuntimeError, ValueError, OSError):  # Paddle's, if the first process has ended
+        raise _ended() from None
+
+
 def wait_for(path: str) -> None:
-    """Go on when another process has made the directory `path`.
+    """Wait until another process has made the directory `path`.
 
     Raises:
         InputError: another process has ended, or it has not been made in time.
@@ -119,16 +126,22 @@ def _wait_until(is_there: Callable[[], bool], pause: float, what: str) -> None:
     until = time.monotonic() + _longest_wait
     while not is_there():
         if _presence is not None and _presence.lost is not None and not is_there():
-            raise InputError(
-                f"process {_presence.lost} of this run has ended, so this one ends, too; its own"
-                " log says why; finished checkpoints stay"
-            )
+            raise _ended()
         if time.monotonic() > until:
             raise InputError(
                 f"waited {_longest_wait / 60:g} minutes for {what}, so this process ends; if that"
                 " is too short, raise runner.wait_minutes"
             )
         time.sleep(pause)
+
+
+def _ended() -> InputError:
+    """The first process keeps the store; if it ended because of another, it has told which."""
+    lost = _presence.lost_within(1.0) if _presence is not None else None
+    return InputError(
+        f"process {lost or 0} of this run has ended, so this one ends, too; its own log says why;"
+        " finished checkpoints stay"
+    )
 
 
 def _store():  # type: ignore[no-untyped-def]

@@ -23,6 +23,12 @@ class Presence:
 
     def __init__(self) -> None:
         self.lost: int | None = None
+        self._over = threading.Event()
+
+    def lost_within(self, seconds: float) -> int | None:
+        """`lost`, after waiting for it so long at most."""
+        self._over.wait(seconds)
+        return self.lost
 
     def _watch(self, connections: dict[socket.socket, int]) -> None:
         """Wait in a thread of its own for the end of one of them: {connection: its process}."""
@@ -42,11 +48,13 @@ class Presence:
         number = b""
         with contextlib.suppress(OSError):
             number = connection.recv(16)
-        self.lost = int(number) if number.isdigit() else connections[connection]
+        lost = int(number) if number.isdigit() else connections[connection]
         for other in connections:
             if other is not connection:
                 with contextlib.suppress(OSError):
-                    other.sendall(str(self.lost).encode())
+                    other.sendall(str(lost).encode())
+        self.lost = lost  # after the others know: the main thread may end this process at once
+        self._over.set()
 
 
 class First(Presence):
