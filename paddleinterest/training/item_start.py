@@ -46,7 +46,8 @@ def start_items(net: paddle.nn.Layer, items: ItemTable, schema: Schema, std: flo
         raise InputError(f"hyper_parameters.vectors is start, but no item has {field.name}")
     rows *= std / np.sqrt(np.mean(np.square(rows[given])))
     if isinstance(net.embeddings.tables["item"], ShardedEmbedding):
-        rows, given = distributed.own(rows), distributed.own(given)
+        rows = distributed.rows_of_this_process(rows)
+        given = distributed.rows_of_this_process(given)
     weight.set_value(np.where(given[:, None], rows, weight.numpy()).astype(np.float32))
     say(f"the item table starts from {field.name}: {int(given.sum()):,} of {len(given):,} rows")
 

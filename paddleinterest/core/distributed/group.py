@@ -87,8 +87,8 @@ def _connect() -> Presence:
 
 
 def wait() -> None:
-    """Wait until all processes are here: whoever waits in one of Gloo's calls gives up after 30
-    seconds, and another one may take longer than that.
+    """Wait until all processes are here. Gloo's own calls wait 30 seconds at most, and a process may
+    take longer than that.
 
     Raises:
         InputError: another process has ended, or has not come in time.
@@ -136,7 +136,8 @@ def _wait_until(is_there: Callable[[], bool], pause: float, what: str) -> None:
 
 
 def _ended() -> InputError:
-    """The first process keeps the store; if it ended because of another, it has told which."""
+    """The error of a process that notices the end of another. The first process keeps the store; if
+    it ended because of another process, it has sent the number of that one."""
     lost = _presence.lost_within(1.0) if _presence is not None else None
     return InputError(
         f"process {lost or 0} of this run has ended, so this one ends, too; its own log says why;"

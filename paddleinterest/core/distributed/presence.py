@@ -2,7 +2,7 @@
 
 Every process keeps a connection to the first one. The system closes it when the process ends, also
 by SIGKILL; if a machine is lost, TCP's keepalive does within about a minute. The first process
-tells the others.
+reports it to the others.
 """
 
 import contextlib
@@ -44,7 +44,8 @@ class Presence:
         threading.Thread(target=work, name="presence", daemon=True).start()
 
     def _heard(self, connections: dict[socket.socket, int], connection: socket.socket) -> None:
-        """What comes is the number of a process that has ended, or the end of the sender."""
+        """Read a connection: it gives the number of a process that has ended, or the end of its
+        sender."""
         number = b""
         with contextlib.suppress(OSError):
             number = connection.recv(16)

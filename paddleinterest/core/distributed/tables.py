@@ -17,7 +17,7 @@ def split_from(rows: int) -> None:
 
 
 def is_split(rows: int) -> bool:
-    """Whether a table of so many rows is to be split."""
+    """Whether to split a table of so many rows."""
     return process_count() > 1 and 0 < _split_from <= rows and process_count() <= rows
 
 
