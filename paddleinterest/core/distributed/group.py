@@ -87,8 +87,8 @@ def _connect() -> Presence:
 
 
 def wait() -> None:
-    """Wait until all processes are here. Gloo's own calls wait 30 seconds at most, and a process may
-    take longer than that.
+    """Wait until all processes are here. Gloo's own calls wait 30 seconds at most, and a process
+    may take longer than that.
 
     Raises:
         InputError: another process has ended, or has not come in time.

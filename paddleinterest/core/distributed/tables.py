@@ -17,7 +17,7 @@ def split_from(rows: int) -> None:
 
 
 def is_split(rows: int) -> bool:
-    """Whether to split a table of so many rows."""
+    """Report whether a table of `rows` rows is split over the processes."""
     return process_count() > 1 and 0 < _split_from <= rows and process_count() <= rows
 
 
