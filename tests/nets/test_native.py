@@ -247,6 +247,15 @@ def test_built_once(tmp_path):
     assert "built the operators" not in build(tmp_path)[2]
 
 
+@needs_compiler
+def test_a_spoilt_library_is_built_again(tmp_path):
+    _, files, _ = build(tmp_path)
+    (tmp_path / "cache" / "paddleinterest" / files[0]).write_bytes(b"garbage")
+    has, again, said = build(tmp_path)
+    assert has and again == files and f"{files[0]} cannot be loaded" in said
+    assert "cannot be loaded" not in build(tmp_path)[2]
+
+
 def test_done_without(tmp_path):
     """No compiler, one that fails, or no room for the result: Paddle's forms run, nothing is left
     behind."""

@@ -112,7 +112,12 @@ def library(name: str) -> ctypes.CDLL | None:
         path = os.path.join(_cache(), f"{name}-{_fingerprint(name, compiler)}.so")
         if not _ours(path):
             _build(compiler, os.path.join(HERE, f"{name}.cc"), path)
-        return ctypes.CDLL(path)
+        try:
+            return ctypes.CDLL(path)
+        except OSError as e:
+            say(f"{path} cannot be loaded ({' '.join(str(e).split())}); it is built again")
+            _build(compiler, os.path.join(HERE, f"{name}.cc"), path)
+            return ctypes.CDLL(path)
     except (OSError, subprocess.SubprocessError):
         return None
 
