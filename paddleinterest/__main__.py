@@ -28,6 +28,8 @@ def main() -> None:
     """Run the command that the first argument names with the arguments after it."""
     if len(sys.argv) < 2 or sys.argv[1] not in VERBS:
         asked = len(sys.argv) > 1 and sys.argv[1] in ("-h", "--help")
+        if len(sys.argv) > 1 and not asked:
+            print(f"error: unknown verb {sys.argv[1]!r}", file=sys.stderr)
         print(
             f"usage: paddleinterest VERB ...\nVERB: {', '.join(VERBS)}; `paddleinterest VERB"
             " --help` explains one",

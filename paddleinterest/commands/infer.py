@@ -17,6 +17,7 @@ and gives NDCG@10, HR@10 and MRR by user; the two are not comparable with each o
 
 import argparse
 import os
+from typing import Any
 
 from paddleinterest.core import cli, distributed, environment
 from paddleinterest.core.errors import InputError
@@ -24,7 +25,7 @@ from paddleinterest.core.log import say
 from paddleinterest.training import run
 
 
-def work(args):
+def work(args: argparse.Namespace) -> dict[str, Any]:
     config = run.open_run(args)
     path = run.checkpoint_path(config)
     out = args.out or os.path.join(run.directory(config), "predictions.parquet")
@@ -96,7 +97,7 @@ def _in_words(figures):
     return " ".join(words)
 
 
-def main():
+def main() -> None:
     p = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

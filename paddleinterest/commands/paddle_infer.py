@@ -8,6 +8,7 @@ a JSON list of requests gives a list of answers. The answer is the last line of 
 """
 
 import argparse
+from typing import Any
 
 from paddleinterest.core import cli
 from paddleinterest.core.errors import InputError
@@ -15,7 +16,7 @@ from paddleinterest.serving.flags import add_arguments, open_bundle
 from paddleinterest.training import run
 
 
-def work(args):
+def work(args: argparse.Namespace) -> dict[str, Any]:
     if args.out and args.request:
         raise InputError(
             "--out goes with --split; the answer to a --request is the last line of standard output"
@@ -41,7 +42,7 @@ def work(args):
     }
 
 
-def main():
+def main() -> None:
     p = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -8,13 +8,14 @@ output/<model>/<name>.
 """
 
 import argparse
+from typing import Any
 
 from paddleinterest.core import cli, distributed, environment, settings
 from paddleinterest.core.settings import rendering
 from paddleinterest.training import run
 
 
-def work(args):
+def work(args: argparse.Namespace) -> dict[str, Any]:
     config = settings.load(args.config_yaml, args.override)
     environment.set_up(config.runner.threads, config.runner.cpu_tuning)  # before Paddle is imported
     data = run.dataset(config)
@@ -27,7 +28,7 @@ def work(args):
     return result
 
 
-def main():
+def main() -> None:
     p = argparse.ArgumentParser(
         description=__doc__,
         epilog=rendering.help_text(),

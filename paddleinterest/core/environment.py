@@ -54,12 +54,12 @@ def set_up(threads: int = 0, cpu_tuning: bool = True) -> None:
         )  # Paddle's own handler would skip all cleaning up
 
 
-def cores():
+def cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def threads():
+def threads() -> int | None:
     """CPU threads of this process's Paddle, which takes one if nothing is set; None if it is not a
     number."""
     text = os.environ.get("OMP_NUM_THREADS", "1")

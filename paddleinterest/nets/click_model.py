@@ -8,6 +8,7 @@ infer_forward, create_metrics; and input_spec for the export.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import paddle.nn.functional as F
 
 from paddleinterest.core import distributed, memory
 from paddleinterest.core.errors import InputError
-from paddleinterest.core.metrics import click_metrics
+from paddleinterest.core.metrics import Metrics, click_metrics
 from paddleinterest.core.settings import Settings, nearest
 from paddleinterest.data.schema import Field, Schema
 from paddleinterest.nets.batch import Batch
@@ -54,7 +55,7 @@ class ClickModel:
         "item_bias",
     )
 
-    def net_arguments(self, config, schema, *own):
+    def net_arguments(self, config: Settings, schema: Schema, *own: str) -> dict[str, Any]:
         """Keyword arguments of the net: the fields, and the hyper_parameters named in COMMON and
         `own`."""
         h, names = config.hyper_parameters, (*self.COMMON, *own)
@@ -71,7 +72,7 @@ class ClickModel:
             **{name: getattr(h, name) for name in names},
         )
 
-    def net_fields(self, config, schema):
+    def net_fields(self, config: Settings, schema: Schema) -> list[Field]:
         """The fields that the net embeds: all but the dense columns, which `dense` counts."""
         events = [*schema.event_fields, *schema.event_dense]
         if events and not self.reads_events:
@@ -87,19 +88,22 @@ class ClickModel:
             if f.kind == "category" or f in vectors or f in schema.event_dense
         ]
 
-    def create_model(self, config, schema):
+    def create_model(self, config: Settings, schema: Schema) -> nn.Layer:
+        """The net, with start weights. A subclass gives it."""
         raise NotImplementedError
 
-    def needs_times(self, config, schema):
+    def needs_times(self, config: Settings, schema: Schema) -> bool:
         """True if the net reads history_time and target_time."""
         return False
 
-    def needs_negatives(self, config):
+    def needs_negatives(self, config: Settings) -> str:
         """Kind of the negatives (paddleinterest/data/negatives.py) that training reads, "" for
         none."""
         return ""
 
-    def create_regularization(self, config, counts):
+    def create_regularization(
+        self, config: Settings, counts: Callable[[], dict[str, np.ndarray]]
+    ) -> MiniBatchAwareRegularization | None:
         """Regularisation of the rows in the batch, or None where λ is 0. counts() → {field:
         occurrences in train, [rows]}."""
         h = config.hyper_parameters
@@ -110,7 +114,7 @@ class ClickModel:
             found = {name: np.ones_like(c) for name, c in found.items()}
         return MiniBatchAwareRegularization(found, h.regularization)
 
-    def create_optimizer(self, net, config):
+    def create_optimizer(self, net: nn.Layer, config: Settings) -> paddle.optimizer.Optimizer:
         """Adam (lazy where tables are sparse: moments of rows that do not occur stay), SGD or
         Adagrad."""
         h, o = config.hyper_parameters, config.hyper_parameters.optimizer
@@ -122,7 +126,9 @@ class ClickModel:
         moments = {"adam": 2, "adagrad": 1, "sgd": 0}[o.class_]
         memory.check(4 * moments * sum(p.size for p in net.parameters()), f"{o.class_}'s moments")
         clip = paddle.nn.ClipGradByGlobalNorm(o.clip_norm) if o.clip_norm else None
-        common = dict(learning_rate=o.learning_rate, parameters=net.parameters(), grad_clip=clip)
+        common: dict[str, Any] = dict(
+            learning_rate=o.learning_rate, parameters=net.parameters(), grad_clip=clip
+        )
         if o.class_ == "adam":
             adam = paddle.optimizer.Adam(lazy_mode=h.sparse, **common)
             if h.sparse and paddle.device.get_device() == "cpu":
@@ -132,7 +138,7 @@ class ClickModel:
             **common
         )
 
-    def create_feeds(self, batch):
+    def create_feeds(self, batch: dict[str, np.ndarray]) -> Batch:
         """A reader's batch as tensors; the user, known only for metrics, stays behind."""
         return {k: paddle.to_tensor(v) for k, v in batch.items() if k != "user"}
 
@@ -186,20 +192,22 @@ class ClickModel:
         """Log loss of each row, [B], from logits [B] and labels [B]."""
         return F.binary_cross_entropy_with_logits(logit, label, reduction="none")
 
-    def example_batch(self, config, schema, seed: int = 0) -> dict[str, np.ndarray]:
+    def example_batch(
+        self, config: Settings, schema: Schema, seed: int = 0
+    ) -> dict[str, np.ndarray]:
         """A small batch of random ids that the net can be run on."""
         spec = self.input_spec(config, schema)
         return example_batch(schema, spec, bool(self.needs_negatives(config)), seed)
 
-    def infer_forward(self, net, feeds):
+    def infer_forward(self, net: nn.Layer, feeds: Batch) -> paddle.Tensor:
         """Click probabilities, [B]."""
         return F.sigmoid(net(feeds))
 
-    def create_metrics(self):
+    def create_metrics(self) -> Callable[[np.ndarray, np.ndarray, np.ndarray], Metrics]:
         """A function (user [N], label [N], probability [N]) → {auc, gauc, logloss, pcoc}."""
         return click_metrics
 
-    def input_spec(self, config, schema):
+    def input_spec(self, config: Settings, schema: Schema) -> dict[str, paddle.static.InputSpec]:
         """The net's inputs at request time, {name: InputSpec}: history and target, times where it
         reads them, never labels."""
         spec: dict[str, Any] = {}

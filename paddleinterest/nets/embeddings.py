@@ -7,6 +7,7 @@ fields side by side), V width of an event's fields.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import paddle
 import paddle.nn as nn
@@ -17,7 +18,7 @@ from paddleinterest.nets.batch import PADDING, Batch
 from paddleinterest.nets.sharded import ShardedEmbedding
 
 
-def table(rows: int, width: int, **arguments) -> nn.Embedding:
+def table(rows: int, width: int, **arguments: Any) -> nn.Embedding:
     """An embedding table; shared out over the processes if `runner.shard_tables` says so.
 
     Args:

@@ -9,7 +9,7 @@ Example:
     [0, 0, 0, 1, 1, 1]
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -94,7 +94,7 @@ def resampled_auc(
     return values
 
 
-def user_samples(user: np.ndarray, draws: int, seed: int):
+def user_samples(user: np.ndarray, draws: int, seed: int) -> Iterator[np.ndarray]:
     """Yield how often each row occurs in a sample of the users with replacement, int [N]."""
     rng = np.random.default_rng(seed)
     users, own = np.unique(user, return_inverse=True)

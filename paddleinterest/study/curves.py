@@ -7,6 +7,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from paddleinterest.core.metrics import auc, click_metrics
 from paddleinterest.data.schema import Schema
@@ -138,7 +139,7 @@ def numbers_of(series: Series, bins: int) -> Numbers:
     )
 
 
-def spread(values) -> np.ndarray:
+def spread(values: ArrayLike) -> np.ndarray:
     """Mean, least and greatest over axis 0, [3, …]; NaN if one of the values is."""
     values = np.asarray(values, np.float64)
     return np.stack([values.mean(0), values.min(0), values.max(0)])

@@ -1,6 +1,7 @@
 """Scores of a whole split."""
 
 import os
+from typing import Any
 
 import numpy as np
 import paddle
@@ -11,13 +12,17 @@ from paddleinterest.core import distributed
 from paddleinterest.core.atomic import whole_file
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import progress
+from paddleinterest.core.settings import Settings
 from paddleinterest.data.columns import read_parquet
 from paddleinterest.data.reader import Reader
 from paddleinterest.data.schema import Schema
+from paddleinterest.nets.click_model import ClickModel
 from paddleinterest.training import loading
 
 
-def score_checkpoint(config, data, path, split):
+def score_checkpoint(
+    config: Settings, data: str, path: str, split: str
+) -> tuple[ClickModel, Reader, np.ndarray, dict[str, Any]]:
     """A checkpoint's net over a split of the dataset in `data`: (model, reader, probabilities
     [rows], the checkpoint's state)."""
     model = loading.bind(config)
@@ -28,7 +33,7 @@ def score_checkpoint(config, data, path, split):
     return model, reader, score, state
 
 
-def split_reader(config, data, model, split):
+def split_reader(config: Settings, data: str, model: ClickModel, split: str) -> Reader:
     """A split in file order, as the model reads it."""
     return Reader(
         data,
@@ -39,7 +44,9 @@ def split_reader(config, data, model, split):
     )
 
 
-def predict(model, net, reader, what="evaluating"):
+def predict(
+    model: ClickModel, net: paddle.nn.Layer, reader: Reader, what: str = "evaluating"
+) -> np.ndarray:
     """Click probabilities of every row of the reader's split, float32 [rows], in file order.
 
     Rows are scored in order of history length, so that little is padded; no score depends on its
@@ -64,7 +71,7 @@ def predict(model, net, reader, what="evaluating"):
     return distributed.merge_filled(score)
 
 
-def check_finite(score):
+def check_finite(score: np.ndarray) -> None:
     """Raise InputError if a score is not a number; its figures would look like any others."""
     if not np.isfinite(score).all():
         raise InputError(
@@ -74,7 +81,7 @@ def check_finite(score):
         )
 
 
-def write_predictions(path, reader, directory, score):
+def write_predictions(path: str, reader: Reader, directory: str, score: np.ndarray) -> None:
     """Write user, item (raw ids; null where unknown), label, time and score of every row, in file
     order."""
     raw = {

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 
 import pytest
 from helpers import ROOT
@@ -50,6 +51,22 @@ def test_every_requirement_is_locked_with_hashes():
     assert set(requirements("requirements.txt")) <= locked
 
 
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-gpu.txt"])
+def test_a_package_stands_once(file):
+    with open(os.path.join(ROOT, file), encoding="utf-8") as f:
+        lines = [line.partition("#")[0].strip() for line in f]
+    names = [split(line)[0] for line in lines if line]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_a_package_stands_once_in_pyproject():
+    table = project()["project"]
+    lists = {"dependencies": table["dependencies"], **table["optional-dependencies"]}
+    for where, packages in lists.items():
+        names = [split(package)[0] for package in packages]
+        assert sorted(names) == sorted(set(names)), where
+
+
 def test_a_gpu_needs_the_same_packages():
     gpu = {
         name.replace("paddlepaddle-gpu", "paddlepaddle")
@@ -66,6 +83,16 @@ def test_the_version_stands_in_one_place():
         "attr": "paddleinterest.__version__"
     }
     assert re.fullmatch(r"\d+\.\d+\.\d+", paddleinterest.__version__)
+
+
+def test_an_unknown_verb_is_named(monkeypatch, capsys):
+    from paddleinterest.__main__ import main
+
+    monkeypatch.setattr(sys, "argv", ["paddleinterest", "trian"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: unknown verb 'trian'\n")
 
 
 def test_every_tool_is_a_verb_and_a_short_door():
