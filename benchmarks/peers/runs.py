@@ -80,15 +80,22 @@ def _ours(model: str, seed: int, s: Settings, out: str) -> list[str]:
         "train_batch_size": s["batch_size"],
         "history_cap": s["history_cap"],
         "threads": s["threads"],
+        # the peers train on the prepared negatives, without regularisation or dropout
+        "negatives": "once",
+        "negatives_per_positive": 1,
     }
     hyper = {
         "embedding_size": s["emb"],
         "tower": "[200,80]",
+        "regularization": 0.0,
+        "dropout": 0.0,
         "optimizer.class": "adam",
         "optimizer.learning_rate": 1e-3,
     }
     if model != "bst":
         hyper["attention_units"] = "[80,40]"
+    if model == "dien":
+        hyper["auxiliary"] = "inner"
     program = ["tools/trainer.py"]
     if s["steps"]:
         program = [
