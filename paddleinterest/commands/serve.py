@@ -46,6 +46,7 @@ def work(args: argparse.Namespace) -> dict[str, Any]:
         args.use_gpu,
         not args.no_cpu_tuning,
         check_form(args.history),
+        args.engine,
     )
     access = Access(_hosts(args), _token(args), _log(args.access_log))
     address = process.Address(args.host, args.port, args.reuse_port)

@@ -21,10 +21,16 @@ def work(args: argparse.Namespace) -> dict[str, Any]:
     run.checkpoint_path(config)  # before a dataset is prepared in vain
     environment.set_up(config.runner.threads, config.runner.cpu_tuning)  # before Paddle is imported
     data = run.dataset(config)
-    from paddleinterest.serving.export import export
+    from paddleinterest.serving.export import Contents, export
 
     out = args.out or os.path.join(run.directory(config), "export")
-    return export(config, data, out, histories=not args.no_histories)
+    contents = Contents(not args.no_histories, args.onnx or bool(args.triton))
+    if not args.triton:
+        return export(config, data, out, contents)
+    from paddleinterest.serving.onnx import triton
+
+    triton.check_replaceable(args.triton)
+    return {**export(config, data, out, contents), **triton.write(out, args.triton)}
 
 
 def main() -> None:
@@ -43,5 +49,15 @@ def main() -> None:
         "--no-histories",
         action="store_true",
         help="leave out the users' latest events, if requests or a store bring the history",
+    )
+    p.add_argument(
+        "--onnx",
+        action="store_true",
+        help="write the programs as ONNX too, checked against Paddle's; for --engine onnx or auto",
+    )
+    p.add_argument(
+        "--triton",
+        metavar="DIR",
+        help="also write a model repository for the Triton Inference Server; implies --onnx",
     )
     cli.run(p, work)

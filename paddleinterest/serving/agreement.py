@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import paddle
@@ -11,11 +11,12 @@ import paddle.nn.functional as F
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.reader import Reader
-from paddleinterest.data.schema import of_one_user
+from paddleinterest.data.schema import Schema, of_one_user
 from paddleinterest.nets.batch import Batch, Scores, repeat_user
 from paddleinterest.serving.bundle import Bundle
 
 ROWS = 64  # of valid that are scored
+SPLITS = ("valid", "test", "train")  # the first that a dataset has is scored
 TOLERANCE = 1e-5  # of a probability; other orders of summation stay below 1e-6
 
 Arrays = dict[str, np.ndarray]
@@ -80,10 +81,21 @@ def check(directory: str, net: nn.Layer, rows: Arrays, split: str) -> None:
             )
 
 
-def some_rows(data: str, splits: list[str], history_cap: int, times: bool) -> tuple[Arrays, str]:
-    """The first ROWS rows of valid, or of another split if there is no valid, and its name."""
-    split = next(s for s in ("valid", "test", "train") if s in splits)
-    reader = Reader(data, split, ROWS, history_cap=history_cap, times=times)
+def some_rows(
+    data: str, splits: Sequence[str], rows: int, history_cap: int, times: bool
+) -> tuple[Arrays, str]:
+    """The first rows of a dataset, as a program reads them, and the split that they are of.
+
+    Args:
+        data: a prepared dataset.
+        splits: the first of these that it has is read.
+        rows: how many.
+        history_cap: most recent events kept of a history.
+        times: also give history_time and target_time.
+    """
+    there = Schema.load(data).rows
+    split = next(s for s in splits if there.get(s))
+    reader = Reader(data, split, rows, history_cap=history_cap, times=times)
     batch = next(reader.epoch())
     return {k: v for k, v in batch.items() if k not in ("label", "user")}, split
 

@@ -14,16 +14,20 @@ import yaml
 
 from paddleinterest.core.checksum import checksum
 from paddleinterest.core.errors import InputError, nearest_path
+from paddleinterest.core.log import say
 from paddleinterest.data.columns import read_parquet
 from paddleinterest.data.schema import LATEST, Field, Schema, of_one_user
-from paddleinterest.serving import signature
-from paddleinterest.serving.engine import Device, Program
+from paddleinterest.serving import engine, signature
+from paddleinterest.serving.apart import in_fork
+from paddleinterest.serving.device import Device
+from paddleinterest.serving.engine import Programs
 from paddleinterest.serving.history import own
 from paddleinterest.serving.history.source import Histories
 from paddleinterest.serving.request import Encoded, Request, RequestEncoder
 from paddleinterest.serving.snapshot import consistently
 
 CANDIDATES = 4096  # scored at once
+MEASURED = 100  # candidates of the request that engines are measured with
 ALWAYS = {"signature.yaml", "items.parquet", "users.parquet", "model.pdiparams"}  # in every bundle
 
 Arrays = dict[str, np.ndarray]
@@ -37,6 +41,9 @@ class Bundle:
         threads: CPU threads of one call.
         onednn: use oneDNN kernels.
         use_gpu: run on the first GPU.
+        engine: paddle, onnx, or auto: the one that takes less time for a request of 100 candidates,
+            measured now. Without ONNX programs, auto is paddle.
+        apart: measure in a fork of this process, since no engine may run here before a fork.
 
     Attributes:
         schema: the dataset's schema, with the checksums of the bundle's files.
@@ -45,6 +52,8 @@ class Bundle:
         encoder: looks raw ids up.
         histories: gives the history of a user whose request has none.
         programs: {"model": …, "rank": …}.
+        engine: paddle or onnx.
+        measured: milliseconds by engine, if they were measured.
 
     Raises:
         InputError: the directory is not a bundle, is damaged, or changes all the time.
@@ -55,11 +64,18 @@ class Bundle:
     """
 
     def __init__(
-        self, directory: str, threads: int = 1, onednn: bool = False, use_gpu: bool = False
+        self,
+        directory: str,
+        threads: int = 1,
+        onednn: bool = False,
+        use_gpu: bool = False,
+        engine: str = "paddle",
+        apart: bool = False,
     ) -> None:
         self.directory = directory
-        self.device = Device(threads, onednn, use_gpu)
+        self.device = Device(threads, onednn, use_gpu, engine)
         consistently(directory, self._open)
+        self._choose_engine(apart)
 
     def _open(self) -> None:
         directory = self.directory
@@ -82,10 +98,9 @@ class Bundle:
             )
             clock = self.schema.time == "seconds"
             self.histories = Histories(self._own_histories(), None, clock, self._event_fields())
-            self.programs = {
-                name: Program(directory, name, self.schema.files, facts["inputs"], self.device)
-                for name, facts in self.signature["programs"].items()
-            }
+            self._by_engine = engine.open_programs(
+                directory, self.schema.files, self.signature, self.device
+            )
         except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as e:
             raise InputError(
                 f"{directory} is not an export bundle: {' '.join(str(e).split())}; "
@@ -102,6 +117,48 @@ class Bundle:
 
     def _event_fields(self) -> list[Field]:
         return [f for f in self.schema.fields if f.of == "event"]
+
+    def _choose_engine(self, apart: bool) -> None:
+        """Keep the programs of one engine: of several, the fastest."""
+        self.measured: dict[str, float] = {}
+        if len(self._by_engine) > 1:
+            self.measured = (
+                in_fork(self._measure, "measuring engines") if apart else self._measure()
+            )
+        self.engine = min(self.measured, key=self.measured.__getitem__, default="")
+        self.engine = self.engine or next(iter(self._by_engine))
+        self.programs: Programs = self._by_engine[self.engine]
+        del self._by_engine
+        if self.measured:
+            times = ", ".join(f"{name} {ms:.2f} ms" for name, ms in self.measured.items())
+            say(f"engine {self.engine}: {MEASURED} candidates take {times}")
+
+    def _measure(self) -> dict[str, float]:
+        """Milliseconds that each engine takes to rank items of the catalogue."""
+        arrays = self.encoder.encode(self.some_request(MEASURED)).arrays
+        ranking = {name: programs["rank"] for name, programs in self._by_engine.items()}
+        return engine.milliseconds(ranking, arrays)
+
+    def try_out(self) -> dict[str, float]:
+        """Milliseconds of one request by the chosen engine, after a few others.
+
+        Raises:
+            InputError: the program cannot be run.
+        """
+        arrays = self.encoder.encode(self.some_request(MEASURED)).arrays
+        return engine.milliseconds({self.engine: self.programs["rank"]}, arrays)
+
+    def some_request(self, candidates: int) -> Request:
+        """A request of known items with as long a history as is read.
+
+        Args:
+            candidates: how many, if the catalogue is as large.
+        """
+        ids = self.encoder.item_row
+        most = max(candidates, self.encoder.cap)
+        items = [ids[k] for k in range(min(most, len(ids)))]
+        events = [{"item": item, "time": 0} for item in items[: self.encoder.cap]]
+        return {"history": events, "candidates": items[:candidates], "time": 0}
 
     def clone(self) -> "Bundle":
         """The same bundle for another thread; tables and weights are shared."""

@@ -1,106 +1,107 @@
-"""An exported program behind Paddle Inference."""
+"""The engine that runs a bundle's programs: Paddle Inference, ONNX Runtime, or the faster one."""
 
-import os
-import warnings
-from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any
+import importlib.util
+import statistics
+import time
+from collections.abc import Callable, Collection
+from typing import Any, Protocol
 
 import numpy as np
 
-# Paddle says so at import; nothing is compiled here
-warnings.filterwarnings("ignore", message="No ccache found")
-import paddle.inference as paddle_infer  # noqa: E402
+from paddleinterest.core.errors import InputError
+from paddleinterest.serving.device import ENGINES, Device
+from paddleinterest.serving.onnx import program as onnx_program
 
-from paddleinterest.core.errors import InputError  # noqa: E402
+WARM_UP = 3  # calls before those that are timed
+ROUNDS = 15  # timed calls of each engine, at most
+LONGEST = 1.0  # seconds that the timed calls of all engines take, about
 
-SUFFIXES = (".json", ".pdmodel")  # Paddle 3 writes the first, Paddle 2 the second
-
-
-@dataclass(frozen=True)
-class Device:
-    """Where and how programs run.
-
-    Attributes:
-        threads: CPU threads of one call.
-        onednn: use oneDNN kernels.
-        use_gpu: run on the first GPU.
-    """
-
-    threads: int = 1
-    onednn: bool = False
-    use_gpu: bool = False
+Arrays = dict[str, np.ndarray]
 
 
-class Program:
-    """One inference program of a bundle: a dict of arrays in, a list of arrays out.
+class Program(Protocol):
+    """A dict of arrays in, a list of arrays out. One thread at a time may use it."""
+
+    def __call__(self, arrays: Arrays) -> list[np.ndarray]:
+        """Run the program on the arrays that its signature names."""
+
+    def clone(self) -> "Program":
+        """The same program for another thread; tables are shared."""
+
+
+Programs = dict[str, Program]  # model and rank
+
+
+def open_programs(
+    directory: str, files: Collection[str], signature: dict[str, Any], device: Device
+) -> dict[str, Programs]:
+    """The programs of a bundle by engine: of one, or with auto of each that is there.
 
     Args:
         directory: the bundle.
-        name: ``model`` or ``rank``.
-        files: names of the files that the bundle's schema lists. No other file is opened.
-        inputs: {input: {dtype}} of the program's signature.
-        device: where it runs.
+        files: names of the files that its schema lists. No other file is opened.
+        signature: contents of signature.yaml.
+        device: where they run, and by which engine.
+
+    Raises:
+        InputError: the engine cannot run them.
     """
+    inputs = {name: facts["inputs"] for name, facts in signature["programs"].items()}
+    opened: dict[str, Programs] = {}
+    wanted = engines(files, device)
+    if "paddle" in wanted:
+        from paddleinterest.serving.paddle_program import PaddleProgram
 
-    def __init__(
-        self,
-        directory: str,
-        name: str,
-        files: Collection[str],
-        inputs: dict[str, dict[str, Any]],
-        device: Device,
-    ) -> None:
-        config = _config(directory, name, files, device)
-        try:
-            predictor = paddle_infer.create_predictor(config)
-        except (RuntimeError, ValueError) as e:
-            raise InputError(
-                f"{directory}, program {name} cannot be loaded by this Paddle:"
-                f" {' '.join(str(e).split())[-200:]}"
-            ) from None
-        dtypes = {key: facts["dtype"] for key, facts in inputs.items()}
-        self._take(predictor, dtypes)
-
-    def _take(self, predictor: Any, dtypes: dict[str, str]) -> None:
-        self.predictor = predictor
-        self.dtypes = dtypes
-        self.inputs = {k: predictor.get_input_handle(k) for k in predictor.get_input_names()}
-        self.outputs = [predictor.get_output_handle(k) for k in predictor.get_output_names()]
-
-    def clone(self) -> "Program":
-        """The same program for another thread; weights are shared."""
-        made = object.__new__(Program)
-        made._take(self.predictor.clone(), self.dtypes)
-        return made
-
-    def __call__(self, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
-        for name, handle in self.inputs.items():
-            handle.copy_from_cpu(np.ascontiguousarray(arrays[name], self.dtypes[name]))
-        self.predictor.run()
-        return [handle.copy_to_cpu() for handle in self.outputs]
+        opened["paddle"] = {
+            name: PaddleProgram(directory, name, files, facts, device)
+            for name, facts in inputs.items()
+        }
+    if "onnx" in wanted:
+        made = onnx_program.open_programs(directory, files, inputs, device.threads)
+        opened["onnx"] = {**made}
+    return opened
 
 
-def _config(directory: str, name: str, files: Collection[str], device: Device) -> Any:
-    """Paddle Inference's settings for a program."""
-    program = next((f"{name}{s}" for s in SUFFIXES if f"{name}{s}" in files), None)
-    if program is None:
-        either = " or ".join(name + s for s in SUFFIXES)
-        raise InputError(
-            f"{directory} holds no program {name} ({either}); make it with tools/to_static.py"
-        )
-    # programs with the same weights share one file
-    weights = f"{name}.pdiparams" if f"{name}.pdiparams" in files else "model.pdiparams"
-    config = paddle_infer.Config(os.path.join(directory, program), os.path.join(directory, weights))
-    if device.use_gpu:
-        config.enable_use_gpu(256, 0)
-    else:
-        config.disable_gpu()
-        config.set_cpu_math_library_num_threads(device.threads)
-        if device.onednn:
-            config.enable_mkldnn()
-        elif hasattr(config, "disable_mkldnn"):  # Paddle 3 turns it on by itself
-            config.disable_mkldnn()
-    # no enable_memory_optim: with programs of Paddle 3 its pass fails
-    config.disable_glog_info()
-    return config
+def engines(files: Collection[str], device: Device) -> list[str]:
+    """The engines among which `device` leaves the choice.
+
+    Raises:
+        InputError: there is no such engine, or none that can do what `device` asks for.
+    """
+    if device.engine not in ENGINES:
+        raise InputError(f"--engine is {device.engine!r}, must be one of {', '.join(ENGINES)}")
+    special = "--use-gpu" if device.use_gpu else "--onednn" if device.onednn else ""
+    if device.engine == "onnx" and special:
+        raise InputError(f"{special} is for Paddle Inference; leave it out, or --engine onnx")
+    if device.engine != "auto":
+        return [device.engine]
+    both = onnx_program.has_programs(files) and not special
+    runtime = importlib.util.find_spec("onnxruntime") is not None
+    return ["paddle", "onnx"] if both and runtime else ["paddle"]
+
+
+def milliseconds(programs: dict[str, Program], arrays: Arrays) -> dict[str, float]:
+    """How long one program takes by each engine: the median, in turn, so that what else the
+    machine does hits all alike.
+
+    Args:
+        programs: {engine: program}.
+        arrays: what they are called with.
+    """
+    for program in programs.values():
+        for _ in range(WARM_UP):
+            program(arrays)
+    times: dict[str, list[float]] = {name: [] for name in programs}
+    until = time.perf_counter() + LONGEST
+    for _ in range(ROUNDS):
+        for name, program in programs.items():
+            times[name].append(_milliseconds(lambda run=program: run(arrays)))  # type: ignore[misc]
+        if time.perf_counter() > until:
+            break
+    return {name: round(statistics.median(found), 3) for name, found in times.items()}
+
+
+def _milliseconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return 1e3 * (time.perf_counter() - started)

@@ -7,6 +7,7 @@
   dataset; schema.yaml with the checksum of every file.
 - ``histories.arrow``: the latest events of every user, unless it is left out.
 - ``signature.yaml``: the programs' inputs and outputs, history_cap, origin.
+- ``onnx/``: the programs as ONNX, if they are wanted.
 - ``request.example.json``: a request that ``paddle_infer.py --request`` can score.
 """
 
@@ -14,14 +15,11 @@ import copy
 import filecmp
 import os
 import shutil
-import warnings
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import paddle
 import paddle.nn as nn
-import paddle.nn.functional as F
 import yaml
 
 from paddleinterest.core import yaml_text
@@ -30,83 +28,44 @@ from paddleinterest.core.checksum import hashes
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.core.settings import Settings
-from paddleinterest.data.schema import Schema, of_one_user
+from paddleinterest.data.schema import Schema
 from paddleinterest.serving import agreement, signature
 from paddleinterest.serving.example import write_example
 from paddleinterest.serving.history import own
+from paddleinterest.serving.onnx import export as onnx_export
+from paddleinterest.serving.programs import Arrays, Programs, Spec, one_user
 from paddleinterest.serving.vocabulary import has_vocabulary
 from paddleinterest.training import loading, run
 
 EXAMPLE = "request.example.json"
 
-Batch = dict[str, paddle.Tensor]
-Arrays = dict[str, np.ndarray]
-Spec = dict[str, Any]  # of paddle.static.InputSpec
 
+@dataclass(frozen=True)
+class Contents:
+    """What a bundle has besides the programs and tables.
 
-class _Scorer(nn.Layer):
-    """Click probabilities [B] of a batch of rows, each with its own history.
-
-    Args:
-        net: in evaluation.
-        idle: inputs that the net does not read. Paddle exports no input that nothing reads.
+    Attributes:
+        histories: the latest events of every user.
+        onnx: the programs as ONNX too.
     """
 
-    def __init__(self, net: nn.Layer, idle: Sequence[str] = ()) -> None:
-        super().__init__()
-        self.net = net
-        self.idle = list(idle)
-
-    def forward(self, batch: Batch) -> paddle.Tensor:
-        return _read(F.sigmoid(self.net(batch)), batch, self.idle)
+    histories: bool = True
+    onnx: bool = False
 
 
-class _Ranker(nn.Layer):
-    """Click probabilities [N] and attention [N, T] of N candidates of one user; the user's side is
-    computed once. Arguments as in `_Scorer`."""
-
-    def __init__(self, net: nn.Layer, idle: Sequence[str] = ()) -> None:
-        super().__init__()
-        self.net = net
-        self.idle = list(idle)
-
-    def forward(self, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor]:
-        logit, weight = self.net.rank(batch, return_attention=True)
-        return _read(F.sigmoid(logit), batch, self.idle), weight
+ALL_BUT_ONNX = Contents()
 
 
-def _read(x: paddle.Tensor, batch: Batch, names: Sequence[str]) -> paddle.Tensor:
-    """x unchanged, but reading the sizes of some inputs."""
-    for name in names:
-        x = x + 0.0 * paddle.shape(batch[name])[0].astype("float32")
-    return x
-
-
-def _idle(layer: nn.Layer, first: Arrays, second: Arrays) -> list[str]:
-    """The inputs that may have two values and make no difference to what `layer` returns."""
-
-    def outputs(arrays: Arrays) -> list[np.ndarray]:
-        out = layer({name: paddle.to_tensor(x) for name, x in arrays.items()})
-        return [x.numpy() for x in (out if isinstance(out, tuple) else (out,))]
-
-    with paddle.no_grad():
-        before = outputs(first)
-        idle = []
-        for name in first:
-            after = outputs({**first, name: second[name]})
-            if all(np.array_equal(a, b) for a, b in zip(before, after, strict=True)):
-                idle.append(name)
-    return idle
-
-
-def export(config: Settings, data: str, out: str, histories: bool = True) -> dict[str, Any]:
+def export(
+    config: Settings, data: str, out: str, contents: Contents = ALL_BUT_ONNX
+) -> dict[str, Any]:
     """Write the bundle of a run's checkpoint, whole or not at all.
 
     Args:
         config: settings of the run.
         data: the prepared dataset that it was trained on.
         out: directory of the bundle; a bundle that is there is replaced.
-        histories: the bundle takes the latest events of every user along.
+        contents: what it has besides the programs and tables.
 
     Returns:
         The tool's result.
@@ -115,10 +74,12 @@ def export(config: Settings, data: str, out: str, histories: bool = True) -> dic
         InputError: no checkpoint, one of another net, or `out` holds something else than a bundle.
     """
     check_replaceable(out)
+    if contents.onnx:
+        onnx_export.check_possible()
     schema = Schema.load(data)
     prepared = copy.copy(schema)  # the bundle's lists other files
     taken = ["items.parquet", "users.parquet", "vocab/", "vectors/"]
-    schema.verify(data, *taken, *(["sequences"] if histories else []))
+    schema.verify(data, *taken, *(["sequences"] if contents.histories else []))
     model = loading.bind(config)
     path = run.checkpoint_path(config)
     net, state = loading.trained_net(model, config, data, schema, path)
@@ -127,17 +88,21 @@ def export(config: Settings, data: str, out: str, histories: bool = True) -> dic
     examples = [_inputs(model.example_batch(config, schema, seed), spec) for seed in (0, 1)]
     cap = config.runner.history_cap
     times = model.needs_times(config, schema)
-    rows, split = agreement.some_rows(data, list(schema.rows), cap, times)
+    rows, split = agreement.some_rows(data, agreement.SPLITS, agreement.ROWS, cap, times)
     with whole_directory(out, overwrite=True) as made:
-        _write_programs(made, _ranking(net, rows), spec, examples)
+        programs = Programs(_ranking(net, rows), spec, examples)
+        _write_programs(made, programs)
+        if contents.onnx:
+            onnx_export.write(made, programs)
         _copy_tables(made, data, schema)
-        if histories:
+        if contents.histories:
             own.write(made, data, config.runner.history_cap)
         _write_signature(made, config, spec, _origin(path, state, data))
         schema.files = dict(hashes(made))
         schema.save(made)
         write_example(os.path.join(made, EXAMPLE), data, schema)  # unlisted: a user may change it
         agreement.check(made, net, rows, split)
+        result = onnx_export.check(made, data) if contents.onnx else {}
         check_replaceable(out)  # once more: minutes may have passed
         Schema.load(data).check_same(prepared, data)
     return {
@@ -147,6 +112,7 @@ def export(config: Settings, data: str, out: str, histories: bool = True) -> dic
         "epoch": state["epoch"],
         "bytes": sum(facts["bytes"] for facts in schema.files.values()),
         "inputs": list(spec),
+        **result,
     }
 
 
@@ -194,17 +160,8 @@ def _ranking(net: nn.Layer, rows: Arrays) -> nn.Layer:
     return agreement.Repeated(net)
 
 
-def _write_programs(made: str, net: nn.Layer, spec: Spec, examples: list[Arrays]) -> None:
-    requests = [agreement.one_request(rows) for rows in examples]
-    programs = {
-        "model": (_Scorer(net, _idle(_Scorer(net), *examples)), spec),
-        "rank": (_Ranker(net, _idle(_Ranker(net), *requests)), one_user(spec)),
-    }
-    for name, (layer, inputs) in programs.items():
-        program = paddle.jit.to_static(layer, input_spec=[inputs], full_graph=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Paddle's own, about its graph builder
-            paddle.jit.save(program, os.path.join(made, name))
+def _write_programs(made: str, programs: Programs) -> None:
+    programs.write(made)
     weights, same = (os.path.join(made, f"{name}.pdiparams") for name in ("model", "rank"))
     if filecmp.cmp(weights, same, shallow=False):
         os.remove(same)  # the programs share their weights
@@ -221,15 +178,6 @@ def _copy_tables(made: str, data: str, schema: Schema) -> None:
         os.mkdir(os.path.join(made, "vectors"))
     for name in names:
         shutil.copyfile(os.path.join(data, name), os.path.join(made, name))
-
-
-def one_user(spec: Spec) -> Spec:
-    """The inputs of ``rank``: one row of everything but the candidates' own."""
-    made = {}
-    for name, s in spec.items():
-        shape = [1, *s.shape[1:]] if of_one_user(name) else s.shape
-        made[name] = paddle.static.InputSpec(shape, s.dtype, name)
-    return made
 
 
 def _origin(path: str, state: dict[str, Any], data: str) -> dict[str, Any]:

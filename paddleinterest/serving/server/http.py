@@ -25,6 +25,7 @@ SHOWN = 20  # users or items that a look-up lists, if it does not say how many
 PUBLIC = (
     "version",
     "model",
+    "engine",
     "dataset",
     "item_attributes",
     "user_attributes",

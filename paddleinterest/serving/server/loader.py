@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from paddleinterest.core import environment
 from paddleinterest.core.errors import InputError, one_line
 from paddleinterest.core.log import say
+from paddleinterest.serving.apart import in_fork
 from paddleinterest.serving.server.limits import Limits
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Options:
         onednn, use_gpu: as in `Bundle`.
         cpu_tuning: set environment variables for speed before Paddle is imported.
         history: value of --history.
+        engine: paddle, onnx or auto.
     """
 
     bundle: str
@@ -56,6 +58,7 @@ class Options:
     use_gpu: bool = False
     cpu_tuning: bool = True
     history: str = "bundle"
+    engine: str = "paddle"
 
     def pack(self, limits: Limits) -> str:
         """The loader's first argument."""
@@ -197,11 +200,15 @@ class Loader:
 def _open(options: Options) -> "Bundle":
     """The bundle, after the environment is set up for Paddle."""
     threads = options.threads or max(1, environment.cores() // options.workers)
-    environment.set_up(threads, options.cpu_tuning)
+    if options.engine != "onnx":  # which needs no Paddle
+        environment.set_up(threads, options.cpu_tuning)
     from paddleinterest.serving.bundle import Bundle
     from paddleinterest.serving.history.source import open_store
 
-    bundle = Bundle(options.bundle, threads, options.onednn, options.use_gpu)
+    apart = not options.use_gpu  # a fork copies no state of a GPU
+    bundle = Bundle(options.bundle, threads, options.onednn, options.use_gpu, options.engine, apart)
+    if apart:
+        in_fork(bundle.try_out, f"{options.bundle}: scoring a request")
     store = open_store(options.history)  # now, so that a wrong one is refused at the start
     if store is not None:
         store.close()
@@ -218,6 +225,7 @@ def bundle_facts(bundle: "Bundle", options: Options) -> dict[str, Any]:
     return {
         "version": bundle.version,
         "model": bundle.signature["model"],
+        "engine": bundle.engine,
         "dataset": schema.name,
         "item_attributes": of["item"],
         "user_attributes": of["user"],

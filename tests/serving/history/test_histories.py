@@ -16,7 +16,7 @@ from helpers import ROOT, TINY_DIN, run_tool, small_log, trained
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.serving.bundle import Bundle
-from paddleinterest.serving.export import export
+from paddleinterest.serving.export import Contents, export
 from paddleinterest.serving.history.events import KEEP, Event, StoreError
 from paddleinterest.serving.history.source import Histories, check_form, open_store
 from paddleinterest.serving.history.sqlite_store import SqliteStore
@@ -304,7 +304,7 @@ def test_events_that_arrive_are_seen_by_the_next_request(bundle, store):
 
 def test_a_bundle_without_histories(data, tmp_path):
     config, _, _ = trained("din", data, tmp_path, *TINY_DIN, scale=0.3)
-    export(config, data, str(tmp_path / "bundle"), histories=False)
+    export(config, data, str(tmp_path / "bundle"), Contents(histories=False))
     bundle = Bundle(str(tmp_path / "bundle"))
     assert bundle.histories.own is None
     user = bundle.encoder.user_row[0]
