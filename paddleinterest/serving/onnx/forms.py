@@ -119,14 +119,19 @@ def _as_gru(rnn: nn.SimpleRNN) -> nn.GRU:
     return gru
 
 
+def _is_plain(rnn: nn.SimpleRNN) -> bool:
+    """Whether a recurrence has one layer, one direction and tanh."""
+    one = rnn.num_layers == 1 and rnn.num_directions == 1
+    return one and rnn.activation == "tanh"
+
+
 @contextlib.contextmanager
 def _without_simple_recurrences(net: nn.Layer) -> Iterator[None]:
     """Within, each `SimpleRNN` of the net is a GRU that computes the same."""
     with contextlib.ExitStack() as stack:
         for owner in net.sublayers(include_self=True):
             for name, layer in owner.named_children():
-                single = isinstance(layer, nn.SimpleRNN) and layer.num_layers == 1
-                if single and layer.num_directions == 1 and layer.activation == "tanh":
+                if isinstance(layer, nn.SimpleRNN) and _is_plain(layer):
                     stack.enter_context(_replaced(owner, name, _as_gru(layer)))
         yield
 

@@ -1,6 +1,7 @@
 """The programs as ONNX score as Paddle's do, whatever the net; one that does not is refused."""
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -11,9 +12,11 @@ import sys
 import numpy as np
 import pytest
 from helpers import ROOT, TINY, random_batch, run_tool, trained, tree
+from rich_log import rich_log
 
 from paddleinterest.core.checksum import checksum
 from paddleinterest.core.errors import InputError
+from paddleinterest.data.builder import build
 from paddleinterest.data.schema import Schema, of_one_user
 from paddleinterest.serving.bundle import Bundle
 from paddleinterest.serving.export import Contents, export
@@ -45,6 +48,7 @@ FORMS = {
     ],
     "din": [[], ["hyper_parameters.attention_softmax=true", "hyper_parameters.activation=prelu"]],
     "fm": [[]],
+    "mf": [[]],
     "nfm": [[]],
     "pnn": [["hyper_parameters.product=both"]],
     "rnn": [
@@ -52,6 +56,7 @@ FORMS = {
         ["hyper_parameters.cell=lstm", "hyper_parameters.read_out=product"],
         ["hyper_parameters.cell=rnn", "hyper_parameters.read_out=target_step"],
     ],
+    "transformer": [[]],
     "wide_deep": [["hyper_parameters.cross=1000"]],
 }
 CASES = [(model, form) for model, forms in FORMS.items() for form in forms]
@@ -101,6 +106,38 @@ def probabilities(net, batch):
     with paddle.no_grad():
         logit = net({k: paddle.to_tensor(v) for k, v in batch.items()})
         return paddle.nn.functional.sigmoid(logit).numpy()
+
+
+@pytest.mark.parametrize("model", ["base", "din", "dien", "bst", "rnn", "fm"])
+def test_a_dataset_with_lists_vectors_and_event_fields(tmp_path, model):
+    """Nets read the lists, no net reads the others yet; the engines agree to what the export
+    promises."""
+    data = str(tmp_path / "data")
+    build(rich_log(3), data, protocol="impressions", name="rich", seed=3)
+    out, _, result = exported(tmp_path, data, model, "runner.history_cap=6")
+    assert 0 <= result["onnx_difference"] <= 1e-6
+    paddles = Bundle(out)
+    onnxs = Bundle(out, engine="onnx")
+    inputs = paddles.signature["programs"]["rank"]["inputs"]
+    assert "target_tags" in inputs, sorted(inputs)
+    request = paddles.some_request(9)
+    request["candidates"] = [
+        {"item": item, "tags": tags, "text": [0.5, -1, 2]}
+        for item, tags in zip(request["candidates"], itertools.cycle(TAGS), strict=False)
+    ]
+    request["history"] = [{**e, "action": "buy", "dwell": 3.5} for e in request["history"]]
+    spread = 0.0
+    for length in (0, 1, 6):
+        asked = {**request, "history": request["history"][:length]}
+        _, expected, attention = paddles.scored(asked)
+        _, got, weight = onnxs.scored(asked)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(weight, attention, rtol=0, atol=1e-6)
+        spread = max(spread, float(np.std(expected)))
+    assert spread > 0.001, "all candidates score alike, so nothing is tested"
+
+
+TAGS = [[], ["war"], ["noir", "drama", "new"]]
 
 
 @pytest.fixture(scope="module")
