@@ -10,7 +10,7 @@ from paddleinterest.core.errors import InputError, one_line
 
 
 def in_fork(work: Callable[[], Any], what: str) -> Any:
-    """What `work` returns, computed in a fork.
+    """Compute in a fork and return what `work` returns.
 
     An engine that has run holds threads, which a later fork would not copy; and it may take its
     process down.
@@ -42,7 +42,7 @@ def in_fork(work: Callable[[], Any], what: str) -> Any:
 
 
 def _report(work: Callable[[], Any], pipe: int) -> None:
-    """In the fork: work, tell what came out, and end."""
+    """Work in the fork, send the result, and end."""
     status = 1
     try:
         try:

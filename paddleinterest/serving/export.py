@@ -42,7 +42,7 @@ EXAMPLE = "request.example.json"
 
 @dataclass(frozen=True)
 class Contents:
-    """What a bundle has besides the programs and tables.
+    """Optional parts of a bundle, beside the programs and tables.
 
     Attributes:
         histories: the latest events of every user.

@@ -19,7 +19,7 @@ Spec = dict[str, Any]  # of paddle.static.InputSpec
 
 
 class Programs:
-    """What scores rows and what ranks one user's candidates, with the inputs of each.
+    """The layer that scores rows and the one that ranks one user's candidates, with their inputs.
 
     Args:
         net: in evaluation.

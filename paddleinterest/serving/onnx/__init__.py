@@ -1,7 +1,7 @@
 """A bundle's programs as ONNX: written beside Paddle's, and run by ONNX Runtime.
 
 onnx/ of a bundle holds ``model.onnx`` and ``rank.onnx``, the tables and large weights of both in
-``weights.bin``, and ``tensors.json``, which says where each of these stands.
+``weights.bin``, and ``tensors.json``, which gives the place of each of these.
 """
 
 FOLDER = "onnx"

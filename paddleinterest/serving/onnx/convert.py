@@ -4,7 +4,7 @@
 
 paddle2onnx ends its whole process on an operator that it lacks.
 
-The programs share their weights, as external data in one file: no table stands twice in a bundle,
+The programs share their weights, as external data in one file: a bundle has each table once,
 a table may be larger than the 2 GB that protobuf allows, and processes share its memory.
 """
 
@@ -24,7 +24,7 @@ from paddleinterest.serving.onnx import OUTPUTS, PROGRAMS, TENSORS, WEIGHTS
 
 SUFFIXES = (".json", ".pdmodel")
 OPSET = 17
-SMALLEST = 1024  # bytes of a tensor that stands in the file of weights
+SMALLEST = 1024  # bytes of a tensor that is kept in the file of weights
 PAGE = 4096  # bytes; each tensor begins a page, so that it can be mapped
 
 
@@ -74,7 +74,7 @@ class Store:
         self.offsets: dict[bytes, int] = {}
 
     def add(self, data: bytes) -> int:
-        """Where the tensor stands."""
+        """Write a tensor, unless it is written, and return its offset."""
         key = hashlib.sha256(data).digest()
         if key not in self.offsets:
             self.file.seek(-self.file.tell() % PAGE, os.SEEK_CUR)
@@ -132,7 +132,7 @@ def _constant(node: Any) -> Any:
 
 
 def _point_to(tensor: Any, offset: int, length: int) -> None:
-    """Leave of a tensor where its data stand."""
+    """Replace the data of a tensor by their place in the file of weights."""
     tensor.ClearField("raw_data")
     tensor.ClearField("float_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL

@@ -80,11 +80,11 @@ def _convert(source: str, target: str) -> None:
 
 
 def _reason(said: str) -> str:
-    """Why the converter's process ended, from what it said."""
+    """Find why the converter's process ended, in what it said."""
     if "unsupported operators" in said:
         return "it lacks an operator, and does not say which"
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return lines[-1] if lines else "its process ended without a word"
+    return lines[-1] if lines else "its process ended silently"
 
 
 def check(made: str, data: str) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def check(made: str, data: str) -> dict[str, Any]:
 
 
 def _cases(made: str, data: str, bundle: Bundle) -> Iterator[tuple[str, str, Arrays]]:
-    """What the programs are compared on: words, the program, its arrays."""
+    """Yield the cases of the comparison: words, the program, its arrays."""
     with open(os.path.join(made, EXAMPLE), encoding="utf-8") as f:
         request = json_text.parse(f.read(), EXAMPLE)
     yield "the example request", "rank", bundle.encoder.encode(request).arrays

@@ -120,7 +120,7 @@ def _as_gru(rnn: nn.SimpleRNN) -> nn.GRU:
 
 
 def _is_plain(rnn: nn.SimpleRNN) -> bool:
-    """Whether a recurrence has one layer, one direction and tanh."""
+    """Check that a recurrence has one layer, one direction and tanh."""
     one = rnn.num_layers == 1 and rnn.num_directions == 1
     return one and rnn.activation == "tanh"
 

@@ -134,5 +134,5 @@ def open_programs(
 
 
 def has_programs(files: Collection[str]) -> bool:
-    """Whether a bundle with these files has ONNX programs."""
+    """Check that a bundle with these files has ONNX programs."""
     return f"{FOLDER}/{WEIGHTS}" in files

@@ -69,7 +69,7 @@ def check_replaceable(out: str) -> None:
 
 
 def _is_ours(folder: str) -> bool:
-    """Whether a folder holds a model that `write` made, and nothing else."""
+    """Check that a folder holds a model that `write` made, and nothing else."""
     found = [
         os.path.relpath(os.path.join(path, name), folder)
         for path, _, names in os.walk(folder)

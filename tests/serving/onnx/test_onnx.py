@@ -38,6 +38,7 @@ FORMS = {
         ["hyper_parameters.position=time", "hyper_parameters.blocks=2"],
         ["hyper_parameters.position=sinusoidal", "hyper_parameters.output=concat"],
     ],
+    "cnn": [[]],
     "deepfm": [[]],
     "dien": [
         [],
@@ -48,6 +49,7 @@ FORMS = {
     ],
     "din": [[], ["hyper_parameters.attention_softmax=true", "hyper_parameters.activation=prelu"]],
     "fm": [[]],
+    "fnn": [[]],
     "mf": [[]],
     "nfm": [[]],
     "pnn": [["hyper_parameters.product=both"]],
