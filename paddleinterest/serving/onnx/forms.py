@@ -18,6 +18,8 @@ import paddle.nn as nn
 import paddle.nn.functional as F
 from paddle.nn.layer.rnn import RNNBase
 
+from paddleinterest.core.errors import InputError
+
 Value = Any  # a tensor, or a value of a program that is traced
 WITH_CONSTANT = ("__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__")
 CERTAIN = 200.0  # before a sigmoid: 1 in float32, and its negative 0
@@ -81,8 +83,13 @@ def _recurrent(original: Callable[..., Any]) -> Callable[..., Any]:
     def forward(
         self: Any, inputs: Value, initial_states: Any = None, sequence_length: Value = None
     ) -> Any:
-        if sequence_length is None or self.num_layers > 1 or self.num_directions > 1:
-            return original(self, inputs, initial_states, sequence_length)
+        if sequence_length is None:
+            return original(self, inputs, initial_states, None)
+        if self.num_layers > 1 or self.num_directions > 1:
+            raise InputError(
+                f"--onnx: paddle2onnx ignores the lengths of a {type(self).__name__} of several"
+                " layers or directions, so this net cannot be converted; export it without --onnx"
+            )
         states, last = original(self, inputs, initial_states, None)
         steps = paddle.arange(paddle.shape(inputs)[1], dtype="int64").unsqueeze(0)  # [1, T]
         length = sequence_length.astype("int64").unsqueeze(-1)  # [B, 1]

@@ -63,7 +63,10 @@ FORMS = {
 }
 FOLDERS = sorted(os.listdir(os.path.join(ROOT, "models")))
 MODELS = [m for m in FOLDERS if os.path.isfile(os.path.join(ROOT, "models", m, "net.py"))]
-CASES = [(model, form) for model in MODELS for form in FORMS.get(model, [[]])]
+REFUSED = {"dsin": "ignores the lengths of a LSTM of several layers or directions"}
+CASES = [
+    (model, form) for model in MODELS if model not in REFUSED for form in FORMS.get(model, [[]])
+]
 
 
 def test_every_form_is_of_a_model():
@@ -102,6 +105,13 @@ def test_onnx_scores_as_the_net(tmp_path, data, model, form):
         assert attention.shape == (rows, batch["history_item"].shape[1])
         spread = max(spread, float(np.std(expected)))
     assert spread > 0.005, "the net scores all rows alike, so nothing is tested"
+
+
+@pytest.mark.parametrize("model", REFUSED)
+def test_a_model_that_would_score_otherwise_is_refused(tmp_path, data, model):
+    with pytest.raises(InputError, match=REFUSED[model]):
+        exported(tmp_path, data, model)
+    assert not os.path.exists(tmp_path / "bundle")
 
 
 def probabilities(net, batch):
