@@ -15,7 +15,7 @@ from paddleinterest.data.builder import build
 from paddleinterest.data.reader import Reader
 from paddleinterest.data.schema import Schema
 from paddleinterest.serving.bundle import Bundle
-from paddleinterest.serving.export import export
+from paddleinterest.serving.export import Contents, export
 from paddleinterest.serving.request import RequestEncoder, read_requests
 
 CAP = 12
@@ -46,7 +46,7 @@ def served(tmp_path_factory, log):
         "din", data, folder, *TINY_DIN, "hyper_parameters.activation=prelu", scale=0.3
     )
     out = str(folder / "bundle")
-    export(config, data, out, histories=False)  # a request without a history has none
+    export(config, data, out, Contents(histories=False))  # a request without a history has none
     return data, net, Bundle(out)
 
 
