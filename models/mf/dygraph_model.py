@@ -8,7 +8,7 @@ from .net import MF
 class DygraphModel(ClickModel):
     title = "MF"
     colour = "#7f7f7f"
-    marker = "P"
+    marker = "$M$"
 
     COMMON = ("embedding_size", "embedding_std", "sparse", "list_pooling")
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from paddleinterest.core import settings
 
 # For models without a colour, in turn: colours and marks that no model here has.
-SPARE = [("#882255", "<"), ("#999933", ">"), ("#332288", "p"), ("#44aa99", "h")]
+# Letters: Matplotlib's filled marks are used up.
+SPARE = [("#882255", "$a$"), ("#999933", "$b$"), ("#332288", "$c$"), ("#44aa99", "$d$")]
 
 
 class Look(NamedTuple):

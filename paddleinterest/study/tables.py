@@ -11,6 +11,7 @@ A table has a title, seeds, datasets (recipes), rows, and maybe the `baseline` r
 """
 
 import argparse
+import hashlib
 import itertools
 import os
 import re
@@ -22,6 +23,7 @@ from paddleinterest.core import settings
 from paddleinterest.core.errors import InputError, nearest_path
 
 FOLDER = os.path.join(settings.ROOT, "configs", "tables")
+LONGEST_TAG = 100  # characters; a run's name has at most 200 bytes
 KEYS: dict[str, type] = {
     "title": str,
     "seeds": list,
@@ -264,4 +266,8 @@ def _tag(row: Row, config: str) -> str:
         words.append(f"{key.split('.')[-1]}_{value.lower()}")
     if row.config:
         words.append(os.path.basename(os.path.dirname(config)))
-    return "".join("-" + re.sub(r"[^a-z0-9]+", "_", word) for word in words)
+    tag = "".join("-" + re.sub(r"[^a-z0-9]+", "_", word) for word in words)
+    if len(tag) <= LONGEST_TAG:
+        return tag
+    digest = hashlib.sha256(tag.encode()).hexdigest()[:8]
+    return f"{tag[:LONGEST_TAG]}-{digest}"

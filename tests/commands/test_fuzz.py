@@ -448,7 +448,9 @@ def test_programs_are_not_opened_before_the_check(place, tmp_path, monkeypatch):
         copy / f"model{s}" for s in (".json", ".pdmodel") if (copy / f"model{s}").exists()
     )
     program.write_bytes(program.read_bytes().replace(b"e", b"f", 1))
-    monkeypatch.setattr("paddleinterest.serving.bundle.Program", lambda *_: pytest.fail("opened"))
+    monkeypatch.setattr(
+        "paddleinterest.serving.engine.open_programs", lambda *_: pytest.fail("opened")
+    )
     refused(f"{re.escape(program.name)} .*sha256", Bundle, str(copy))
 
 

@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 from paddleinterest.core import settings
 from paddleinterest.core.errors import InputError
+from paddleinterest.core.names import check_folder_name
 from paddleinterest.study import bars, excerpt, table_text, tables, uncertainty
 from paddleinterest.study.tables import Row, Table
 
@@ -224,6 +225,16 @@ def test_wrong_tables(tmp_path, changes, words):
         tables.read(written(tmp_path, **changes))
     with pytest.raises(InputError, match="there is no table nothing"):
         tables.read("nothing")
+
+
+def test_names_of_many_settings_are_short_and_differ():
+    """A run's name is one folder's."""
+    many = [f"hyper_parameters.setting_number_{k}=0.{k}" for k in range(12)]
+    rows = [Row(x, model="din", set=(*many, f"runner.last={x}")) for x in "ab"]
+    found = [tables._tag(row, "") for row in rows]
+    assert len(set(found)) == 2
+    for name in found:
+        assert check_folder_name(f"beauty{name}-2026", "runner.name")
 
 
 def test_paste(tmp_path):

@@ -439,7 +439,7 @@ def test_settings_that_change_the_numbers_are_refused(tmp_path, tiny, change):
 
 def test_other_data_is_refused_and_the_same_elsewhere_is_not(tmp_path, tiny, data):
     ran(tiny, tmp_path, "runner.epochs=1", "runner.name=mine")
-    with pytest.raises(InputError, match="other data"):
+    with pytest.raises(InputError, match="trained on different data"):
         ran(data, tmp_path, "runner.epochs=2", "runner.name=mine", "runner.resume=true")
     moved = shutil.copytree(tiny, tmp_path / "moved")
     _, _, got = ran(

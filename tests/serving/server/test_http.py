@@ -57,6 +57,7 @@ def test_what_a_client_is_told(server, bundle, opened):
         "items": len(opened.encoder.item_row),
         "users": len(opened.encoder.user_row),
         "history": "bundle",
+        "engine": "paddle",
     }
     status, api = server.ask("GET", "/openapi.json")
     shown = api["paths"]["/rank"]["post"]["requestBody"]["content"]["application/json"]["example"]
