@@ -1,6 +1,7 @@
 """docs/own_model.md as its reader follows it: the files as they stand there, in a copy of the
 repository, and its commands."""
 
+import importlib
 import importlib.util
 import itertools
 import json
@@ -17,7 +18,6 @@ from helpers import ROOT, TINY, check_invariants, random_batch, scramble, small_
 from toy import FIELDS, SCHEMA
 
 from paddleinterest.core import distributed, settings
-from paddleinterest.core.distributed import exchange
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.metrics import click_metrics
 from paddleinterest.data.reader import Reader
@@ -295,6 +295,7 @@ def test_a_loss_of_ones_own_is_right_under_several_processes(mine, monkeypatch):
 
     whole = parts(slice(None))
     assert whole["total"] == pytest.approx(whole["loss"] + 0.1 * whole["size"])
+    exchange = importlib.import_module("paddleinterest.core.distributed.exchange")
     for place in (distributed, exchange):
         monkeypatch.setattr(place, "process_count", lambda: 2)
     monkeypatch.setattr(exchange, "sum_of_arrays", lambda count: np.array(8.0))

@@ -659,15 +659,15 @@ def change(run, **runner):
     [
         (shutil.rmtree, "is not a run directory"),
         (no_metrics, "has no metrics.jsonl"),
-        (broken_metrics, "metrics.jsonl is not what"),
-        (other_metrics, "metrics.jsonl is not what"),
-        (broken_result, "result.json is not what"),
+        (broken_metrics, "metrics.jsonl is not a file of the trainer"),
+        (other_metrics, "metrics.jsonl is not a file of the trainer"),
+        (broken_result, "result.json is not a file of the trainer"),
         (no_checkpoint, "has no checkpoints/best.npz"),
         (broken_checkpoint, "not a whole checkpoint"),
-        (no_dataset, "was trained on gone, which is not there"),
+        (no_dataset, "was trained on gone, which is missing"),
         (one_class, "has only one class: AUC is undefined"),
         (other_data, "but their test splits differ"),
-        (nothing, "are the same model, settings and seed"),
+        (nothing, "have the same model, settings and seed"),
     ],
 )
 def test_runs_that_cannot_be_drawn(place, tmp_path, spoil, words):
