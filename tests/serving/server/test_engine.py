@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 
+import paddle
 import pytest
 from helpers import ROOT, TINY_DIN, run_tool, trained
 from server_process import Server, example
@@ -12,13 +13,10 @@ from paddleinterest.serving.bundle import Bundle
 from paddleinterest.serving.export import Contents, export
 
 pytestmark = pytest.mark.slow
+if paddle.__version__.startswith("2."):  # paddle2onnx does not even import there
+    pytest.skip("paddle2onnx needs Paddle 3", allow_module_level=True)
 pytest.importorskip("paddle2onnx")
 pytest.importorskip("onnxruntime")
-
-import paddle  # noqa: E402
-
-if paddle.__version__.startswith("2."):
-    pytest.skip("paddle2onnx needs Paddle 3", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
