@@ -173,6 +173,35 @@ def read_parts(path: str, net: paddle.nn.Layer) -> tuple[Arrays, State]:
     return arrays, arrays.pop("state")
 
 
+def start_from(setting: str, path: str, net: paddle.nn.Layer, weights: Arrays) -> set[str]:
+    """Fill a new run's net with some weights of the checkpoint at `path`; the others stay as drawn.
+
+    Args:
+        setting: that names the checkpoint, for messages.
+        path: of the checkpoint.
+        net: to fill.
+        weights: {name: array}, of the net's own names.
+
+    Returns:
+        names of the weights that stay as drawn.
+
+    Raises:
+        InputError: there are none, or one has another shape than the net's.
+    """
+    own = net.state_dict()
+    for name, array in weights.items():
+        if list(array.shape) != list(own[name].shape):
+            raise InputError(
+                f"{setting}: {path} does not fit this net: {name} is {list(array.shape)} there and"
+                f" {list(own[name].shape)} here"
+            )
+    if not weights:
+        raise InputError(f"{setting}: {path} has none of this net's weights")
+    for name, array in weights.items():
+        own[name].set_value(array)
+    return own.keys() - weights.keys()
+
+
 def check_weight(path: str, name: str, array: np.ndarray) -> None:
     """Raise InputError unless an array of the checkpoint at `path` can be a weight."""
     if array.dtype != np.float32:

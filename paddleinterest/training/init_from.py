@@ -62,7 +62,7 @@ def init_from(
     past = _past(config)
     rows = _rows(net, past.data, now)
     found = {}
-    for name, tensor in net.state_dict().items():
+    for name in net.state_dict():
         array = past.arrays.get(checkpoint.WEIGHTS + name)
         if array is None or rows.get(name, ()) is None:
             continue
@@ -71,16 +71,11 @@ def init_from(
             found[name] = _carried(array, rows[name], net, name, past, now, config)
         else:
             found[name] = array
-        _check_shape(past.path, name, found[name], tensor)
-    if not found:
-        raise InputError(f"{KEY}: {past.path} has none of this net's weights")
-    own = net.state_dict()
-    for name, array in found.items():
-        own[name].set_value(array)
-    moments = _moments(past, rows, found, config)
+    drawn = checkpoint.start_from(KEY, past.path, net, found)
+    moments = _moments(past, rows, net, found, config)
     if moments:
         checkpoint.set_moments(past.path, net, optimizer, moments)
-    _tell(past, own.keys() - found.keys(), rows, bool(moments))
+    _tell(past, drawn, rows, bool(moments))
 
 
 def _past(config: settings.Settings) -> Past:
@@ -210,17 +205,10 @@ def _own(table: np.ndarray, net: paddle.nn.Layer, name: str) -> np.ndarray:
     return distributed.rows_of_this_process(table) if checkpoint.is_split(net, name) else table
 
 
-def _check_shape(path: str, name: str, array: np.ndarray, tensor: paddle.Tensor) -> None:
-    if list(array.shape) != list(tensor.shape):
-        raise InputError(
-            f"{KEY}: {path} does not fit this net: {name} is {list(array.shape)} there and"
-            f" {list(tensor.shape)} here"
-        )
-
-
 def _moments(
     past: Past,
     rows: dict[str, np.ndarray | None],
+    net: paddle.nn.Layer,
     weights: checkpoint.Arrays,
     config: settings.Settings,
 ) -> checkpoint.Arrays:
@@ -239,6 +227,7 @@ def _moments(
         if at is not None and array.ndim == 2:
             array = array[np.maximum(at, PADDING)]
             array[at == NEW] = 0.0
+            array = _own(array, net, name)
         found[key] = array
     return found
 

@@ -9,6 +9,8 @@ from paddleinterest.core.log import say
 from paddleinterest.data.schema import Schema
 from paddleinterest.training import checkpoint
 
+KEY = "runner.warm_start"
+
 
 def warm_start(path: str, net: paddle.nn.Layer, schema: Schema) -> None:
     """Give a net the weights that a checkpoint has under the same names; the others stay as drawn.
@@ -29,26 +31,16 @@ def warm_start(path: str, net: paddle.nn.Layer, schema: Schema) -> None:
     ids = trained.get("ids") if isinstance(trained, dict) else None
     if ids != schema.ids_fingerprint():
         raise InputError(
-            f"runner.warm_start: {path} was trained on different data, in which an id may"
+            f"{KEY}: {path} was trained on different data, in which an id may"
             " mean a different item or value; train it on the same dataset"
         )
-    own = net.state_dict()
     found = {}
-    for name, tensor in own.items():
+    for name in net.state_dict():
         array = arrays.get(checkpoint.WEIGHTS + name)
-        if array is None:
-            continue
-        if list(array.shape) != list(tensor.shape):
-            raise InputError(
-                f"runner.warm_start: {path} does not fit this net: {name} is {list(array.shape)}"
-                f" there and {list(tensor.shape)} here"
-            )
-        checkpoint.check_weight(path, name, array)
-        found[name] = array
-    if not found:
-        raise InputError(f"runner.warm_start: {path} has none of this net's weights")
-    for name, array in found.items():
-        own[name].set_value(array)
-    drawn = sorted(own.keys() - found.keys())
-    rest = f"; drawn anew: {', '.join(drawn)}" if drawn else ""
-    say(f"{len(found)} of {len(own)} weights start from {os.path.normpath(path)}{rest}")
+        if array is not None:
+            checkpoint.check_weight(path, name, array)
+            found[name] = array
+    drawn = checkpoint.start_from(KEY, path, net, found)
+    rest = f"; drawn anew: {', '.join(sorted(drawn))}" if drawn else ""
+    whole = len(found) + len(drawn)
+    say(f"{len(found)} of {whole} weights start from {os.path.normpath(path)}{rest}")

@@ -209,6 +209,14 @@ SPREAD = {
 }
 
 
+def after_a_run(data, where):
+    """Train a run in one process; overrides of a run that starts from it, with split tables."""
+    more = SPREAD["spread, regularised"][1]
+    past = train(settings_of("din", *overrides_of(data, where / "past", "din", *more)), data)
+    begun = f"runner.init_from={past['run_dir']}"
+    return overrides_of(data, where / "begun", "din", *more, begun, "runner.shard_tables=10")
+
+
 @pytest.fixture(scope="module")
 def together(data, tmp_path_factory):
     """Every case in two processes, and what follows them: {name: (result, digest) of each rank},
@@ -246,6 +254,7 @@ def together(data, tmp_path_factory):
             [*more, "runner.epochs=2", "runner.resume=true", "runner.shard_tables=10"],
         )
     ]
+    jobs += [("spread, from a run", "din", after_a_run(data, where))]
     bad = [
         "hyper_parameters.optimizer.learning_rate=1e30",
         "runner.shard_tables=10",
@@ -283,6 +292,13 @@ def test_two_processes_train_what_one_trains(together, data, tmp_path, name):
 
 
 # tables that are spread
+
+
+def test_split_tables_start_from_a_run(together, data, tmp_path):
+    """Each process takes its part of the weights and of the moments."""
+    overrides = [x for x in after_a_run(data, tmp_path) if "shard_tables" not in x]
+    one = train(settings_of("din", *overrides), data)
+    same_curve(one, together[0]["spread, from a run"][0][0])
 
 
 @pytest.mark.parametrize("name", SPREAD)
