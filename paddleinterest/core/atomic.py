@@ -7,7 +7,7 @@ import glob
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 
 @contextlib.contextmanager
@@ -78,6 +78,23 @@ def whole_file(path: str) -> Iterator[str]:
         with contextlib.suppress(OSError):
             os.remove(made)
         raise
+
+
+def foreign_file(directory: str, known: Collection[str]) -> str | None:
+    """A file or link under `directory` that is not among the `known` ones, so that replacing the
+    directory would lose it; None if there is none.
+
+    Args:
+        directory: where to look, in all its folders.
+        known: paths in it, without `.` or `..`.
+    """
+    for folder, folders, files in os.walk(directory):
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        for name in (*files, *links):
+            inner = os.path.relpath(os.path.join(folder, name), directory)
+            if inner not in known:
+                return inner
+    return None
 
 
 def remove_stale(path: str) -> None:

@@ -23,7 +23,7 @@ import yaml
 from tqdm import tqdm
 
 from paddleinterest.core import yaml_text
-from paddleinterest.core.atomic import remove_stale, whole_directory
+from paddleinterest.core.atomic import foreign_file, remove_stale, whole_directory
 from paddleinterest.core.checksum import hashes
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
@@ -188,15 +188,12 @@ def _check_replaceable(out: str) -> None:
             f"{out} is not a prepared dataset, so --overwrite does not replace it; choose a"
             " different --out"
         )
-    for folder, folders, names in os.walk(out):
-        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-        for name in (*names, *links):
-            inner = os.path.relpath(os.path.join(folder, name), out)
-            if inner not in files and inner != "schema.yaml":
-                raise InputError(
-                    f"{out} is not replaced: {inner} in it is not part of a prepared dataset;"
-                    " move it away, or choose a different --out"
-                )
+    foreign = foreign_file(out, files | {"schema.yaml"})
+    if foreign is not None:
+        raise InputError(
+            f"{out} is not replaced: {foreign} in it is not part of a prepared dataset;"
+            " move it away, or choose a different --out"
+        )
 
 
 def open_engine(log: Log, options: Options, made: str) -> Engine:

@@ -23,7 +23,7 @@ import paddle.nn as nn
 import yaml
 
 from paddleinterest.core import yaml_text
-from paddleinterest.core.atomic import whole_directory
+from paddleinterest.core.atomic import foreign_file, whole_directory
 from paddleinterest.core.checksum import hashes
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
@@ -134,14 +134,11 @@ def check_replaceable(out: str) -> None:
     if not schema.sealed or "signature.yaml" not in schema.files:
         raise InputError(f"{refusal}: its schema.yaml lists no signature.yaml; {advice}")
     known = {os.path.normpath(name) for name in (*schema.files, "schema.yaml", EXAMPLE)}
-    for folder, folders, files in os.walk(out):
-        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-        for name in (*files, *links):
-            inner = os.path.relpath(os.path.join(folder, name), out)
-            if inner not in known:
-                raise InputError(
-                    f"{out} is not replaced: {inner} in it is not part of a bundle; {advice}"
-                )
+    foreign = foreign_file(out, known)
+    if foreign is not None:
+        raise InputError(
+            f"{out} is not replaced: {foreign} in it is not part of a bundle; {advice}"
+        )
 
 
 def _inputs(batch: Arrays, spec: Spec) -> Arrays:

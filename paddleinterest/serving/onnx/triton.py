@@ -10,7 +10,7 @@ import re
 import shutil
 from typing import Any
 
-from paddleinterest.core.atomic import whole_directory
+from paddleinterest.core.atomic import foreign_file, whole_directory
 from paddleinterest.core.errors import InputError
 from paddleinterest.serving import signature
 from paddleinterest.serving.onnx import FOLDER, PROGRAMS, WEIGHTS
@@ -70,13 +70,9 @@ def check_replaceable(out: str) -> None:
 
 def _is_ours(folder: str) -> bool:
     """Check that a folder holds a model that `write` made, and nothing else."""
-    found = [
-        os.path.relpath(os.path.join(path, name), folder)
-        for path, _, names in os.walk(folder)
-        for name in names
-    ]
-    expected = ["config.pbtxt", f"{VERSION}/model.onnx", f"{VERSION}/{WEIGHTS}"]
-    if sorted(found) != sorted(expected):
+    files = ("config.pbtxt", f"{VERSION}/model.onnx", f"{VERSION}/{WEIGHTS}")
+    whole = all(os.path.isfile(os.path.join(folder, name)) for name in files)
+    if not whole or foreign_file(folder, files) is not None:
         return False
     with open(os.path.join(folder, "config.pbtxt"), encoding="utf-8", errors="replace") as f:
         return f.readline().rstrip("\n") == FIRST_LINE
