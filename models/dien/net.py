@@ -466,7 +466,7 @@ class DIEN(nn.Layer):
         """Logits [B] and L_aux, None without an auxiliary loss.
 
         Args:
-            batch (Batch): with ``negative_<item field>`` [B, T], 0 where it is missing.
+            batch (Batch): with ``negative_<item field>`` [B, T], 0 if it is missing.
         """
         logit, _, (states, history, mask) = self.encode(batch)
         if self.auxiliary is None:

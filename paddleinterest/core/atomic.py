@@ -81,8 +81,8 @@ def whole_file(path: str) -> Iterator[str]:
 
 
 def foreign_file(directory: str, known: Collection[str]) -> str | None:
-    """A file or link under `directory` that is not among the `known` ones, so that replacing the
-    directory would lose it; None if there is none.
+    """The first file or link under `directory` that is not among the `known` ones; None if all
+    are. Who replaces the directory would lose it.
 
     Args:
         directory: where to look, in all its folders.

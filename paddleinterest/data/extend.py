@@ -183,7 +183,7 @@ def raw_values(directory: str, field: Field) -> pa.Array:
     """
     if field.name == "item":
         path = os.path.join(directory, "items.parquet")
-        values = read_parquet(path)["item"][FIRST_ID : field.size]
+        values = read_parquet(path, ["item"])["item"][FIRST_ID : field.size]
     else:
         path = os.path.join(directory, "vocab", f"{field.name}.parquet")
         table = read_parquet(path)

@@ -29,13 +29,13 @@ def in_fork(work: Callable[[], Any], what: str) -> Any:
         _report(work, theirs)
     os.close(theirs)
     with os.fdopen(ours, "rb") as pipe:
-        told = pipe.read()
+        answer = pipe.read()
     _, status = os.waitpid(pid, 0)
-    if not told:
+    if not answer:
         code = os.waitstatus_to_exitcode(status)
         how = f"signal {-code}" if code < 0 else f"status {code}"
         raise InputError(f"{what} failed: its process ended with {how}")
-    result = json.loads(told)
+    result = json.loads(answer)
     if "error" in result:
         raise InputError(result["error"])
     return result["value"]
@@ -46,11 +46,11 @@ def _report(work: Callable[[], Any], pipe: int) -> None:
     status = 1
     try:
         try:
-            told = {"value": work()}
+            answer = {"value": work()}
         except (InputError, OSError, MemoryError) as e:
-            told = {"error": one_line(e)}
+            answer = {"error": one_line(e)}
         with os.fdopen(pipe, "wb") as f:
-            f.write(json.dumps(told).encode())
+            f.write(json.dumps(answer).encode())
         status = 0
     finally:
         sys.stderr.flush()

@@ -135,18 +135,21 @@ class Bundle:
 
     def _measure(self) -> dict[str, float]:
         """Milliseconds that each engine takes to rank items of the catalogue."""
-        arrays = self.encoder.encode(self.some_request(MEASURED)).arrays
+        arrays = self._sample()
         ranking = {name: programs["rank"] for name, programs in self._by_engine.items()}
         return engine.milliseconds(ranking, arrays)
 
-    def try_out(self) -> dict[str, float]:
-        """Milliseconds of one request by the chosen engine, after a few others.
+    def try_out(self) -> None:
+        """Rank items of the catalogue once.
 
         Raises:
             InputError: the program cannot be run.
         """
-        arrays = self.encoder.encode(self.some_request(MEASURED)).arrays
-        return engine.milliseconds({self.engine: self.programs["rank"]}, arrays)
+        self.programs["rank"](self._sample())
+
+    def _sample(self) -> Arrays:
+        """The arrays of a request of MEASURED items."""
+        return self.encoder.encode(self.some_request(MEASURED)).arrays
 
     def some_request(self, candidates: int) -> Request:
         """A request of known items with as long a history as is read.

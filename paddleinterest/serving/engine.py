@@ -35,7 +35,7 @@ Programs = dict[str, Program]  # model and rank
 def open_programs(
     directory: str, files: Collection[str], signature: dict[str, Any], device: Device
 ) -> dict[str, Programs]:
-    """The programs of a bundle by engine: of one, or with auto of each that is there.
+    """Open a bundle's programs, {engine: {name: program}}; for auto those of all its engines.
 
     Args:
         directory: the bundle.

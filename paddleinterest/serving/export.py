@@ -64,7 +64,7 @@ def export(
     Args:
         config: settings of the run.
         data: the prepared dataset that it was trained on.
-        out: directory of the bundle; a bundle that is there is replaced.
+        out: directory of the bundle; an existing bundle is replaced.
         contents: what it has besides the programs and tables.
 
     Returns:

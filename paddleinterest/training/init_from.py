@@ -56,8 +56,7 @@ def init_from(
         now: the dataset that the net will be trained on.
 
     Raises:
-        InputError: no such run, one of another model or other sizes, or its dataset is not there
-            any more.
+        InputError: no such run, one of another model or other sizes, or its dataset is missing.
     """
     past = _past(config)
     rows = _rows(net, past.data, now)

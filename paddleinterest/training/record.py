@@ -111,10 +111,10 @@ def epoch(path: str, state: State, valid: Metrics | None, speed: float, scalars:
 
 
 def keep_result(path: str, result: dict[str, Any]) -> None:
-    """Write the result into the run, with the speed of the one that is there if nothing was left to
+    """Write the result into the run, with the speed of the earlier result if nothing was left to
     train.
 
-    It is always written: the one that is there may be of fewer epochs, from before a kill.
+    It is always written: an earlier one may be of fewer epochs, from before a kill.
     """
     if distributed.process_index():
         return

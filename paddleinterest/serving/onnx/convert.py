@@ -31,17 +31,17 @@ PAGE = 4096  # bytes; each tensor begins a page, so that it can be mapped
 def main() -> None:
     """Write TARGET/NAME.onnx for each program NAME of SOURCE, and their weights."""
     source, target = sys.argv[1:]
-    told: dict[str, Any] = {}
+    tensors: dict[str, Any] = {}
     with open(os.path.join(target, WEIGHTS), "wb") as weights:
         store = Store(weights)
         for name in PROGRAMS:
             model = onnx.load_model_from_string(_converted(source, name))
             _name_outputs(model.graph)
-            told[name] = _move_weights(model, store)
+            tensors[name] = _move_weights(model, store)
             with open(os.path.join(target, f"{name}.onnx"), "wb") as f:
                 f.write(model.SerializeToString())
     with open(os.path.join(target, TENSORS), "w", encoding="utf-8") as f:
-        json.dump(told, f, indent=1)
+        json.dump(tensors, f, indent=1)
 
 
 def _converted(source: str, name: str) -> bytes:

@@ -23,7 +23,7 @@ Shapes = dict[str, dict[str, Any]]  # of a signature: {name: {shape, dtype}}
 
 
 def write(bundle: str, out: str) -> dict[str, Any]:
-    """Write the repository, whole or not at all. One that is there is replaced.
+    """Write the repository, whole or not at all. An existing one is replaced.
 
     Args:
         bundle: directory of a bundle with ONNX programs.

@@ -69,16 +69,16 @@ class Guard:
         state = scope.setdefault("state", {})
         state["id"] = _request_id(headers)
         state["facts"] = {}
-        told = _Told(state["id"])
+        answer = _Answer(state["id"])
 
         async def tell(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                told.status = message["status"]
-                message["headers"] = self._headers(message.get("headers", []), told)
+                answer.status = message["status"]
+                message["headers"] = self._headers(message.get("headers", []), answer)
             else:
-                told.bytes += len(message.get("body", b""))
+                answer.bytes += len(message.get("body", b""))
                 if not message.get("more_body"):
-                    self._count(scope, told)  # now: a client that has its answer finds it counted
+                    self._count(scope, answer)  # now: a client that has its answer finds it counted
             await send(message)
 
         refused = self._refusal(scope, headers)
@@ -88,23 +88,23 @@ class Guard:
             else:
                 await self.app(scope, receive, tell)
         finally:
-            self._count(scope, told)
+            self._count(scope, answer)
 
-    def _count(self, scope: dict[str, Any], told: "_Told") -> None:
+    def _count(self, scope: dict[str, Any], answer: "_Answer") -> None:
         """Count an answer and log it, once."""
-        if told.counted:
+        if answer.counted:
             return
-        told.counted = True
-        seconds = time.perf_counter() - told.started
+        answer.counted = True
+        seconds = time.perf_counter() - answer.started
         path = scope["path"] if scope["path"] in self.paths else "other"
-        self.telemetry.answer(path, told.status, seconds)
+        self.telemetry.answer(path, answer.status, seconds)
         if self.access.log is not None:
-            self._log(scope, told, scope["state"]["facts"], seconds)
+            self._log(scope, answer, scope["state"]["facts"], seconds)
 
-    def _headers(self, given: Any, told: "_Told") -> list[tuple[bytes, bytes]]:
+    def _headers(self, given: Any, answer: "_Answer") -> list[tuple[bytes, bytes]]:
         names = {name for name, _ in given}
         made = [*given, *(pair for pair in HEADERS if pair[0] not in names)]
-        made.append((b"x-request-id", told.id.encode()))
+        made.append((b"x-request-id", answer.id.encode()))
         if self.pool.draining:
             made.append((b"connection", b"close"))
         return made
@@ -130,17 +130,17 @@ class Guard:
         return None
 
     def _log(
-        self, scope: dict[str, Any], told: "_Told", facts: dict[str, Any], seconds: float
+        self, scope: dict[str, Any], answer: "_Answer", facts: dict[str, Any], seconds: float
     ) -> None:
         client = scope.get("client") or ("",)
         line = {
             "time": round(time.time(), 3),
-            "id": told.id,
+            "id": answer.id,
             "client": client[0],
             "method": scope["method"],
             "path": scope["path"][:200],
-            "status": told.status,
-            "bytes": told.bytes,
+            "status": answer.status,
+            "bytes": answer.bytes,
             "ms": round(1e3 * seconds, 2),
             **{k: v for k, v in facts.items() if k in ("candidates", "version", "events")},
         }
@@ -149,7 +149,7 @@ class Guard:
 
 
 @dataclass
-class _Told:
+class _Answer:
     """The answer so far."""
 
     id: str

@@ -207,7 +207,7 @@ def _open(options: Options) -> "Bundle":
 
     apart = not options.use_gpu  # a fork copies no state of a GPU
     bundle = Bundle(options.bundle, threads, options.onednn, options.use_gpu, options.engine, apart)
-    if apart:
+    if apart and not bundle.measured:  # else it was tried out as it was measured
         in_fork(bundle.try_out, f"{options.bundle}: scoring a request")
     store = open_store(options.history)  # now, so that a wrong one is refused at the start
     if store is not None:
