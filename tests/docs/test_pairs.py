@@ -48,6 +48,21 @@ def test_there_are_pairs():
     assert len(names) > 15
 
 
+@pytest.mark.parametrize("path", [p for p in pages.all_pages() if p.startswith("models/")])
+def test_every_model_has_both_pages_and_they_link_to_each_other(path):
+    folder, name = os.path.split(path)
+    other = {"README.md": "README_cn.md", "README_cn.md": "README.md"}[name]
+    assert os.path.exists(os.path.join(ROOT, folder, other))
+    assert other in pages.links(pages.text_of(path))
+
+
+def test_a_chinese_page_links_to_chinese_ones():
+    for _, chinese in pairs():
+        for target in pages.links(pages.text_of(chinese)):
+            if re.fullmatch(r".*models/\w+/README\.md", target):
+                pytest.fail(f"{chinese} links to {target}")
+
+
 @pytest.mark.parametrize("english, chinese", pairs(), ids=lambda path: path)
 def test_pairs(english, chinese):
     one, other = pages.text_of(english), pages.text_of(chinese)
