@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 
+from paddleinterest import __version__
 from paddleinterest.core import streams
 
 VERBS = (
@@ -26,13 +27,16 @@ VERBS = (
 
 def main() -> None:
     """Run the command that the first argument names with the arguments after it."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"paddleinterest {__version__}")
+        sys.exit(0)
     if len(sys.argv) < 2 or sys.argv[1] not in VERBS:
         asked = len(sys.argv) > 1 and sys.argv[1] in ("-h", "--help")
         if len(sys.argv) > 1 and not asked:
             print(f"error: unknown verb {sys.argv[1]!r}", file=sys.stderr)
         print(
             f"usage: paddleinterest VERB ...\nVERB: {', '.join(VERBS)}; `paddleinterest VERB"
-            " --help` explains one",
+            " --help` explains one, --version prints the version",
             file=sys.stdout if asked else sys.stderr,
         )
         sys.exit(0 if asked else 2)

@@ -21,6 +21,7 @@ from paddleinterest.data.prepare import Options, Recipe, known_sources, make_rec
 from paddleinterest.data.sources import SOURCES
 
 FEW = 200  # samples
+ASKS = {"-h", "--help", "--version"}  # flags that need no source
 
 
 class Parser:
@@ -47,16 +48,24 @@ class Parser:
         if str(source) not in SOURCES and not known.source:
             if values:
                 make_recipe(values, known.config)  # its error names the sources
-            if not {"-h", "--help"} & set(argv):  # otherwise the source's flags would be unknown
-                raise InputError(
-                    f"name a --source ({known_sources()}) or a --config with one; event_log reads"
-                    " your own files"
-                )
+            if not ASKS & set(argv):  # otherwise the source's flags would be unknown
+                raise InputError(_without_source(argv))
         if values:
             make_recipe({**values, "source": source}, known.config)
         given = vars(parser(str(source)).parse_args(argv))
         given.pop("config", None)
         return make_recipe({**values, **given}, known.config or "the command line")
+
+
+def _without_source(argv: list[str]) -> str:
+    """The message if no source is named; a recipe without its flag is a common slip."""
+    recipes = [word for word in argv if word.endswith((".yaml", ".yml"))]
+    if recipes:
+        return f"{recipes[0]}: a recipe is named by its flag; write --config {recipes[0]}"
+    return (
+        "what to prepare is missing; name a recipe, such as --config datasets/beauty.yaml, or a"
+        f" --source ({known_sources()}); event_log reads your own files"
+    )
 
 
 def parser(source: str) -> argparse.ArgumentParser:
@@ -73,7 +82,9 @@ def parser(source: str) -> argparse.ArgumentParser:
         help="a recipe such as datasets/beauty.yaml; flags win over it",
     )
     add_flags(made, Options)
-    if source in SOURCES:
+    if source not in SOURCES:  # MovieLens has a --version of its own
+        cli.add_version(made)
+    else:
         module = SOURCES[source]
         title = (module.__doc__ or "").split("\n")[0]
         add_flags(made.add_argument_group(f"source {source}", title), module.Options)

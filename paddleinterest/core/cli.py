@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, NoReturn, Protocol, TextIO
 
+from paddleinterest import __version__
 from paddleinterest.core import distributed, json_text, streams
 from paddleinterest.core.errors import InputError, one_line
 from paddleinterest.core.log import say
@@ -25,6 +26,16 @@ class Parser(Protocol):
     def parse_args(self) -> Any: ...
 
 
+def add_version(parser: argparse.ArgumentParser) -> None:
+    """Let a parser answer --version with the version of the package."""
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"paddleinterest {__version__}",
+        help="print the version and stop",
+    )
+
+
 def run(parser: Parser | argparse.ArgumentParser, work: Callable[[Any], dict[str, Any]]) -> None:
     """Parse the command line, call `work` and print its result as the last line of standard output.
 
@@ -35,6 +46,8 @@ def run(parser: Parser | argparse.ArgumentParser, work: Callable[[Any], dict[str
         parser: of the command line.
         work: from the parsed arguments to the result, JSON-able.
     """
+    if isinstance(parser, argparse.ArgumentParser):
+        add_version(parser)
     started = time.time()
     stopped: list[int] = []
     help_text = io.StringIO()

@@ -433,7 +433,9 @@ def test_a_bad_recipe_ends_the_tool_in_one_line(tmp_path, text):
 
 
 def test_a_wrong_command_line(tmp_path, capsys):
-    failed(tool(tmp_path), "name a --source")
+    failed(tool(tmp_path), "--source", "--config")
+    with pytest.raises(InputError, match="write --config datasets/beauty.yaml"):
+        Parser().parse_args(["datasets/beauty.yaml"])
     done = tool(
         tmp_path, "--source", "synthetic", "--user", "5"
     )  # a beginning of a name is no name
@@ -445,7 +447,7 @@ def test_a_wrong_command_line(tmp_path, capsys):
     assert not os.listdir(tmp_path)
     with pytest.raises(InputError, match="none.yaml does not exist"):
         Parser().parse_args(["--config", "none.yaml"])
-    with pytest.raises(InputError, match="name a --source"):  # rather than call --events unknown
+    with pytest.raises(InputError, match="--source"):  # rather than call --events unknown
         Parser().parse_args(["--events", "events.csv"])
     for flags, words in (
         (["--source", "nowhere"], "invalid choice: 'nowhere'"),
