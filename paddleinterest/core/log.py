@@ -2,6 +2,7 @@
 log.txt."""
 
 import contextlib
+import io
 import sys
 import time
 from collections.abc import Iterator
@@ -42,11 +43,26 @@ def say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def log_to(path: str) -> Iterator[None]:
-    """Append what `say` prints to `path` within the block."""
+def log_to(path: str, earlier: str = "") -> Iterator[None]:
+    """Append what `say` prints to `path` within the block, after `earlier` lines."""
     with open(path, "a", encoding="utf-8") as f:
-        _files.append(f)
-        try:
+        f.write(earlier)
+        with _copied_to(f):
             yield
-        finally:
-            _files.remove(f)
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[io.StringIO]:
+    """Keep what `say` prints within the block, for a log file that is opened later."""
+    lines = io.StringIO()
+    with _copied_to(lines):
+        yield lines
+
+
+@contextlib.contextmanager
+def _copied_to(f: TextIO) -> Iterator[None]:
+    _files.append(f)
+    try:
+        yield
+    finally:
+        _files.remove(f)

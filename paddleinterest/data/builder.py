@@ -381,11 +381,12 @@ class _Build:
         )
 
     def _same_times(self) -> str:
-        """Why a split by time is empty, if every time is the same."""
+        """Why a split by time is empty, if too many times are the same."""
         if self.options.protocol not in ("impressions", "by_time"):
             return ""
-        first, last = self.engine.time_of_rank([0, self.engine.rows - 1])
-        return summary.same_times(first, last, self.log.time == "seconds")
+        last = self.engine.rows - 1
+        times = self.engine.time_of_rank([round(place * last) for place in summary.PLACES])
+        return summary.same_times(times, self.log.time == "seconds")
 
     # vocabularies ---------------------------------------------------------------------------------
 

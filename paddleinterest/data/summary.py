@@ -1,5 +1,7 @@
 """A few lines about a log for the person at the terminal: what preparation understood."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -52,15 +54,30 @@ def date(second: int) -> str:
     return str(np.datetime64(int(second), "s")).replace("T", " ")
 
 
-def same_times(first: int, last: int, clock: bool) -> str:
-    """The end of a message about an empty split, if every time is the same; else ""."""
-    if first != last:
-        return ""
-    at = f", {date(first)}" if clock else ""
-    return (
-        f"; every time is the same{at}, so it cannot be split by time: does --time-column name"
-        " the right column?"
-    )
+PLACES = (0.0, 0.8, 0.9, 1.0)  # of the events in rising order, where a split by time cuts
+
+
+def same_times(times: Sequence[int], clock: bool) -> str:
+    """The end of a message about an empty split, if the cuts fall on equal times; else "".
+
+    Args:
+        times: of the events at PLACES.
+        clock: the times are seconds.
+    """
+    first, train, valid, last = times
+    at = f", {date(valid)}" if clock else f" ({valid})"
+    if first == last:
+        return (
+            f"; every time is the same{at}, so it cannot be split by time: does --time-column name"
+            " the right column?"
+        )
+    if train == valid or valid == last:
+        share = "10" if train != valid or valid != last else "20"
+        return (
+            f"; {share} % of the events or more share one time{at}, and events of one time are not"
+            " split: is the time coarser than it should be? Protocol every_prefix splits by user"
+        )
+    return ""
 
 
 def _labels(events: pd.DataFrame) -> str:

@@ -17,7 +17,11 @@ DAY = 24 * 3600
 
 
 def example_batch(
-    schema: Schema, spec: Mapping[str, Any], negatives: bool = False, seed: int = 0
+    schema: Schema,
+    spec: Mapping[str, Any],
+    negatives: bool = False,
+    seed: int = 0,
+    ids_below: int | None = None,
 ) -> dict[str, np.ndarray]:
     """A batch as the reader gives it: histories of 0 to STEPS events, right padded.
 
@@ -26,6 +30,7 @@ def example_batch(
         spec (Mapping[str, Any]): {input: InputSpec}, as `ClickModel.input_spec` returns it.
         negatives (bool): also negative_<item field>, as DIEN's auxiliary loss reads them.
         seed (int): of the random ids; the histories' lengths are always the same.
+        ids_below (int | None): take ids below this alone, which are those of frequent values.
 
     Returns:
         dict[str, ndarray]: {input: [ROWS, …]}, and label [ROWS].
@@ -33,6 +38,8 @@ def example_batch(
     rng = np.random.default_rng(seed)
     real = np.arange(STEPS) < (np.arange(ROWS) % (STEPS + 1))[:, None]  # [ROWS, STEPS]
     sizes = {f.name: f.size for f in schema.fields if f.kind == "category"}
+    if ids_below is not None:
+        sizes = {name: min(size, ids_below) for name, size in sizes.items()}
     batch = {}
     for name, wanted in spec.items():
         shape = _shape(name, wanted.shape)

@@ -32,7 +32,7 @@ class TrainLine(Written):
 
 
 class ValidLine(Written):
-    """The figures on valid in a line of metrics.jsonl."""
+    """The figures on a split, in a line of metrics.jsonl or in result.json."""
 
     auc: Annotated[float, Field(ge=0, le=1)] | None = None
 
@@ -57,6 +57,8 @@ class Result(Written):
     samples_per_second: Annotated[float, Field(gt=1e-3, lt=1e12)] | None
     rows: Rows
     threads: int | None = None
+    valid: ValidLine | None = None
+    test: ValidLine | None = None
 
     @property
     def seconds_per_epoch(self) -> float:

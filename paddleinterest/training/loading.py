@@ -127,4 +127,22 @@ def trained_net(
             f"{path} was trained on other data than {data} is now, so an id may mean a"
             " different item or value; name its own dataset with runner.data_dir, or train again"
         )
+    _check_probe(model, net, config, schema, path, state)
     return net, state
+
+
+def _check_probe(
+    model: "ClickModel",
+    net: "paddle.nn.Layer",
+    config: Settings,
+    schema: Schema,
+    path: str,
+    state: dict[str, Any],
+) -> None:
+    """Refuse a checkpoint whose net was edited after training."""
+    kept = state.get("probe", [])
+    if not isinstance(kept, list) or not all(type(x) is float for x in kept):
+        raise InputError(f"{path} is damaged: the probe of its state is not a list of numbers")
+    from paddleinterest.training import probe
+
+    probe.check(path, kept, probe.logits(model, net, config, schema), config.folder)

@@ -6,7 +6,6 @@ If there are several processes, only the first one writes.
 
 import json
 import os
-import shutil
 from typing import Any
 
 import numpy as np
@@ -155,7 +154,7 @@ class Scalars:
         except ImportError:
             say("visualdl is not installed: no scalars are written (pip install visualdl)")
             return
-        shutil.rmtree(directory.visualdl, ignore_errors=True)
+        directory.remove_scalars()
         self.writer = LogWriter(logdir=directory.visualdl, display_name=directory.path)
         self._repeat(directory.metrics)
 

@@ -15,14 +15,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from paddleinterest.core import distributed, settings
-from paddleinterest.core.atomic import remove_stale, whole_file
+from paddleinterest.core.atomic import foreign_file, remove_stale, whole_file
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
+from paddleinterest.data.schema import Schema
 
 SECTIONS = {"model", "runner", "hyper_parameters"}  # of every run's config.yaml
 FILES = ("result.json", "metrics.jsonl", "log.txt", "predictions.parquet", "test-scores.npz")
 CHECKPOINTS = ("latest.npz", "best.npz")
-BUNDLE = ("signature.yaml", "schema.yaml")  # what tells a bundle in export/ from anything else
+UNLISTED = {"schema.yaml", "request.example.json"}  # of a bundle, beside what schema.yaml lists
+SCALARS = "vdlrecords."  # how VisualDL's files begin
 
 
 @dataclass(frozen=True)
@@ -155,15 +157,25 @@ class RunDirectory:
             _remove_file(os.path.join(checkpoints, name))
         for name in FILES:
             _remove_file(os.path.join(self.path, name))
-        shutil.rmtree(self.visualdl, ignore_errors=True)
+        self.remove_scalars()
         export = os.path.join(self.path, "export")
-        if all(os.path.isfile(os.path.join(export, name)) for name in BUNDLE):
+        if _is_bundle_alone(export):
             shutil.rmtree(export)
         with contextlib.suppress(OSError):
             os.rmdir(checkpoints)
         kept = sorted(set(os.listdir(self.path)) - {"config.yaml"})
         if kept:
             say(f"{self.path}: {', '.join(kept)} stays, as no run of ours writes that")
+
+    def remove_scalars(self) -> None:
+        """Remove VisualDL's files, and their folder if nothing else is in it."""
+        if not os.path.isdir(self.visualdl):
+            return
+        for name in os.listdir(self.visualdl):
+            if name.startswith(SCALARS):
+                _remove_file(os.path.join(self.visualdl, name))
+        with contextlib.suppress(OSError):
+            os.rmdir(self.visualdl)
 
     def _lock(self) -> int:
         while True:
@@ -202,6 +214,16 @@ def _is_at(handle: int, path: str) -> bool:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except FileNotFoundError:
         return False
+
+
+def _is_bundle_alone(path: str) -> bool:
+    """True if a folder holds an export bundle and nothing else."""
+    try:
+        listed = Schema.load(path).files
+    except (InputError, OSError):
+        return False
+    known = {os.path.normpath(name) for name in listed} | UNLISTED
+    return "signature.yaml" in listed and foreign_file(path, known) is None
 
 
 def _remove_file(path: str) -> None:

@@ -54,6 +54,7 @@ class State(BaseModel):
         metrics_bytes: length of metrics.jsonl.
         plateau: what lowers the learning rate.
         skipped_batches: batches left out because of bad numbers.
+        probe: the net's logits on a fixed batch (`probe.logits`).
     """
 
     model_config = _CONFIG
@@ -71,6 +72,7 @@ class State(BaseModel):
     metrics_bytes: Count = 0
     plateau: PlateauState = PlateauState()
     skipped_batches: Count = 0
+    probe: list[float] = []
 
     def add_loss(self, parts: dict[str, float], rows: int) -> None:
         """Add the parts of a batch's loss to those of the epoch."""

@@ -13,7 +13,7 @@ import paddle
 
 from paddleinterest.core import distributed, environment
 from paddleinterest.core.errors import InputError
-from paddleinterest.core.log import log_to, say
+from paddleinterest.core.log import kept, log_to, say
 from paddleinterest.core.metrics import Metrics, format_metrics
 from paddleinterest.core.settings import Settings
 from paddleinterest.data import targets
@@ -26,6 +26,7 @@ from paddleinterest.training import (
     bad_numbers,
     checkpoint,
     loading,
+    probe,
     record,
     resume,
     run,
@@ -186,6 +187,7 @@ class Trainer:
     def save_latest(self) -> None:
         """Save all that is needed to resume."""
         learner = self.learner
+        self.state.probe = self._probe()
         state = self.state.model_dump()
         checkpoint.save(self.directory.latest, learner.net, state, learner.optimizer)
 
@@ -196,8 +198,14 @@ class Trainer:
             "epoch": self.state.epoch,
             "valid": valid,
             "settings": self.state.settings,
+            "probe": self._probe(),
         }
         checkpoint.save(self.directory.best, self.learner.net, state)
+
+    def _probe(self) -> list[float]:
+        """What tells the net as it is now from one that is edited later."""
+        schema = self.readers["train"].schema
+        return probe.logits(self.learner.model, self.learner.net, self.config, schema)
 
     def evaluate_best(self) -> dict[str, Metrics]:
         """Metrics of the best epoch's net on valid and test, {split: metrics}."""
@@ -253,10 +261,14 @@ def train(config: Settings, data: str) -> dict[str, Any]:
         )
     directory.check_free(config)
     with directory.owned():
-        trainer = start(config, data, directory)
+        with kept() as earlier:
+            trainer = start(config, data, directory)
         directory.begin(config, trainer.state.metrics_bytes)  # wrong input harms no older run
         log = record.log_file(directory)
-        with log_to(log), record.Scalars(directory, config.runner.visualdl) as scalars:
+        with (
+            log_to(log, earlier.getvalue()),
+            record.Scalars(directory, config.runner.visualdl) as scalars,
+        ):
             record.introduce(config, trainer.readers, trainer.learner.net)
             distributed.wait()  # reading the data takes one process longer than another
             speeds = trainer.fit(scalars)
@@ -293,6 +305,9 @@ def start(config: Settings, data: str, directory: RunDirectory) -> Trainer:
     state = resume.restore(directory, new, net, learner.optimizer, batches, config.runner)
     if state is new:
         _start_from_weights(config, learner, Dataset(data, schema))
+    else:
+        now = probe.logits(model, net, config, schema)
+        probe.check(directory.latest, state.probe, now, config.folder)
     return Trainer(config, learner, readers, directory, state)
 
 

@@ -139,6 +139,9 @@ def test_without_valid_and_refused(tmp_path):
     same = pd.DataFrame({"user": [1, 2, 3] * 4, "item": range(12), "time": 5})
     with pytest.raises(InputError, match="the valid split is empty.*every time is the same"):
         prepared(bare(same), tmp_path / "same")
+    two = pd.DataFrame({"user": [1, 2, 3] * 4, "item": range(12), "time": [5] * 6 + [9] * 6})
+    with pytest.raises(InputError, match="is empty.*20 % of the events or more share one time"):
+        prepared(bare(two), tmp_path / "same")
     assert not (tmp_path / "few").exists() and not (tmp_path / "same").exists()
 
 

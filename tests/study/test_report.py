@@ -576,6 +576,8 @@ SPOILT_RESULTS = [
     {"rows": []},
     {"rows": None},
     {"threads": "two"},
+    {"test": 5},
+    {"valid": {"auc": 7}},
 ]
 SPOILT_LINES = [
     "null",

@@ -14,7 +14,9 @@ import pytest
 from helpers import settings_of, small_dataset, tree
 from runs import arrays, lines, ran, settings_for
 
+from paddleinterest.core.checksum import hashes
 from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import Schema
 from paddleinterest.training import checkpoint, run
 from paddleinterest.training.run_directory import RunDirectory
 from paddleinterest.training.trainer import train
@@ -133,13 +135,32 @@ def test_what_no_run_writes_stays_when_a_run_is_replaced(tmp_path, tiny, capfd):
     assert not os.path.exists(os.path.join(out, "predictions.parquet")) and len(lines(out)) == 1
 
 
-def test_a_bundle_of_the_older_run_goes_with_it(tmp_path, tiny):
+@pytest.mark.parametrize("mine", ["", "precious.txt", "vocab/precious.txt"])
+def test_a_bundle_of_the_older_run_goes_with_it(tmp_path, tiny, mine):
+    """But not if a file in it is not of the bundle."""
     _, out, _ = ran(tiny, tmp_path, "runner.epochs=1")
-    os.mkdir(os.path.join(out, "export"))
-    for name in ("schema.yaml", "signature.yaml", "model.json"):
-        open(os.path.join(out, "export", name), "w").close()
+    export = os.path.join(out, "export")
+    os.makedirs(os.path.join(export, "vocab"))
+    for name in ("signature.yaml", "model.json", "vocab/item.parquet"):
+        open(os.path.join(export, name), "w").close()
+    schema = Schema.load(tiny)
+    schema.files = dict(hashes(export))
+    schema.save(export)
+    if mine:
+        open(os.path.join(export, mine), "w").close()
     ran(tiny, tmp_path, "runner.epochs=1", "runner.overwrite=true")
-    assert not os.path.exists(os.path.join(out, "export"))
+    assert os.path.exists(export) == bool(mine)
+    assert not mine or os.path.exists(os.path.join(export, mine))
+
+
+def test_what_is_not_visualdls_stays_beside_its_scalars(tmp_path, tiny):
+    _, out, _ = ran(tiny, tmp_path, "runner.epochs=1")
+    scalars = os.path.join(out, "visualdl")
+    os.makedirs(scalars, exist_ok=True)
+    for name in ("vdlrecords.1.log", "mine.txt"):
+        open(os.path.join(scalars, name), "w").close()
+    ran(tiny, tmp_path, "runner.epochs=1", "runner.overwrite=true", "runner.visualdl=false")
+    assert os.listdir(scalars) == ["mine.txt"]
 
 
 # names --------------------------------------------------------------------------------------------

@@ -287,6 +287,7 @@ def test_best_checkpoint_is_the_best_valid_epoch(tmp_path, tiny, monkeypatch):
         "epoch": 2,
         "valid": lines(out)[1]["valid"],
         "settings": arrays(out)["state"]["settings"],
+        "probe": after_two["state"]["probe"],
     }
     for name in (k for k in best if k.startswith("weights/")):
         assert np.array_equal(best[name], after_two[name]), name
