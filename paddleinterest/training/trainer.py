@@ -203,7 +203,7 @@ class Trainer:
         checkpoint.save(self.directory.best, self.learner.net, state)
 
     def _probe(self) -> list[float]:
-        """What tells the net as it is now from one that is edited later."""
+        """The logits that show later whether the net was edited."""
         schema = self.readers["train"].schema
         return probe.logits(self.learner.model, self.learner.net, self.config, schema)
 
