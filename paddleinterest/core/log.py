@@ -15,9 +15,9 @@ from paddleinterest.core import distributed
 _files: list[TextIO] = []  # files that `say` also writes to
 
 
-def progress(total: int, what: str) -> tqdm:
+def progress(total: int | None, what: str) -> tqdm:
     """A progress bar of samples on standard error; one frame per minute if that is a file. Of
-    several processes only the first one shows it."""
+    several processes only the first one shows it. Without a total it counts."""
     wait = 0.1 if sys.stderr.isatty() else 60
     return tqdm(
         total=total,

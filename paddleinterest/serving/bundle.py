@@ -296,6 +296,11 @@ class Bundle:
         _, score, weight = self.scored(request)
         return score, weight
 
+    def scores(self, encoded: Encoded) -> np.ndarray:
+        """Scores [N] of an encoded request's candidates, in their order; they may be not finite."""
+        parts = [self.programs["rank"](arrays)[0] for arrays in _cut(encoded)]
+        return np.concatenate([score.reshape(-1) for score in parts])
+
     def scored(self, request: Any) -> tuple[Encoded, np.ndarray, np.ndarray]:
         """A request's arrays, scores [N] and attention [N, T], in the order of its candidates."""
         encoded = self.encoder.encode(request)
