@@ -67,8 +67,10 @@ class MF(nn.Layer):
         if ids_only:
             read = [f for f in read if f.name in ("user_id", "item")]
         if not any(f.of == "user" for f in read):
-            wanted = "the user's id" if ids_only else "a field of the user"
-            raise ValueError(f"mf needs {wanted}; prepare the dataset with --user-id")
+            needed = "the user's id" if ids_only else "a field of the user"
+            raise ValueError(
+                f"mf needs {needed}, which this dataset does not have; prepare it with --user-id"
+            )
         e = embedding_size
         self.form = form
         self.embeddings = FieldEmbeddings(read, e, embedding_std, sparse, list_pooling)

@@ -23,7 +23,7 @@ from paddleinterest.study.report import Wanted, report
 
 def work(args: argparse.Namespace) -> dict:
     if args.bins < 1:
-        raise InputError("--bins must be at least 1")
+        raise InputError(f"--bins is {args.bins}, must be at least 1")
     wanted = Wanted(
         args.runs or [], args.table, args.rows, args.datasets, args.seeds, args.skip_missing
     )

@@ -43,6 +43,16 @@ _PLAIN = (  # tag, pattern, first characters; the first match counts
 )
 
 
+def fault(error: yaml.YAMLError) -> str:
+    """One line on what is wrong with a YAML text: its place first, if PyYAML knows it."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    parts = [getattr(error, "problem", None), getattr(error, "context", None)]
+    what = ", ".join(part for part in parts if part)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {what}"
+
+
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}
 

@@ -158,6 +158,13 @@ def make_recipe(values: Mapping[str, Any], where: str = "the recipe") -> Recipe:
         InputError: no source, an unknown key, or a value of a wrong type or outside the choices.
     """
     source = values.get("source")
+    if "source" not in values and "model" in values:
+        raise InputError(
+            f"{where} holds the settings of a model, must be a recipe of a dataset, such as"
+            " datasets/beauty.yaml"
+        )
+    if source is None:
+        raise InputError(f"{where} has no source; add `source:` with one of {known_sources()}")
     if str(source) not in SOURCES:
         raise InputError(f"{where}: source is {source!r}, must be one of {known_sources()}")
     own = SOURCES[str(source)].Options

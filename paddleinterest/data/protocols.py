@@ -301,7 +301,8 @@ def check_fits(protocol: str, labels: bool, clock: bool) -> None:
         )
     if protocol in ("impressions", "by_day", "by_time") and not clock:
         raise InputError(
-            f"protocol {protocol} splits by time, but this log has no clock times, only an order"
+            f"protocol {protocol} splits by time, but this log has only an order, no clock times;"
+            " name a column of times, or use every_prefix or last_event"
         )
 
 
@@ -562,7 +563,10 @@ class PopularItems:
         if not self.events.sum():
             raise InputError("the train split is empty: none of its users has an event")
         if np.count_nonzero(self.events) < 2:
-            raise InputError("no negatives can be drawn: the train split holds a single item")
+            raise InputError(
+                "no negatives can be drawn: the train split has only one item, must have at least"
+                " 2; use a log with more items"
+            )
         self.end = np.cumsum(self.events)  # item i owns the tickets [end[i] − events[i], end[i])
 
     def __call__(self, positives: Samples, split: str) -> np.ndarray:

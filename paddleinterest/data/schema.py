@@ -270,7 +270,7 @@ class Schema:
         if not os.path.isfile(path):
             raise InputError(
                 f"no prepared dataset at {directory}: {path} does not exist{nearest_path(path)};"
-                " tools/prepare.py writes one"
+                f" write one with tools/prepare.py … --out {directory}"
             )
         try:
             raw = yaml_text.read(path)

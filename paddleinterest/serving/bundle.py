@@ -80,11 +80,7 @@ class Bundle:
     def _open(self) -> None:
         directory = self.directory
         if not os.path.isfile(os.path.join(directory, "schema.yaml")):
-            raise InputError(
-                f"{directory} is not an export bundle (schema.yaml does not exist"
-                f" there){nearest_path(directory)}; tools/to_static.py writes one, by default to"
-                " output/<model>/<name>/export"
-            )
+            raise InputError(_no_bundle(directory))
         self.schema = Schema.load(directory)
         self.version = checksum(os.path.join(directory, "schema.yaml"))[:12]
         _check_whole(directory, self.schema)
@@ -287,7 +283,8 @@ class Bundle:
             try:
                 answers.append(self.rank(request))
             except InputError as e:
-                raise InputError(f"number {k} of {len(requests)}: {e}") from None
+                what = str(e).removeprefix("request: ")
+                raise InputError(f"request {k} of {len(requests)}: {what}") from None
         return {"answers": answers}
 
     def attention(self, request: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -312,6 +309,18 @@ class Bundle:
                 " training saw"
             )
         return encoded, score, np.concatenate([weight for _, weight in parts])
+
+
+def _no_bundle(directory: str) -> str:
+    """The message for a directory without a schema.yaml: is a bundle below it, or near it?"""
+    what = f"{directory} is not an export bundle (schema.yaml does not exist there)"
+    inside = os.path.join(directory, "export")
+    if os.path.isfile(os.path.join(inside, "schema.yaml")):
+        return f"{what}; name {inside}"
+    return (
+        f"{what}{nearest_path(directory)}; tools/to_static.py writes one, by default to"
+        " output/<model>/<name>/export"
+    )
 
 
 def _cut(encoded: Encoded) -> Iterator[Arrays]:

@@ -28,7 +28,7 @@ def score_split(
         The tool's result: the split's metrics.
     """
     if batch_size < 1:
-        raise InputError("--batch-size must be at least 1")
+        raise InputError(f"--batch-size is {batch_size}, must be at least 1")
     bundle.check_data(data)
     cap = bundle.signature["history_cap"]
     times = "history_time" in bundle.signature["programs"]["model"]["inputs"]

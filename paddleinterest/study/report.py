@@ -98,7 +98,7 @@ def open_runs(wanted: Wanted) -> tuple[list[Run], list[str]]:
             left_out.append(str(e))
             say(f"left out: {e}")
     if not runs:
-        raise InputError("all of the runs are missing")
+        raise InputError(f"no run is left to report ({len(left_out)} left out): {left_out[0]}")
     return runs, left_out
 
 

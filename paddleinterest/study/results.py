@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 
 from paddleinterest.core import settings
-from paddleinterest.core.errors import InputError
+from paddleinterest.core.errors import InputError, nearest_path
 from paddleinterest.data.schema import Schema
 from paddleinterest.study.slices import Slice
 from paddleinterest.study.tables import Cell
@@ -152,6 +152,8 @@ def open_run(directory: str, label: str = "") -> Run:
         InputError: one of its files cannot be read.
     """
     settings_file = os.path.join(directory, "config.yaml")
+    if not os.path.isdir(directory):
+        raise Missing(f"{directory} does not exist{nearest_path(directory)}; name a run's folder")
     if not os.path.isfile(settings_file):
         raise Missing(f"{directory} is not a run directory: it has no config.yaml")
     for name in ("metrics.jsonl", "checkpoints/best.npz"):

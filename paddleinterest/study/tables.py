@@ -130,7 +130,7 @@ def read(table: str) -> Table:
     path = table if table.endswith(".yaml") else os.path.join(FOLDER, f"{table}.yaml")
     if not os.path.isfile(path):
         raise InputError(
-            f"there is no table {table}{nearest_path(path)}; configs/tables has"
+            f"the table {table} is unknown{nearest_path(path)}; configs/tables has"
             f" {', '.join(names())}"
         )
     content = {"baseline": "", "pairs": [], **settings.read_yaml(path)}
@@ -157,39 +157,44 @@ def _check_keys(path: str, content: dict[str, Any]) -> None:
         raise InputError(f"{path}: {what}; a table has the keys {', '.join(KEYS)}")
     for key, kind in KEYS.items():
         if not isinstance(content[key], kind):
-            raise InputError(f"{path}: {key} must be a {kind.__name__}")
+            raise InputError(f"{path}: {key} is {content[key]!r}, must be a {kind.__name__}")
     for key, kind in (("seeds", int), ("datasets", str)):
         values = content[key]
         if not values or not all(type(value) is kind for value in values):
-            raise InputError(f"{path}: {key} must be a list of at least one {kind.__name__}")
+            raise InputError(
+                f"{path}: {key} is {values!r}, must be a list of at least one {kind.__name__}"
+            )
 
 
 def _row(path: str, row: Any) -> Row:
     if not isinstance(row, dict) or row.keys() not in ROW_KEYS:
         raise InputError(
-            f"{path}: a row has a label, and a model or a config and maybe `set`, or a tool,"
-            f" not {row}"
+            f"{path}: the row {row} must have a label, and a model, a config or a tool; a model"
+            " or a config may also have `set`"
         )
     texts = [row.get(key, "") for key in ("label", "model", "config", "tool")]
     own = row.get("set", [])
     if not all(isinstance(text, str) for text in texts) or not isinstance(own, list):
         raise InputError(
-            f"{path}: a row's label, model, config and tool are texts, `set` is a list, not {row}"
+            f"{path}: the row {row} must have texts as label, model, config and tool, and a list"
+            " as `set`"
         )
     return Row(**{**row, "set": tuple(map(str, own))})
 
 
 def _check_rows(path: str, rows: list[Row]) -> None:
     if all(row.tool for row in rows):
-        raise InputError(f"{path}: it has no row with a model or a config")
-    if len({row.label for row in rows}) < len(rows):
-        raise InputError(f"{path}: two rows have the same label")
+        raise InputError(f"{path} has no row with a model or a config, must have at least one")
+    labels = [row.label for row in rows]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise InputError(f"{path}: two rows have the label {label!r}; rename one")
 
 
 def _pair(path: str, pair: Any, labels: list[str]) -> tuple[str, str]:
     right = isinstance(pair, list) and len(pair) == 2 and all(label in labels for label in pair)
     if not right:
-        raise InputError(f"{path}: a pair is two labels of rows, not {pair}")
+        raise InputError(f"{path}: the pair {pair} must be two labels of rows")
     return pair[0], pair[1]
 
 

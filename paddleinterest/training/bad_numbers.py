@@ -72,8 +72,9 @@ class Skipper:
             )
             if not may_skip:
                 raise InputError(
-                    f"{what}; try a smaller learning rate or clip_norm, or, where the data are to"
-                    f" blame, runner.skip_bad_batches (now {self.most})"
+                    f"{what}; try a smaller learning rate or clip_norm; if these rows hold wrong"
+                    " values, mend them, or skip such batches with runner.skip_bad_batches (now"
+                    f" {self.most})"
                 ) from None
         restore_buffers(buffers)
         state.skipped_batches += 1

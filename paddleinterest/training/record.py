@@ -46,8 +46,8 @@ def introduce(config: Settings, readers: dict[str, Reader], net: paddle.nn.Layer
         say(schema.note)
     if batches < FEW_STEPS:
         say(
-            f"only {batches} steps an epoch: so small a log learns more with a smaller"
-            f" runner.train_batch_size (now {config.runner.train_batch_size})"
+            f"only {batches} steps per epoch: on a log of this size a smaller"
+            f" runner.train_batch_size (now {config.runner.train_batch_size}) learns more"
         )
     if distributed.process_count() > 1:
         say(f"{distributed.process_count()} processes share every batch{_tables(net)}")

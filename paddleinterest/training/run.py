@@ -74,8 +74,12 @@ def checkpoint_path(config: Settings) -> str:
 
 def check_checkpoint(path: str) -> None:
     """Raise InputError if no file is at `path`."""
-    if not os.path.isfile(path):
-        raise InputError(f"no checkpoint at {path}{nearest_path(path)}; tools/trainer.py makes one")
+    if os.path.isfile(path):
+        return
+    inside = os.path.join(path, "checkpoints", "best.npz")
+    if os.path.isfile(inside):
+        raise InputError(f"{path} is the folder of a run, must be a checkpoint, such as {inside}")
+    raise InputError(f"no checkpoint at {path}{nearest_path(path)}; tools/trainer.py makes one")
 
 
 def check_predictions(path: str) -> None:

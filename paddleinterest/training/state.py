@@ -113,7 +113,9 @@ def monitored(valid: Metrics | None, monitor: str, epoch: int) -> float:
     say(f"{monitor} is undefined on valid (it needs both classes); the log loss decides instead")
     logloss = valid["logloss"]
     if logloss is None:
-        raise InputError("valid has no log loss to decide which epoch is the best")
+        raise InputError(
+            "the log loss of valid is undefined, so no epoch is the best; does valid have rows?"
+        )
     return -logloss
 
 

@@ -335,8 +335,8 @@ def make_readers(config: Settings, data: str, model: ClickModel) -> dict[str, Re
     runner = config.runner
     if runner.train_batch_size < distributed.process_count():
         raise InputError(
-            f"runner.train_batch_size is {runner.train_batch_size}, for"
-            f" {distributed.process_count()} processes; it counts the rows of all of them together"
+            f"runner.train_batch_size is {runner.train_batch_size}, must be at least"
+            f" {distributed.process_count()}, one row for each process: it counts the rows of all"
         )
     schema = Schema.load(data)
     times = model.needs_times(config, schema)

@@ -351,7 +351,7 @@ def test_requests(place, tools):
         tools.run(
             "paddle_infer", "--bundle", place.bundle, "--request", "bad.json", cwd=place.folder
         ),
-        "number 2 of 2: request: candidates must be a list of at least one item",
+        "request 2 of 2: candidates must be a list of at least one item",
     )
     with open(example, "a") as f:  # a user tries another request in the same file
         f.write("   \n")
@@ -662,7 +662,7 @@ def test_wrong_flags(place, tools, untouched):
             "0",
             cwd=place.folder,
         ),
-        "--batch-size must be at least 1",
+        "--batch-size is 0, must be at least 1",
     )
 
 

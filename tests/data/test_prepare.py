@@ -411,7 +411,7 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(shop, spoil, flags, words
         ),
         ("source: synthetic\nusers: true\n", "users is True, must be a whole number"),
         ("source: synthetik\n", "source is 'synthetik', must be one of"),
-        ("users: 5\n", "source is None"),
+        ("users: 5\n", "has no source"),
         ("source: [synthetic]\n", "must be one of"),
         ("source: [\n", "is not YAML"),
         ("- a\n", "must hold keys and values"),

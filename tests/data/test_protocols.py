@@ -341,7 +341,7 @@ def test_last_event_draws_for_positives_that_train_has_never_seen():
 
 
 def test_last_event_without_two_items_is_an_error():
-    with pytest.raises(InputError, match="single item"):
+    with pytest.raises(InputError, match="only one item"):
         run(last_event, [(u, 4, t) for u in range(20) for t in range(3)], 20)
     with pytest.raises(InputError, match="train split is empty"):
         run(last_event, [(0, 1, 0), (0, 2, 1)], 1)
@@ -484,5 +484,5 @@ def test_by_day_starts_a_split_at_midnight():
 def test_by_day_needs_labels_and_a_clock():
     with pytest.raises(InputError, match="by_day needs labels"):
         run(by_day, random_rows(0), 30)
-    with pytest.raises(InputError, match="by_day splits by time, but this log has no clock times"):
+    with pytest.raises(InputError, match="by_day splits by time, but this log has only an order"):
         run(by_day, random_rows(0, labels=True), 30, clock=False)

@@ -139,7 +139,7 @@ def test_infer_says_where_the_figures_lie(place):
     "key, words",
     [
         (("base", "shop", 1), "tested on different rows or draws of negatives"),
-        (None, "is not a run directory"),
+        (None, "does not exist"),
     ],
 )
 def test_runs_that_cannot_be_compared(place, key, words):

@@ -210,20 +210,20 @@ def test_the_tables_that_we_ship(name):
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"seeds": 3}, "seeds must be a list"),
-        ({"rows": [{"label": "x"}]}, "a row has a label, and a model"),
+        ({"seeds": 3}, "seeds is 3, must be a list"),
+        ({"rows": [{"label": "x"}]}, "must have a label, and a model"),
         ({"baseline": "y"}, "baseline y"),
-        ({"pairs": [["base", "y"]]}, "a pair is two labels"),
+        ({"pairs": [["base", "y"]]}, "must be two labels"),
         ({"more": 1}, "a table has the keys"),
-        ({"rows": [{"label": "base", "model": "base"}] * 2}, "same label"),
-        ({"rows": [{"label": "base", "config": 1}]}, "config and tool are texts"),
+        ({"rows": [{"label": "base", "model": "base"}] * 2}, "have the label .base."),
+        ({"rows": [{"label": "base", "config": 1}]}, "config and tool, and a list"),
         ({"rows": [{"label": "base", "tool": "popularity"}]}, "no row with a model or a config"),
     ],
 )
 def test_wrong_tables(tmp_path, changes, words):
     with pytest.raises(InputError, match=words):
         tables.read(written(tmp_path, **changes))
-    with pytest.raises(InputError, match="there is no table nothing"):
+    with pytest.raises(InputError, match="the table nothing is unknown"):
         tables.read("nothing")
 
 

@@ -94,9 +94,11 @@ def read_yaml(path: str, as_written: str = "") -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist{_nearest_yaml(path)}") from None
     except yaml.YAMLError as e:
-        raise InputError(f"{path} is not YAML: {' '.join(str(e).split())}") from None
+        raise InputError(f"{path} is not YAML: {yaml_text.fault(e)}") from None
     except IsADirectoryError:
-        raise InputError(f"{path} is a folder; name the YAML file in it") from None
+        inside = os.path.join(path, "config.yaml")
+        file = inside if os.path.isfile(inside) else "the YAML file in it"
+        raise InputError(f"{path} is a folder; name {file}") from None
     if not isinstance(data, dict):
         raise InputError(f"{path} must hold keys and values, not {type(data).__name__}")
     return data
@@ -188,6 +190,11 @@ def _model_folder(path: str, own: Mapping[str, Any]) -> str:
             return beside
     if name in model_folders.models():  # a path is not enough: its code is imported
         return model_folders.model_folder(str(name))
+    if "source" in own:
+        raise InputError(
+            f"{path} is a recipe of a dataset, must be the settings of a model; give"
+            f" -m models/din/config.yaml -o runner.dataset={path}, for example"
+        )
     what = (
         f"model is {name!r}; it must be"
         if "model" in own

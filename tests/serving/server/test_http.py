@@ -89,7 +89,7 @@ def test_chinese_stays_chinese(server):
         (
             b'[{"candidates": ["i1"]}, {"candidates": []}]',
             400,
-            "number 2 of 2: request: candidates must be a list",
+            "request 2 of 2: candidates must be a list",
         ),
         (b'{"candidates": ["i1"], "items": 3}', 400, "unknown key 'items'"),
         (b" " * 20001, 413, "longer than 20,000 bytes"),
