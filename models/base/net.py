@@ -71,7 +71,7 @@ class Base(nn.Layer):
         mask = self.mask(batch)  # [1, T]
         target = self.embeddings.target(batch)  # [N, D]
         interest = self.pool(batch, mask, target)  # [N, D + V]
-        side = self.embeddings.side(batch, like=target)  # [N, S]
+        side = self.embeddings.side(batch, expand_to=target)  # [N, S]
         logit = self.tower([interest, target, side], batch["target_item"])  # [N]
         if not return_attention:
             return logit

@@ -183,7 +183,7 @@ class BST(nn.Layer):
         target = self.embeddings.without_event(self.embeddings.target(batch))
         v = self._elements([target], now)  # [N, D]
         out, weight = block.of_target(s, mask, v, itself=True)  # [N, D], [1, N·H, T]
-        logit = self._logit(out, v, self.embeddings.side(batch, like=v), batch)  # [N]
+        logit = self._logit(out, v, self.embeddings.side(batch, expand_to=v), batch)  # [N]
         if not return_attention:
             return logit
         return logit, weight.reshape([-1, block.attention.heads, s.shape[1]]).mean(1)
@@ -249,8 +249,8 @@ class BST(nn.Layer):
             share = mask / mask.sum(-1, keepdim=True)  # [B, L]
             return paddle.matmul(share.unsqueeze(1), s).squeeze(1)
         place = index_from_end(mask).unsqueeze(1)  # [B, 1, L], target 1
-        wanted = paddle.arange(self.length + 1, 0, -1).unsqueeze(-1)  # [C, 1]
-        pick = (place == wanted).astype(mask.dtype) * mask.unsqueeze(1)  # [B, C, L], one-hot or 0
+        places = paddle.arange(self.length + 1, 0, -1).unsqueeze(-1)  # [C, 1]
+        pick = (place == places).astype(mask.dtype) * mask.unsqueeze(1)  # [B, C, L], one-hot or 0
         return paddle.matmul(pick, s).flatten(1)  # [B, C·D]
 
     def _logit(

@@ -132,7 +132,7 @@ class CNN(nn.Layer):
             events = self.embeddings.with_events(history, batch)  # [B or 1, T, D + V]
             read = self.positions(events, mask)  # [B or 1, K]
             read = read.expand([paddle.shape(target)[0], read.shape[-1]])
-            side = self.embeddings.side(batch, like=target if one_user else None)  # [B, S]
+            side = self.embeddings.side(batch, expand_to=target if one_user else None)  # [B, S]
             parts = [read, target, side]
         else:
             x, _ = self.embeddings(batch, one_user)  # [B, F·E + dense]

@@ -493,7 +493,7 @@ class DIEN(nn.Layer):
         history = self.embeddings.history(batch)  # [B, T, D]
         mask = history_mask(batch)  # [B, T]
         target = self.embeddings.target(batch)  # [B, D]
-        side = self.embeddings.side(batch, like=target if shared else None)  # [B, S]
+        side = self.embeddings.side(batch, expand_to=target if shared else None)  # [B, S]
         events = self.embeddings.with_events(history, batch)  # [B, T, D + V]
         states, _ = self.extractor(events, mask)  # [B, T, H]
         second = self.evolution(states, mask)[0] if self.kind == "gru_attention" else states

@@ -295,7 +295,7 @@ class DIN(nn.Layer):
         e = self.embeddings.with_events(history, batch)  # [1, T, D + V]
         v = self.embeddings.without_event(target)  # [N, D + V]
         interest, weight = self.attention.rank(e, v, mask)  # [N, D + V], [N, T]
-        side = self.embeddings.side(batch, like=target)  # [N, S]
+        side = self.embeddings.side(batch, expand_to=target)  # [N, S]
         parts = [interest, target, side, *self.sums(history, target, mask)]
         logit = self.tower(parts, batch["target_item"])  # [N]
         return (logit, weight) if return_attention else logit

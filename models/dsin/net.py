@@ -64,8 +64,8 @@ def cut(time: paddle.Tensor, mask: paddle.Tensor, gap: int, most: int) -> Sessio
     kept = mask * (order <= most).astype(mask.dtype)  # [B, T]
     left = paddle.clip(count - most, min=0.0)  # [B, 1], sessions that are left out
     of_session = (number - left).unsqueeze(1)  # [B, 1, T]
-    wanted = paddle.arange(1, most + 1, dtype=mask.dtype).unsqueeze(-1)  # [K, 1]
-    holds = (of_session == wanted).astype(mask.dtype) * kept.unsqueeze(1)  # [B, K, T]
+    sessions = paddle.arange(1, most + 1, dtype=mask.dtype).unsqueeze(-1)  # [K, 1]
+    holds = (of_session == sessions).astype(mask.dtype) * kept.unsqueeze(1)  # [B, K, T]
     events = holds.sum(-1, keepdim=True)  # [B, K, 1]
     same = paddle.matmul(holds, holds, transpose_x=True)  # [B, T, T]
     return Sessions(
@@ -188,7 +188,7 @@ class DSIN(nn.Layer):
         target = self.embeddings.target(batch)  # [N, D]
         of_means, a = self.of_means.rank(means, target, found.mask)  # [N, D], [N, K]
         of_states, _ = self.of_states.rank(states, target, found.mask)  # [N, D]
-        side = self.embeddings.side(batch, like=target)  # [N, S]
+        side = self.embeddings.side(batch, expand_to=target)  # [N, S]
         logit = self.tower([of_means, of_states, target, side], batch["target_item"])  # [N]
         return (logit, paddle.matmul(a, found.share[0])) if return_attention else logit
 

@@ -186,7 +186,7 @@ class RNN(nn.Layer):
         else:
             states, state = self.rnn(x, mask)
             state = state.expand_as(target)  # [B, D]
-        side = self.embeddings.side(batch, like=target if one_user else None)  # [B, S]
+        side = self.embeddings.side(batch, expand_to=target if one_user else None)  # [B, S]
         return self.logit(state, target, side, batch["target_item"]), states, history, mask
 
     def logit(

@@ -188,7 +188,7 @@ class Transformer(nn.Layer):
         """Logits [N] of N candidates of one user, as in DIN; the history is read once."""
         found = self.encode(batch)
         target = self.embeddings.target(batch)  # [N, D]
-        side = self.embeddings.side(batch, like=target)  # [N, S]
+        side = self.embeddings.side(batch, expand_to=target)  # [N, S]
         interest = found.interest.expand([paddle.shape(target)[0], -1])  # [N, S]
         parts = [interest, target, side]
         logit = self.tower(parts, batch["target_item"])  # [N]

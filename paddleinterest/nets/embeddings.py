@@ -142,21 +142,21 @@ class FieldEmbeddings(nn.Layer):
         e = self.tables[name](ids)
         return pool_values(e, ids, self.list_pooling) if name in self.multiple else e
 
-    def side(self, batch: Batch, like: paddle.Tensor | None = None) -> paddle.Tensor | None:
+    def side(self, batch: Batch, expand_to: paddle.Tensor | None = None) -> paddle.Tensor | None:
         """User fields, context fields and the dense columns, side by side.
 
         Args:
             batch (Batch): of rows, or of one request.
-            like (Tensor): [N, …], one row per candidate of a request. The fields then have one row,
-                the request's, which is repeated for all candidates.
+            expand_to (Tensor): [N, …], one row per candidate of a request. The fields then have
+                one row, the request's, which is repeated for all candidates.
 
         Returns:
             Tensor: [B, S], or None if the dataset has no such field.
         """
         keys = [f"{of}_{n}" for of in ("user", "context") for n in self.names[of]]
         parts = [self.look_up(key.partition("_")[2], batch[key]) for key in keys]
-        if like is not None:
-            parts = [p.expand([paddle.shape(like)[0], p.shape[-1]]) for p in parts]
+        if expand_to is not None:
+            parts = [p.expand([paddle.shape(expand_to)[0], p.shape[-1]]) for p in parts]
         if "dense" in batch:
             parts.append(batch["dense"])
         return join(parts) if parts else None
@@ -201,6 +201,6 @@ def join(parts: list[paddle.Tensor]) -> paddle.Tensor:
     return parts[0] if len(parts) == 1 else paddle.concat(parts, -1)
 
 
-def bias_rows(fields: Sequence[Field], wanted: bool) -> int:
+def bias_rows(fields: Sequence[Field], with_bias: bool) -> int:
     """Rows of the tower's bias of the target item; 0 if it has none."""
-    return next(f.size for f in fields if f.name == "item") if wanted else 0
+    return next(f.size for f in fields if f.name == "item") if with_bias else 0

@@ -41,8 +41,8 @@ def example_batch(
     if ids_below is not None:
         sizes = {name: min(size, ids_below) for name, size in sizes.items()}
     batch = {}
-    for name, wanted in spec.items():
-        shape = _shape(name, wanted.shape)
+    for name, declared in spec.items():
+        shape = _shape(name, declared.shape)
         batch[name] = _values(name, shape, sizes, rng)
     if negatives:
         for f in schema.item_fields:
@@ -61,10 +61,10 @@ def example_batch(
     return batch
 
 
-def _shape(name: str, wanted: Sequence[int]) -> list[int]:
+def _shape(name: str, declared: Sequence[int]) -> list[int]:
     """The sizes of an input; -1 of its spec is the number of rows, of steps, or of values."""
     free = [ROWS, STEPS, VALUES] if name.startswith(OF_EVENTS) else [ROWS, VALUES]
-    return [free[k] if size in (-1, None) else size for k, size in enumerate(wanted)]
+    return [free[k] if size in (-1, None) else size for k, size in enumerate(declared)]
 
 
 def _values(

@@ -25,8 +25,8 @@ class NextItemModel(ClickModel):
     def needs_negatives(self, config: Settings) -> str:
         """Kind of the negatives that training reads, "" for none."""
         h = cast(NextItemHyperParameters, config.hyper_parameters)
-        wanted = h.next_item == "binary" and h.next_item_weight > 0
-        return h.next_item_negatives if wanted else ""
+        draws = h.next_item == "binary" and h.next_item_weight > 0
+        return h.next_item_negatives if draws else ""
 
     def forward_with_terms(
         self, net: nn.Layer, feeds: Batch

@@ -67,7 +67,7 @@ class PooledFields(FieldEmbeddings):
         pooled = self.pooling(history, mask) / events  # [B, D + V]
         if one_user:
             pooled = pooled.expand([paddle.shape(target)[0], -1])
-        side = self.side(batch, like=target if one_user else None)
+        side = self.side(batch, expand_to=target if one_user else None)
         parts = [target, pooled] + ([] if side is None else [side])
         return paddle.concat(parts, -1), mask / events
 

@@ -61,9 +61,9 @@ class ShardedEmbedding(nn.Embedding):
         processes = distributed.process_count()
         owner = numbers % processes
         order = np.argsort(owner, kind="stable")  # one owner after the other
-        wanted = np.bincount(owner, minlength=processes)
-        counts = distributed.counts_of_all(wanted)  # [asker, owner]
-        asked = distributed.exchange(_cut(paddle.to_tensor(numbers[order]), wanted), counts)
+        of_owner = np.bincount(owner, minlength=processes)
+        counts = distributed.counts_of_all(of_owner)  # [asker, owner]
+        asked = distributed.exchange(_cut(paddle.to_tensor(numbers[order]), of_owner), counts)
         mine = np.concatenate([x.numpy() for x in asked])
         # nobody's row is looked up too: a gradient is never empty
         mine = np.append(mine // processes, self.weight.shape[0] - 1)

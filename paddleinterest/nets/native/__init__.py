@@ -40,13 +40,13 @@ FLAGS = [
     "-fno-trapping-math",
 ]
 HERE = os.path.dirname(os.path.abspath(__file__))
-_wanted = True
+_enabled = True
 
 
-def use(wanted: bool) -> None:
+def use(enabled: bool) -> None:
     """Switch the operators on or off for this process."""
-    global _wanted
-    _wanted = wanted
+    global _enabled
+    _enabled = enabled
 
 
 def available(name: str, tensor: paddle.Tensor) -> bool:
@@ -57,7 +57,7 @@ def available(name: str, tensor: paddle.Tensor) -> bool:
         tensor: an input, which shows place and type of all.
     """
     return (
-        _wanted
+        _enabled
         and paddle.in_dynamic_mode()
         and tensor.place.is_cpu_place()
         and tensor.dtype == paddle.float32
