@@ -23,7 +23,7 @@ def work(args: argparse.Namespace) -> dict:
     reader = Reader(
         args.data, "train", args.batch_size, args.history_cap, shuffle=True, bucket_batches=64
     )
-    in_order = Reader(args.data, "train", args.batch_size, args.history_cap, beside=reader)
+    in_order = Reader(args.data, "train", args.batch_size, args.history_cap, tables_of=reader)
     events = int(in_order.length.sum())
     speeds = []
     padding = []

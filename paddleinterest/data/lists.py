@@ -51,8 +51,8 @@ class Lists:
         return np.where(real, self.values[at], PADDING).astype(np.int64)
 
 
-def contains(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """A boolean array: which of `wanted`, int64 of any shape, are among the sorted `keys`."""
+def contains(keys: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """A boolean array: which of `queries`, int64 of any shape, are among the sorted `keys`."""
     if not len(keys):
-        return np.zeros(np.shape(wanted), bool)
-    return keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
+        return np.zeros(np.shape(queries), bool)
+    return keys[np.minimum(np.searchsorted(keys, queries), len(keys) - 1)] == queries

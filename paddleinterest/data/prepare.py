@@ -336,23 +336,23 @@ def check_same(directory: str, path: str) -> None:
     recipe at `path`."""
     recipe = read_recipe(path)
     schema = Schema.load(directory)
-    wanted = {
+    asked = {
         "source": recipe.common.source,
         "seed": recipe.common.seed,
         "protocol": recipe.protocol,
         **recipe.in_force(),
     }
-    found = {
+    prepared = {
         "source": schema.source,
         "seed": schema.seed,
         "protocol": schema.protocol,
         **schema.recipe,
     }
-    for key in {**wanted, **found}:
-        if wanted.get(key) != found.get(key):
+    for key in {**asked, **prepared}:
+        if asked.get(key) != prepared.get(key):
             raise InputError(
-                f"{directory} was prepared with {key} {_shown(found.get(key))}, but {path} says"
-                f" {_shown(wanted.get(key))}; remove the directory, or give the recipe a"
+                f"{directory} was prepared with {key} {_shown(prepared.get(key))}, but {path} says"
+                f" {_shown(asked.get(key))}; remove the directory, or give the recipe a"
                 " different name"
             )
 

@@ -61,8 +61,8 @@ class Reader:
         times: also give history_time and target_time.
         negatives: uniform or popularity: also give negatives (paddleinterest/data/negatives.py),
             which depend on `seed`, the epoch and the batch number only.
-        beside: a Reader of a different split of the same dataset, whose tables and sequences this
-            one shares.
+        tables_of: a Reader of a different split of the same dataset, whose tables and sequences
+            this one shares.
         targets: fresh: the samples' negatives are drawn every epoch; once: as stored.
         per_positive: samples with label 0 for each with label 1, each of weight 1 / per_positive
             (paddleinterest/data/targets.py). A batch then has `batch_size` stored samples, followed
@@ -92,7 +92,7 @@ class Reader:
         process_count: int = 1,
         times: bool = False,
         negatives: str = "",
-        beside: Optional["Reader"] = None,
+        tables_of: Optional["Reader"] = None,
         targets: str = "once",
         per_positive: int = 1,
     ) -> None:
@@ -110,11 +110,11 @@ class Reader:
         self.items: ItemTable
         self.users: UserTable
         self.sequences: Sequences
-        if beside:
-            self.schema.check_same(beside.schema, directory)
-            self.items = beside.items
-            self.users = beside.users
-            self.sequences = beside.sequences
+        if tables_of:
+            self.schema.check_same(tables_of.schema, directory)
+            self.items = tables_of.items
+            self.users = tables_of.users
+            self.sequences = tables_of.sequences
         else:
             self.items = ItemTable(directory, self.schema)
             self.users = UserTable(directory, self.schema)
@@ -304,11 +304,11 @@ class Reader:
             target: items' rows [B].
             negative: items' rows [B, T], or None.
         """
-        wanted = {"history": history, "target": target}
+        rows_of = {"history": history, "target": target}
         if negative is not None:
-            wanted["negative"] = negative
+            rows_of["negative"] = negative
         out = {}
-        for what, rows in wanted.items():
+        for what, rows in rows_of.items():
             for name, column in self.items.fields.items():
                 out[f"{what}_{name}"] = column[rows]
             for name, lists in self.items.lists.items():

@@ -129,13 +129,13 @@ class TargetNegatives:
             epoch: number of the epoch, for `fresh`.
         """
         item = stored.astype(np.int64)
-        wanted = (label == 0) & ((self.kind == "fresh") | (number > 0))
-        if not len(self.items) or not wanted.any():
+        draws = (label == 0) & ((self.kind == "fresh") | (number > 0))
+        if not len(self.items) or not draws.any():
             return item
         distinct, owner = np.unique(sequence, return_inverse=True)
         avoided = self._avoided(distinct, owner, sequence, end)
         pair = owner * self.width
-        todo = np.flatnonzero(wanted)
+        todo = np.flatnonzero(draws)
         if not self.popular:  # a negative from the history was matched to its positive
             todo = todo[~contains(avoided, pair[todo] + item[todo])]
         epoch = epoch if self.kind == "fresh" else 0

@@ -30,7 +30,7 @@ def floors(data: str) -> dict[str, float]:
     valid = Reader(data, "valid", 1)
     found = {"item popularity": auc(valid.label, valid.items.count[valid.item])}
     if valid.schema.rows["train"] <= MOST:
-        train = Reader(data, "train", 1, beside=valid)
+        train = Reader(data, "train", 1, tables_of=valid)
         for name, column in valid.items.fields.items():
             if name != "item":
                 rate = _rate(column[train.item], train.label, int(column.max()) + 1)

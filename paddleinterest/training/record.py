@@ -142,12 +142,12 @@ class Scalars:
 
     Args:
         directory: of the run.
-        wanted: whether to write them.
+        enabled: whether to write them.
     """
 
-    def __init__(self, directory: RunDirectory, wanted: bool) -> None:
+    def __init__(self, directory: RunDirectory, enabled: bool) -> None:
         self.writer: Any = None
-        if not wanted or distributed.process_index():
+        if not enabled or distributed.process_index():
             return
         try:
             from visualdl import LogWriter

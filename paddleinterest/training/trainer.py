@@ -157,12 +157,12 @@ class Trainer:
             for batch in reader.epoch(state.epoch, state.batch):
                 state.learning_rate = schedule.learning_rate(self.config, state, reader.batches)
                 stepped = skipper.step(batch, state)
-                of_batch = rows[state.batch]
+                in_batch = rows[state.batch]
                 if stepped:
-                    state.add_loss(stepped.loss, of_batch)
+                    state.add_loss(stepped.loss, in_batch)
                 state.step += 1
                 state.batch += 1
-                progress.add(of_batch, batch["label"], stepped.logit if stepped else None)
+                progress.add(in_batch, batch["label"], stepped.logit if stepped else None)
                 if runner.save_interval and state.step % runner.save_interval == 0:
                     self.save_latest()
             speed = progress.speed
@@ -369,7 +369,7 @@ def make_readers(config: Settings, data: str, model: ClickModel) -> dict[str, Re
                 history_cap=runner.history_cap,
                 seed=runner.seed,
                 times=times,
-                beside=train_reader,
+                tables_of=train_reader,
             )
     return readers
 

@@ -38,7 +38,7 @@ def two(tmp_path_factory):
 def read(path):
     """What a training reads: train, and valid with the tables of train."""
     train = Reader(path, "train", 64, shuffle=True, seed=5)
-    valid = Reader(path, "valid", 64, beside=train)
+    valid = Reader(path, "valid", 64, tables_of=train)
     return [*train.epoch(0), *valid.epoch(0)]
 
 

@@ -274,7 +274,7 @@ def test_one_part_is_in_memory_at_a_time(parts, monkeypatch):
 
 def test_splits_share_what_they_have_in_common(parts):
     first = Reader(parts, "train", 16, times=True, **SHUFFLED)
-    other = Reader(parts, "test", 16, times=True, beside=first)
+    other = Reader(parts, "test", 16, times=True, tables_of=first)
     equal(list(other.epoch()), list(Reader(parts, "test", 16, times=True).epoch()))
     assert (
         other.items is first.items

@@ -155,11 +155,11 @@ def shown(line: bytes) -> str:
     return repr(line[:60].decode("utf-8", errors="replace"))
 
 
-def read_items(path: str, wanted: Sequence[str], reviews: str) -> pd.DataFrame:
-    """The `wanted` items in their order as a frame of item, category, brand and path; other lines
+def read_items(path: str, ids: Sequence[str], reviews: str) -> pd.DataFrame:
+    """The items `ids` in their order as a frame of item, category, brand and path; other lines
     are not parsed."""
     found: dict[str, tuple[list[str], str | None]] = {}
-    known = {item.encode(): item for item in wanted}
+    known = {item.encode(): item for item in ids}
     with opened(path, again=AGAIN) as file:
         for number, line in enumerate(file, 1):
             start = ITEM.match(line)
@@ -177,10 +177,10 @@ def read_items(path: str, wanted: Sequence[str], reviews: str) -> pd.DataFrame:
             f"{len(known) - len(found):,} of {len(known):,} items are not in {path}: their"
             " attributes are missing"
         )
-    of_items = [found.get(item, ([], None)) for item in wanted]
+    of_items = [found.get(item, ([], None)) for item in ids]
     return pd.DataFrame(
         {
-            "item": wanted,
+            "item": ids,
             "category": pd.Series(
                 [path[-1] if path else None for path, _ in of_items], dtype=object
             ),

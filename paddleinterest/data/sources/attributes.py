@@ -104,21 +104,21 @@ def _read_file(
     if tables[0].file.form == "atomic" and id_column == side.of:
         id_column = f"{side.of}_id"
     require(id_column, names, side.path, f"--{side.of}-column")
-    wanted = [(name, name) for name in besides(names, [id_column])]
+    chosen = [(name, name) for name in besides(names, [id_column])]
     if asked:
         pairs = [renamed(each, names) for each in asked]
-        wanted = [pair for pair in pairs if pair[0] in names]
+        chosen = [pair for pair in pairs if pair[0] in names]
         side.in_events = [pair for pair in pairs if pair[0] not in names]
-        unread = besides(names, [id_column, *(column for column, _ in wanted)])
+        unread = besides(names, [id_column, *(column for column, _ in chosen)])
         if unread:
             say(f"{side.path}: not read: {', '.join(unread)} (add them with --{side.of}-columns)")
-    for _, name in wanted:
+    for _, name in chosen:
         check_name(name, side.path)
-    stored = [id_column, *(column for column, _ in wanted)]
+    stored = [id_column, *(column for column, _ in chosen)]
     raw = pa.concat_tables([table.read(stored) for table in tables])
     side.ids = columns.id_values(raw.column(0), id_column, side.path, tables[0].reading)
     _check_once(side.ids, id_column, side.path)
-    for k, (column, name) in enumerate(wanted, 1):
+    for k, (column, name) in enumerate(chosen, 1):
         kind = kinds.of(name, tables[0].declared.get(column, ""))
         side.note(name, kind)
         side.attributes[name] = kind.values(raw.column(k), name, side.path, tables[0])

@@ -59,11 +59,11 @@ def _read(
 ) -> dict[str, pa.ChunkedArray]:
     """The samples of one file, one per row, with the history as a list of texts."""
     shown = options.shown_column
-    wanted = [options.user_column, options.history_column]
-    wanted += [shown] if shown else [options.item_column, options.label_column]
-    for name in wanted:
+    needed = [options.user_column, options.history_column]
+    needed += [shown] if shown else [options.item_column, options.label_column]
+    for name in needed:
         require(name, table.names, table.name)
-    stored = list(dict.fromkeys([*wanted, *(column for column, _ in context)]))
+    stored = list(dict.fromkeys([*needed, *(column for column, _ in context)]))
     unread = besides(table.names, stored)
     if unread:
         say(f"{table.name}: not read: {', '.join(unread)} (a history in a cell has no times)")

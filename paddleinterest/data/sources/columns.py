@@ -196,14 +196,14 @@ def _id_texts(column: pa.ChunkedArray, name: str, path: str, reading: Reading) -
     empty = first_true(pc.equal(texts.values, "").to_numpy(zero_copy_only=False))
     if empty is not None:
         raise _missing(name, path, texts.row(empty), texts.rows(np.array([empty])))
-    like = texts.like_missing() if reading.null is None else None
-    if like is not None:
-        value = texts.values[like].as_py()
-        rows = texts.rows(np.array([like]))
+    suspect = texts.like_missing() if reading.null is None else None
+    if suspect is not None:
+        value = texts.values[suspect].as_py()
+        rows = texts.rows(np.array([suspect]))
         raise InputError(
-            f"{path}: {name} is '{value}' in row {texts.row(like):,} ({rows:,} of {len(column):,}"
-            f" rows), which looks like a missing value; use --null '{value}' if it is one"
-            " (--drop-missing leaves out such rows), or --null '' if it is an id"
+            f"{path}: {name} is '{value}' in row {texts.row(suspect):,} ({rows:,} of"
+            f" {len(column):,} rows), which looks like a missing value; use --null '{value}' if it"
+            " is one (--drop-missing leaves out such rows), or --null '' if it is an id"
         )
     numbers = whole(texts.values)
     if numbers is not None:
@@ -380,11 +380,11 @@ def _category_texts(
         return texts.column(numbers)
     if _fractions(texts.values):
         _say_fractions(name, path)
-    like = texts.like_missing() if reading.null is None else None
-    if like is not None:
-        value = texts.values[like].as_py()
+    suspect = texts.like_missing() if reading.null is None else None
+    if suspect is not None:
+        value = texts.values[suspect].as_py()
         say(
-            f"{path}: {name} is '{value}' in {texts.rows(np.array([like])):,} of {len(column):,}"
+            f"{path}: {name} is '{value}' in {texts.rows(np.array([suspect])):,} of {len(column):,}"
             f" rows and is kept as a value; --null '{value}' makes it a missing value"
         )
     return texts.column(texts.values)

@@ -107,7 +107,7 @@ def _split(column: pa.ChunkedArray, name: str, path: str, separator: str) -> pa.
     if not separator and _in_brackets(values):
         lists = _parsed(values, texts, name, path)
     else:
-        separator = separator or _told(values, name, path)
+        separator = separator or _separator_of(values, name, path)
         lists = pc.split_pattern(values, separator or JOINT).cast(TEXTS)
     lists = pc.if_else(pc.equal(values, ""), pa.scalar(None, TEXTS), lists)
     return texts.column(lists)
@@ -150,7 +150,7 @@ def _literal(text: str) -> list[str | None] | None:
     return [None if v is None else str(int(v) if isinstance(v, bool) else v) for v in found]
 
 
-def _told(values: pa.Array, name: str, path: str) -> str:
+def _separator_of(values: pa.Array, name: str, path: str) -> str:
     """The separator of the values in the cells; empty if no cell has more than one."""
     found = found_separators(values, SEPARATORS)
     ask = f"--value-separator '{name}=CHAR' says it"

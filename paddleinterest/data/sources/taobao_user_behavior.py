@@ -68,10 +68,10 @@ def load(options: Options, seed: int = 0) -> Log:
         options.raw if os.path.isfile(options.raw) else find(options.raw, "UserBehavior.csv", WHERE)
     )
     columns = {name: TEXT if name == "behaviour" else WHOLE for name in NAMES}
-    wanted = pa.array(options.behaviours, TEXT)
+    behaviours = pa.array(options.behaviours, TEXT)
     events, seen, outside = [], [], 0
     for part in tables(path, columns, names=NAMES, quote=False, allowed={"behaviour": BEHAVIOURS}):
-        part = part.filter(pc.is_in(part["behaviour"], value_set=wanted))
+        part = part.filter(pc.is_in(part["behaviour"], value_set=behaviours))
         inside = pc.and_(pc.greater_equal(part["time"], START), pc.less(part["time"], END))
         outside += part.num_rows
         part = part.filter(inside)

@@ -222,13 +222,13 @@ def fault(
         parsed(piece, names, False, form)
     except (pa.ArrowInvalid, UnicodeError) as e:
         error = e
-    told = " ".join(str(error).split())
-    row = re.search(r"Row #(\d+): (.*)", told)
+    message = " ".join(str(error).split())
+    row = re.search(r"Row #(\d+): (.*)", message)
     if not row:
         return unreadable(where, error)
     at = f"{where}, line {before + line_of(piece, int(row[1]), form):,}"
     what = row[2]
-    value = re.search(r"column #(\d+):.* conversion error to (\w+): invalid value '(.*)'", told)
+    value = re.search(r"column #(\d+):.* conversion error to (\w+): invalid value '(.*)'", message)
     if value and value[2] in NUMBERS:
         return InputError(
             f"{at}: {names[int(value[1])]} is {value[3]!r}; it should be {NUMBERS[value[2]]}"
