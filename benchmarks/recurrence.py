@@ -91,8 +91,8 @@ def time_all(
     times: dict[tuple[str, str], list[float]] = {}
     for _ in range(args.calls + WARM_UP):
         for name in names:
-            for kind, (of_kind, wanted) in kinds.items():
-                native.use(wanted)
+            for kind, (of_kind, own_operators) in kinds.items():
+                native.use(own_operators)
                 x = states.detach()
                 a = attention.detach()
                 x.stop_gradient = False

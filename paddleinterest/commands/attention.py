@@ -33,8 +33,8 @@ def work(args: argparse.Namespace) -> dict:
     else:
         data = args.data or bundle.signature["origin"]["data_dir"]
         request = attention.request_of_user(bundle, data, args.user, args.candidates, args.events)
-    beside = os.path.join(os.path.dirname(os.path.normpath(args.bundle)), "attention")
-    return attention.write(bundle, request, args.show, (args.out or beside).removesuffix(".png"))
+    default = os.path.join(os.path.dirname(os.path.normpath(args.bundle)), "attention")
+    return attention.write(bundle, request, args.show, (args.out or default).removesuffix(".png"))
 
 
 def main() -> None:

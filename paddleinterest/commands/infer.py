@@ -32,7 +32,7 @@ def work(args: argparse.Namespace) -> dict[str, Any]:
     run.check_predictions(out)
     if args.error_bars and args.split != "test":
         raise InputError("--error-bars works on test only; leave out --split")
-    wanted = _wanted(args)
+    choice = _choice(args)
     environment.set_up(config.runner.threads, config.runner.cpu_tuning)  # before Paddle is imported
     data = run.dataset(config)
     from paddleinterest.core.metrics import format_metrics
@@ -51,8 +51,8 @@ def work(args: argparse.Namespace) -> dict[str, Any]:
     if args.by_impression:
         more["by_impression"] = candidates.by_impression(reader, score)
         say(f"by impression: {_in_words(more['by_impression'])}")
-    if wanted:
-        ranked = candidates.of_checkpoint(config, data, path, args.split, wanted)
+    if choice:
+        ranked = candidates.of_checkpoint(config, data, path, args.split, choice)
         more["among_candidates"] = ranked
         say(f"among {_in_words(ranked)}")
     say(f"{args.split} {format_metrics(metrics)}")
@@ -72,19 +72,19 @@ def work(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _wanted(args):
+def _choice(args):
     """The candidates to rank each positive among; None if --candidates is not given."""
     if args.users < 0:
         raise InputError(f"--users is {args.users}, must be at least 0")
     if not args.candidates:
         return None
-    from paddleinterest.study.candidates import Wanted
+    from paddleinterest.study.candidates import Choice
 
     if args.candidates == "all":
-        return Wanted(0, args.users)
+        return Choice(0, args.users)
     if not args.candidates.isdecimal() or not 0 < int(args.candidates) < 2**31:
         raise InputError(f"--candidates is {args.candidates}, must be all or a number from 1")
-    return Wanted(int(args.candidates), args.users)
+    return Choice(int(args.candidates), args.users)
 
 
 def _in_words(figures):

@@ -18,17 +18,17 @@ import sys
 from paddleinterest.core import cli
 from paddleinterest.core.errors import InputError
 from paddleinterest.study import tables
-from paddleinterest.study.report import Wanted, report
+from paddleinterest.study.report import Choice, report
 
 
 def work(args: argparse.Namespace) -> dict:
     if args.bins < 1:
         raise InputError(f"--bins is {args.bins}, must be at least 1")
-    wanted = Wanted(
+    choice = Choice(
         args.runs or [], args.table, args.rows, args.datasets, args.seeds, args.skip_missing
     )
     command = shlex.join(["python", "tools/report.py", *sys.argv[1:]])
-    return report(wanted, args.out, args.bins, command)
+    return report(choice, args.out, args.bins, command)
 
 
 def main() -> None:

@@ -33,10 +33,10 @@ def set_up(threads: int = 0, cpu_tuning: bool = True) -> None:
     if "paddle" in sys.modules:
         return  # in a test or a notebook: too late to change anything
     threads = threads or max(1, cores() // distributed.processes_on_this_machine())
-    wanted = {"OMP_NUM_THREADS": str(threads), "FLAGS_use_stride_kernel": "0"}
+    variables = {"OMP_NUM_THREADS": str(threads), "FLAGS_use_stride_kernel": "0"}
     if _amd():
-        wanted["MKL_DEBUG_CPU_TYPE"] = "5"
-    new = {k: v for k, v in wanted.items() if k not in os.environ}
+        variables["MKL_DEBUG_CPU_TYPE"] = "5"
+    new = {k: v for k, v in variables.items() if k not in os.environ}
     if cpu_tuning:
         os.environ.update(new)
         _keep_memory()

@@ -48,15 +48,15 @@ def open_programs(
     """
     inputs = {name: facts["inputs"] for name, facts in signature["programs"].items()}
     opened: dict[str, Programs] = {}
-    wanted = engines(files, device)
-    if "paddle" in wanted:
+    kinds = engines(files, device)
+    if "paddle" in kinds:
         from paddleinterest.serving.paddle_program import PaddleProgram
 
         opened["paddle"] = {
             name: PaddleProgram(directory, name, files, facts, device)
             for name, facts in inputs.items()
         }
-    if "onnx" in wanted:
+    if "onnx" in kinds:
         made = onnx_program.open_programs(directory, files, inputs, device.threads)
         opened["onnx"] = {**made}
     return opened

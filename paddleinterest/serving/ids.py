@@ -52,26 +52,26 @@ class Ids:
                 f"{path} lists {column} {counts[most]['values'].as_py()!r} more than once"
             )
 
-    def rows(self, wanted: Sequence[str]) -> np.ndarray:
+    def rows(self, queries: Sequence[str]) -> np.ndarray:
         """Positions of ids, int64 [n]; −1 for an id that is not here."""
-        found = np.full(len(wanted), -1, np.int64)
-        if not len(wanted) or not len(self._ids):
+        found = np.full(len(queries), -1, np.int64)
+        if not len(queries) or not len(self._ids):
             return found
-        hashes = _hash(np.array(wanted, dtype=object))
+        hashes = _hash(np.array(queries, dtype=object))
         at = np.searchsorted(self._hashes, hashes)
         near = self._hashes[np.minimum(at, len(self._hashes) - 1)] == hashes
         hits = np.flatnonzero(near)
         rows = self._rows[at[hits]]
         texts = self._ids.take(pa.array(rows)).to_pylist()
         for hit, row, text in zip(hits.tolist(), rows.tolist(), texts, strict=True):
-            found[hit] = row if text == wanted[hit] else self._collided(wanted[hit], at[hit])
+            found[hit] = row if text == queries[hit] else self._collided(queries[hit], at[hit])
         return found
 
-    def _collided(self, wanted: str, at: int) -> int:
+    def _collided(self, query: str, at: int) -> int:
         """Position of an id whose hash another id has too."""
         same = np.flatnonzero(self._hashes[at:] == self._hashes[at])
         for row in self._rows[at + same].tolist():
-            if self._ids[row].as_py() == wanted:
+            if self._ids[row].as_py() == query:
                 return row
         return -1
 
@@ -90,14 +90,14 @@ class Ids:
     def __iter__(self) -> Iterator[str]:
         return iter(self._ids.to_pylist())
 
-    def __contains__(self, wanted: str) -> bool:
-        return bool(self.rows([wanted])[0] >= 0)
+    def __contains__(self, query: str) -> bool:
+        return bool(self.rows([query])[0] >= 0)
 
-    def get_loc(self, wanted: str) -> int:
+    def get_loc(self, query: str) -> int:
         """Position of one id; KeyError if it is not here."""
-        position = int(self.rows([wanted])[0])
+        position = int(self.rows([query])[0])
         if position < 0:
-            raise KeyError(wanted)
+            raise KeyError(query)
         return position
 
 

@@ -389,9 +389,9 @@ def read_requests(path: str) -> Any:
         raise InputError(f"{path} is not JSON: {e}") from None
 
 
-def _rows(ids: Ids, wanted: list[str]) -> np.ndarray:
+def _rows(ids: Ids, raw: list[str]) -> np.ndarray:
     """Rows of the items or users table, int64 [n]; 1 for unknown ids."""
-    positions = ids.rows(wanted)
+    positions = ids.rows(raw)
     return np.where(positions < 0, UNKNOWN, positions + FIRST_ID)
 
 

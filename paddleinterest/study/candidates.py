@@ -18,7 +18,7 @@ USERS = 1000  # users whose positives are ranked, by default
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Choice:
     """The candidates that each positive is ranked with.
 
     Attributes:
@@ -38,27 +38,27 @@ class Wanted:
         return f"the catalogue of {catalogue:,} items without the user's history"
 
 
-def among_candidates(model: Any, net: Any, reader: Reader, wanted: Wanted) -> dict[str, Any]:
+def among_candidates(model: Any, net: Any, reader: Reader, choice: Choice) -> dict[str, Any]:
     """NDCG@10, HR@10 and MRR of the positives of a split, by user.
 
     Args:
         model: the model's binding.
         net: its net, in evaluation mode.
         reader: of a split in file order.
-        wanted: the candidates.
+        choice: the candidates.
 
     Raises:
         InputError: the split has no positive, or too few items to sample from.
     """
     import paddle
 
-    rows = _positives(reader, wanted)
-    rng = np.random.default_rng([wanted.seed, 1])
+    rows = _positives(reader, choice)
+    rng = np.random.default_rng([choice.seed, 1])
     place = Place(*(np.zeros(len(rows), np.int64) for _ in range(3)))
     net.eval()
     with paddle.no_grad(), progress(len(rows), "ranking") as bar:
         for k, row in enumerate(rows):
-            others = _others(reader, int(row), wanted.sampled, rng)
+            others = _others(reader, int(row), choice.sampled, rng)
             items = np.append(reader.item[row], others)
             score = _scores(model, net, reader, int(row), items)
             place.above[k] = (score[1:] > score[0]).sum()
@@ -66,12 +66,12 @@ def among_candidates(model: Any, net: Any, reader: Reader, wanted: Wanted) -> di
             place.candidates[k] = len(items)
             bar.update(1)
     return {
-        "candidates": wanted.in_words(reader.items.rows - FIRST_ID),
+        "candidates": choice.in_words(reader.items.rows - FIRST_ID),
         **of_places(place, reader.user[rows]),
     }
 
 
-def of_checkpoint(config: Settings, data: str, path: str, split: str, wanted: Wanted) -> dict:
+def of_checkpoint(config: Settings, data: str, path: str, split: str, choice: Choice) -> dict:
     """`among_candidates` of a checkpoint.
 
     Args:
@@ -79,7 +79,7 @@ def of_checkpoint(config: Settings, data: str, path: str, split: str, wanted: Wa
         data: its prepared dataset.
         path: the checkpoint.
         split: whose positives are ranked.
-        wanted: the candidates.
+        choice: the candidates.
     """
     from paddleinterest.training import loading
     from paddleinterest.training.predict import split_reader
@@ -87,7 +87,7 @@ def of_checkpoint(config: Settings, data: str, path: str, split: str, wanted: Wa
     model = loading.bind(config)
     reader = split_reader(config, data, model, split)
     net, _ = loading.trained_net(model, config, data, reader.schema, path)
-    return among_candidates(model, net, reader, wanted)
+    return among_candidates(model, net, reader, choice)
 
 
 def by_impression(reader: Reader, score: np.ndarray) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def by_impression(reader: Reader, score: np.ndarray) -> dict[str, Any]:
     return found
 
 
-def _positives(reader: Reader, wanted: Wanted) -> np.ndarray:
+def _positives(reader: Reader, choice: Choice) -> np.ndarray:
     """Rows of the positives of the chosen users."""
     rows = np.flatnonzero(reader.label == 1)
     if not len(rows):
@@ -114,8 +114,8 @@ def _positives(reader: Reader, wanted: Wanted) -> np.ndarray:
             f"{reader.directory} has no positive in {reader.split}, so nothing can be ranked"
         )
     users = np.unique(reader.user[rows])
-    if wanted.users and wanted.users < len(users):
-        chosen = np.random.default_rng([wanted.seed, 0]).choice(users, wanted.users, False)
+    if choice.users and choice.users < len(users):
+        chosen = np.random.default_rng([choice.seed, 0]).choice(users, choice.users, False)
         rows = rows[np.isin(reader.user[rows], chosen)]
     return rows
 

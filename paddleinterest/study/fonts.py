@@ -69,9 +69,9 @@ def families_for(text: str) -> tuple[list[str], list[str]]:
 
 def _letters_of(family: str) -> set[str]:
     """The letters that a font has; none if it is not installed."""
-    wanted = font_manager.FontProperties(family=[family])
+    properties = font_manager.FontProperties(family=[family])
     try:
-        path = font_manager.fontManager.findfont(wanted, fallback_to_default=False)
+        path = font_manager.fontManager.findfont(properties, fallback_to_default=False)
     except ValueError:
         return set()
     return set(map(chr, font_manager.get_font(path).get_charmap()))

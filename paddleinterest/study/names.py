@@ -23,10 +23,10 @@ def name_runs(runs: list[Run]) -> None:
 def settings_of(config: settings.Settings) -> dict[str, object]:
     """The settings that define a run's model, {key: value}: without seed, names and settings that
     do not change figures."""
-    beside = {"model", "runner.seed"}
-    beside.update(settings.keys_that(config, "place"))
-    beside.update(settings.keys_that(config, "machine"))
-    return settings.flatten(settings.as_dict(config, without=beside))
+    left_out = {"model", "runner.seed"}
+    left_out.update(settings.keys_that(config, "place"))
+    left_out.update(settings.keys_that(config, "machine"))
+    return settings.flatten(settings.as_dict(config, without=left_out))
 
 
 def default_settings(config: settings.Settings) -> dict[str, object]:

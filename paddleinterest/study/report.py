@@ -14,7 +14,7 @@ from paddleinterest.study.results import Run
 
 
 @dataclass
-class Wanted:
+class Choice:
     """The runs to report on.
 
     Attributes:
@@ -31,11 +31,11 @@ class Wanted:
     skip_missing: bool = False
 
 
-def report(wanted: Wanted, out: str, bins: int, command: str) -> dict:
+def report(choice: Choice, out: str, bins: int, command: str) -> dict:
     """Draw the runs and write the page.
 
     Args:
-        wanted: the runs.
+        choice: the runs.
         out: the folder of the page and its pictures.
         bins: ranges of history length, at most.
         command: the command that the page names.
@@ -47,13 +47,13 @@ def report(wanted: Wanted, out: str, bins: int, command: str) -> dict:
         InputError: a run is missing or cannot be read, or `out` holds something else.
     """
     check_out(out)
-    runs, left_out = open_runs(wanted)
+    runs, left_out = open_runs(choice)
     first = runs[0].config.runner
     environment.set_up(first.threads, first.cpu_tuning)  # before Paddle is imported
     from paddleinterest.study import curves, names, page, plots, scores
 
     names.name_runs(runs)
-    if not wanted.table:
+    if not choice.table:
         runs = results.by_model(runs)
     scores.score_runs(runs)
     style = plots.styles({run.label: run.model for run in runs})
@@ -79,21 +79,21 @@ def report(wanted: Wanted, out: str, bins: int, command: str) -> dict:
     }
 
 
-def open_runs(wanted: Wanted) -> tuple[list[Run], list[str]]:
+def open_runs(choice: Choice) -> tuple[list[Run], list[str]]:
     """The runs that were asked for, and a line for each that is missing and skipped."""
-    if wanted.table:
-        table = tables.read(wanted.table)
-        cells = tables.cells(table, wanted.rows, wanted.datasets, wanted.seeds)
+    if choice.table:
+        table = tables.read(choice.table)
+        cells = tables.cells(table, choice.rows, choice.datasets, choice.seeds)
         directories = results.of_table(cells)
     else:  # the same directory twice is one run
-        directories = {os.path.normpath(directory): "" for directory in wanted.runs}
+        directories = {os.path.normpath(directory): "" for directory in choice.runs}
     runs = []
     left_out = []
     for directory, label in directories.items():
         try:
             runs.append(results.open_run(directory, label))
         except results.Missing as e:
-            if not wanted.skip_missing:
+            if not choice.skip_missing:
                 raise
             left_out.append(str(e))
             say(f"left out: {e}")

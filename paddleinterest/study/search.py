@@ -333,12 +333,12 @@ class Search:
 
     def _best_yaml(self, best: Tried) -> str:
         config = settings.load(self.plan.config_yaml, self._overrides(best.drawn))
-        beside = {
+        left_out = {
             *settings.keys_that(config, "place"),
             *settings.keys_that(config, "machine"),
         } - {"runner.dataset"}
-        own = settings.as_dict(config, without=beside)
-        kept = settings.difference(own, settings.as_dict(self._default(), without=beside))
+        own = settings.as_dict(config, without=left_out)
+        kept = settings.difference(own, settings.as_dict(self._default(), without=left_out))
         tried = self.tried()
         start = tried[0].value
         started = "failed" if start is None else f"{start:.6f}"

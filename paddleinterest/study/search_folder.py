@@ -99,11 +99,11 @@ class SearchFolder:
                 )
             return
         found = settings.flatten(settings.read_yaml(facts))
-        wanted = settings.flatten(self.facts)
-        for key in [*wanted, *found]:
-            if found.get(key) == wanted.get(key):
+        asked = settings.flatten(self.facts)
+        for key in [*asked, *found]:
+            if found.get(key) == asked.get(key):
                 continue
-            what = f"{key} {found.get(key)}, not {wanted.get(key)}"
+            what = f"{key} {found.get(key)}, not {asked.get(key)}"
             if key == "data":
                 what = "another dataset"
             raise InputError(

@@ -115,17 +115,17 @@ def _heading(table: Table, dataset: str, some: Result | None) -> str:
 def _cells_of(table: Table, row: Row, results: dict[str, BySeed]) -> list[str]:
     """The cells of a row after its label."""
     by_seed = results[row.label]
-    wanted = len(table.seeds_of(row))
+    planned = len(table.seeds_of(row))
     found = list(by_seed.values())
     if not found:
         return [MISSING] + [""] * (len(METRICS) + bool(table.baseline))
-    partial = len(found) < wanted
+    partial = len(found) < planned
     texts = []
     for metric in METRICS:
         values = [result["test"].get(metric) for result in found]
         texts.append(_spread(values, partial) if metric in found[0]["test"] else "")
     if table.baseline:
-        texts.append(_improvement(results[table.baseline], by_seed, wanted))
+        texts.append(_improvement(results[table.baseline], by_seed, planned))
     epochs = sorted({result["best_epoch"] for result in found if "best_epoch" in result})
     return [*texts, "–".join(map(str, dict.fromkeys([*epochs[:1], *epochs[-1:]])))]
 
@@ -141,10 +141,10 @@ def _spread(values: list[float | None], partial: bool) -> str:
     return text + (f" ({len(defined)})" if partial else "")
 
 
-def _improvement(base: BySeed, found: BySeed, wanted: int) -> str:
+def _improvement(base: BySeed, found: BySeed, planned: int) -> str:
     """RelaImpr of the mean AUC over the seeds that both rows have; a row with one figure counts for
     all seeds."""
-    both = base.keys() & found.keys() if wanted > 1 else base.keys() | found.keys()
+    both = base.keys() & found.keys() if planned > 1 else base.keys() | found.keys()
     ours = [result["test"]["auc"] for seed, result in found.items() if seed in both]
     theirs = [result["test"]["auc"] for seed, result in base.items() if seed in both]
     if found is base or not ours or not theirs:

@@ -78,7 +78,7 @@ def test_a_candidate_scores_as_a_row_of_its_own(place, name):
 
 def test_the_whole_catalogue(place):
     model, net, reader = opened(place, "din")
-    found = candidates.among_candidates(model, net, reader, candidates.Wanted(0, 0))
+    found = candidates.among_candidates(model, net, reader, candidates.Choice(0, 0))
     rows = np.flatnonzero(reader.label == 1)
     assert found["positives"] == len(rows) and found["users"] == len(set(reader.user[rows]))
     assert "without the user's history" in found["candidates"]
@@ -104,12 +104,12 @@ def test_sampled_candidates(place):
         touched = set(reader.sequences.one(int(reader.sequence[row]))["item"])
         assert len(set(others)) == 20 and not set(others) & {*touched, reader.item[row], 0, 1}
     one, again, other = (
-        candidates.among_candidates(model, net, reader, candidates.Wanted(20, 6, seed))
+        candidates.among_candidates(model, net, reader, candidates.Choice(20, 6, seed))
         for seed in (1, 1, 2)
     )
     assert one == again != other and one["users"] == 6 and one["positives"] < reader.rows
     with pytest.raises(InputError, match="100,000 candidates cannot be sampled: a user leaves"):
-        candidates.among_candidates(model, net, reader, candidates.Wanted(100_000))
+        candidates.among_candidates(model, net, reader, candidates.Choice(100_000))
 
 
 def test_the_tool(place):

@@ -182,12 +182,12 @@ def nearest(name: str, known: Sequence[str], section: Sequence[str] | None = Non
 def _model_folder(path: str, own: Mapping[str, Any]) -> str:
     """The folder of the model that the settings file `path` is for."""
     name = own.get("model")
-    beside = os.path.dirname(os.path.abspath(path))
-    if os.path.isfile(os.path.join(beside, model_folders.BINDING)):
-        own_file = os.path.join(beside, "config.yaml")
+    folder = os.path.dirname(os.path.abspath(path))
+    if os.path.isfile(os.path.join(folder, model_folders.BINDING)):
+        own_file = os.path.join(folder, "config.yaml")
         if os.path.isfile(own_file) and read_yaml(own_file).get("model") == name:
             _check_name(path, name)
-            return beside
+            return folder
     if name in model_folders.models():  # a path is not enough: its code is imported
         return model_folders.model_folder(str(name))
     if "source" in own:

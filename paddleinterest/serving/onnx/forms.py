@@ -48,8 +48,8 @@ def _leaky_relu(x: Value, negative_slope: float = 0.01, **_: Any) -> Value:
     return F.relu(x) - negative_slope * F.relu(-x)
 
 
-def _expand_as(x: Value, like: Value, **_: Any) -> Value:
-    return paddle.expand(x, paddle.shape(like))
+def _expand_as(x: Value, target: Value, **_: Any) -> Value:
+    return paddle.expand(x, paddle.shape(target))
 
 
 def _embedding(original: Callable[..., Value]) -> Callable[..., Value]:
