@@ -4,7 +4,7 @@
 
 The bundle (output/<model>/<name>/export) holds the inference program and weights, schema.yaml, the
 vocabularies and item attributes, the latest events of every user, signature.yaml (inputs with
-shapes and types) and request.example.json.
+shapes and types), calibration.json (with --calibration) and request.example.json.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import os
 from typing import Any
 
 from paddleinterest.core import cli, environment
+from paddleinterest.core.errors import InputError
 from paddleinterest.training import run
 
 
@@ -24,7 +25,11 @@ def work(args: argparse.Namespace) -> dict[str, Any]:
     from paddleinterest.serving.export import Contents, export
 
     out = args.out or os.path.join(run.directory(config), "export")
-    contents = Contents(not args.no_histories, args.onnx or bool(args.triton))
+    if args.triton and args.calibration != "none":
+        raise InputError(
+            "--triton serves the net's probabilities, without --calibration; leave out one of them"
+        )
+    contents = Contents(not args.no_histories, args.onnx or bool(args.triton), args.calibration)
     if not args.triton:
         return export(config, data, out, contents)
     from paddleinterest.serving.onnx import triton
@@ -54,6 +59,13 @@ def main() -> None:
         "--onnx",
         action="store_true",
         help="write the programs as ONNX too, checked against Paddle's; for --engine onnx or auto",
+    )
+    p.add_argument(
+        "--calibration",
+        choices=("none", "platt", "isotonic"),
+        default="none",
+        help="fit on valid what makes calibrated probabilities of the net's, and print log loss and"
+        " PCOC of test before and after; needs scikit-learn; default none",
     )
     p.add_argument(
         "--triton",

@@ -17,7 +17,7 @@ from paddleinterest.core.errors import InputError, nearest_path
 from paddleinterest.core.log import say
 from paddleinterest.data.columns import read_parquet
 from paddleinterest.data.schema import LATEST, Field, Schema, of_one_user
-from paddleinterest.serving import engine, signature
+from paddleinterest.serving import calibration, engine, signature
 from paddleinterest.serving.apart import in_fork
 from paddleinterest.serving.device import Device
 from paddleinterest.serving.engine import Programs
@@ -51,6 +51,7 @@ class Bundle:
         version: 12 hexadecimal digits that tell this export from every other.
         encoder: looks raw ids up.
         histories: gives the history of a user whose request has none.
+        calibration: makes probabilities of the net's; None if the bundle was exported without.
         programs: {"model": …, "rank": …}.
         engine: paddle or onnx.
         measured: milliseconds by engine, if they were measured.
@@ -94,6 +95,9 @@ class Bundle:
             )
             clock = self.schema.time == "seconds"
             self.histories = Histories(self._own_histories(), None, clock, self._event_fields())
+            self.calibration = None
+            if calibration.FILE in self.schema.files:
+                self.calibration = calibration.read(directory)
             self._by_engine = engine.open_programs(
                 directory, self.schema.files, self.signature, self.device
             )
@@ -193,11 +197,20 @@ class Bundle:
             )
 
     def score(self, arrays: Arrays) -> np.ndarray:
-        """Click probabilities of a batch as the reader gives it, float32 [B].
+        """Click probabilities of a batch as the reader gives it, float32 [B]; calibrated, if the
+        bundle has a calibration.
 
         Columns that the program does not read are ignored.
         """
+        return self.calibrated(self.probabilities(arrays))
+
+    def probabilities(self, arrays: Arrays) -> np.ndarray:
+        """The same before calibration: what the net gives."""
         return self.programs["model"](arrays)[0].reshape(-1)
+
+    def calibrated(self, probability: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities [N] of the net's; the same if there is no calibration."""
+        return self.calibration(probability) if self.calibration else probability
 
     def rank(self, request: Any) -> dict[str, Any]:
         """The candidates of one request (paddleinterest/serving/request.py), best first.
@@ -209,7 +222,8 @@ class Bundle:
             ``user``, ``known_user`` (None if no user is named), ``history_events`` (how many events
             of the history were used), ``history_from`` (request, none, or what kept them),
             ``unknown_history`` (how many of them the catalogue does not know), ``unknown_values``
-            ({field: given values that training never saw}) and ``version`` of the bundle.
+            ({field: given values that training never saw}), ``version`` of the bundle and, if
+            the scores are calibrated, ``calibration``: platt or isotonic.
 
         Raises:
             InputError: the request is malformed.
@@ -222,8 +236,11 @@ class Bundle:
     def answer_of(
         self, request: Request, source: str, encoded: Encoded, score: np.ndarray
     ) -> dict[str, Any]:
-        """The answer of `rank`, from what `with_history` and `scored` gave."""
-        scores = score.tolist()
+        """The answer of `rank`, from what `with_history` and `scored` gave.
+
+        The net's probability orders the candidates: a calibration may make some of them equal.
+        """
+        scores = self.calibrated(score).tolist()
         known = encoded.known.tolist()
         best_first = np.argsort(-score, kind="stable").tolist()
         ranked = [
@@ -244,6 +261,7 @@ class Bundle:
             "unknown_history": encoded.unknown_history,
             "unknown_values": encoded.unknown_values,
             "version": self.version,
+            **({"calibration": self.calibration.kind} if self.calibration else {}),
         }
 
     def with_history(self, request: Any) -> tuple[Any, str]:
@@ -291,15 +309,17 @@ class Bundle:
         """Scores [N] and attention weights [N, T] of a request's candidates over its history, in
         their own order."""
         _, score, weight = self.scored(request)
-        return score, weight
+        return self.calibrated(score), weight
 
-    def scores(self, encoded: Encoded) -> np.ndarray:
-        """Scores [N] of an encoded request's candidates, in their order; they may be not finite."""
+    def probabilities_of(self, encoded: Encoded) -> np.ndarray:
+        """The net's probabilities [N] of an encoded request's candidates, in their order, not
+        calibrated; they may be not finite."""
         parts = [self.programs["rank"](arrays)[0] for arrays in _cut(encoded)]
         return np.concatenate([score.reshape(-1) for score in parts])
 
     def scored(self, request: Any) -> tuple[Encoded, np.ndarray, np.ndarray]:
-        """A request's arrays, scores [N] and attention [N, T], in the order of its candidates."""
+        """A request's arrays, the net's probabilities [N], not calibrated, and attention [N, T], in
+        the order of its candidates."""
         encoded = self.encoder.encode(request)
         parts = [self.programs["rank"](arrays) for arrays in _cut(encoded)]
         score = np.concatenate([score.reshape(-1) for score, _ in parts])

@@ -8,6 +8,7 @@
 - ``histories.arrow``: the latest events of every user, unless it is left out.
 - ``signature.yaml``: the programs' inputs and outputs, history_cap, origin.
 - ``onnx/``: the programs as ONNX, if they are wanted.
+- ``calibration.json``: numbers that make a calibrated probability of the net's, if wanted.
 - ``request.example.json``: a request that ``paddle_infer.py --request`` can score.
 """
 
@@ -29,7 +30,7 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.core.settings import Settings
 from paddleinterest.data.schema import Schema
-from paddleinterest.serving import agreement, signature
+from paddleinterest.serving import agreement, calibrate, signature
 from paddleinterest.serving.example import write_example
 from paddleinterest.serving.history import own
 from paddleinterest.serving.onnx import export as onnx_export
@@ -47,10 +48,12 @@ class Contents:
     Attributes:
         histories: the latest events of every user.
         onnx: the programs as ONNX too.
+        calibration: platt or isotonic, fitted on valid; none = the net's probabilities.
     """
 
     histories: bool = True
     onnx: bool = False
+    calibration: str = "none"
 
 
 ALL_BUT_ONNX = Contents()
@@ -77,6 +80,8 @@ def export(
     if contents.onnx:
         onnx_export.check_possible()
     schema = Schema.load(data)
+    if contents.calibration != "none":
+        calibrate.check_possible(contents.calibration, schema)
     prepared = copy.copy(schema)  # the bundle's lists other files
     taken = ["items.parquet", "users.parquet", "vocab/", "vectors/"]
     schema.verify(data, *taken, *(["sequences"] if contents.histories else []))
@@ -103,6 +108,8 @@ def export(
         write_example(os.path.join(made, EXAMPLE), data, schema)  # unlisted: a user may change it
         agreement.check(made, net, rows, split)
         result = onnx_export.check(made, data) if contents.onnx else {}
+        if contents.calibration != "none":
+            result.update(calibrate.add(made, data, contents.calibration, schema))
         check_replaceable(out)  # once more: minutes may have passed
         Schema.load(data).check_same(prepared, data)
     return {

@@ -30,21 +30,38 @@ def score_split(
     if batch_size < 1:
         raise InputError(f"--batch-size is {batch_size}, must be at least 1")
     bundle.check_data(data)
-    cap = bundle.signature["history_cap"]
-    times = "history_time" in bundle.signature["programs"]["model"]["inputs"]
-    reader = Reader(data, split, batch_size, cap, times=times)
-    score = np.empty(reader.rows, np.float32)
-    order = np.argsort(reader.length, kind="stable")
-    with progress(reader.rows, split) as bar:
-        for lo in range(0, reader.rows, batch_size):
-            rows = order[lo : lo + batch_size]
-            score[rows] = bundle.score(reader.batch(rows))
-            bar.update(len(rows))
-    check_finite(score)
+    reader, probability = split_scores(bundle, data, split, batch_size)
+    score = bundle.calibrated(probability)
     metrics = click_metrics(reader.user, reader.label, score)
     say(f"{split} {format_metrics(metrics)}")
     result = {"data": data, "split": split, "rows": reader.rows, **metrics}
+    if bundle.calibration:
+        before = click_metrics(reader.user, reader.label, probability)
+        say(f"{split} before {bundle.calibration.kind}: {format_metrics(before)}")
+        result["calibration"] = {"kind": bundle.calibration.kind, "before": before}
     if out:
         write_predictions(out, reader, data, score)
         result["predictions"] = out
     return result
+
+
+def split_scores(
+    bundle: Bundle, data: str, split: str, batch_size: int
+) -> tuple[Reader, np.ndarray]:
+    """The reader of a split and the net's probabilities, not calibrated, float32 [rows].
+
+    Raises:
+        InputError: one of them is not finite.
+    """
+    cap = bundle.signature["history_cap"]
+    times = "history_time" in bundle.signature["programs"]["model"]["inputs"]
+    reader = Reader(data, split, batch_size, cap, times=times)
+    probability = np.empty(reader.rows, np.float32)
+    order = np.argsort(reader.length, kind="stable")
+    with progress(reader.rows, split) as bar:
+        for lo in range(0, reader.rows, batch_size):
+            rows = order[lo : lo + batch_size]
+            probability[rows] = bundle.probabilities(reader.batch(rows))
+            bar.update(len(rows))
+    check_finite(probability)
+    return reader, probability

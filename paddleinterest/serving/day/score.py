@@ -59,7 +59,7 @@ class Row:
         request: what it asks for; empty if it cannot be read.
         refused: why it has no score; None if it has.
         encoded: its arrays.
-        score: of its candidates, [N].
+        score: the net's probabilities of its candidates, not calibrated, [N].
     """
 
     request: Request = field(default_factory=dict)
@@ -157,7 +157,7 @@ class DayScorer:
         fine = [row for row in rows if row.encoded is not None]
         if self.ranks:
             for row in fine:
-                row.score = self.bundle.scores(_there(row))
+                row.score = self.bundle.probabilities_of(_there(row))
         else:
             self._score_together(fine)
         for row in fine:
@@ -194,7 +194,7 @@ class DayScorer:
         order = np.argsort(lengths, kind="stable").tolist()
         for lo in range(0, len(order), TOGETHER):
             some = [rows[k] for k in order[lo : lo + TOGETHER]]
-            score = self.bundle.score(self._stacked([_there(row).arrays for row in some]))
+            score = self.bundle.probabilities(self._stacked([_there(row).arrays for row in some]))
             for row, each in zip(some, score, strict=True):
                 row.score = np.array([each])
 
@@ -236,7 +236,8 @@ class DayScorer:
             yield None, None if self.ranks else _text(block, self.meaning.item, k), None
             return
         order = np.argsort(-row.score, kind="stable")[: self.wanted.top or None]
-        scores = [float(f"{each:.9g}") for each in row.score[order]]
+        calibrated = self.bundle.calibrated(row.score[order])
+        scores = [float(f"{each:.9g}") for each in calibrated]
         for place, (at, score) in enumerate(zip(order.tolist(), scores, strict=True), 1):
             yield place, str(row.encoded.candidates[at]), score
 

@@ -239,6 +239,7 @@ def bundle_facts(bundle: "Bundle", options: Options) -> dict[str, Any]:
         "history": options.history.partition(":")[0],
         "has_histories": bundle.histories.own is not None,
         "example": _example(bundle.directory),
+        **({"calibration": bundle.calibration.kind} if bundle.calibration else {}),
     }
 
 

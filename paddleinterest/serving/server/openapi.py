@@ -55,6 +55,7 @@ class Answer(BaseModel):
     unknown_history: int = Field(description="used events whose item the catalogue does not have")
     unknown_values: dict[str, int] = Field(description="given values that training never saw")
     version: str = Field(description="of the bundle")
+    calibration: str | None = Field(None, description="platt or isotonic, if scores are calibrated")
     history: list[dict[str, Any]] | None = Field(None, description="with ?explain=1")
 
 
