@@ -71,14 +71,14 @@ def test_every_form_is_of_a_model():
     assert set(FORMS) <= set(MODELS)
 
 
-def exported(folder, data, model, *overrides, scale=0.2):
+def exported(folder, data, model, *overrides, scale=0.2, calibration="none"):
     """The bundle's directory, the net, the result of the export."""
     tiny = [setting for setting in TINY if "hyper" not in setting]
     config, _, net = trained(
         model, data, folder, *tiny, "hyper_parameters.embedding_size=4", *overrides, scale=scale
     )
     out = str(folder / "bundle")
-    return out, net, export(config, data, out, Contents(onnx=True))
+    return out, net, export(config, data, out, Contents(onnx=True, calibration=calibration))
 
 
 @pytest.mark.parametrize(
@@ -145,6 +145,22 @@ def test_a_dataset_with_lists_vectors_and_event_fields(tmp_path, model):
         np.testing.assert_allclose(weight, attention, rtol=0, atol=1e-6)
         spread = max(spread, float(np.std(expected)))
     assert spread > 0.001, "all candidates score alike, so nothing is tested"
+
+
+def test_both_engines_are_calibrated(tmp_path, data):
+    out, _, result = exported(tmp_path, data, "base", calibration="isotonic")
+    paddles = Bundle(out)
+    onnxs = Bundle(out, engine="onnx")
+    request = paddles.some_request(30)
+    expected = paddles.rank(request)
+    answer = onnxs.rank(request)
+    assert answer["calibration"] == result["calibration"]["kind"] == "isotonic"
+    scores = {c["item"]: c["score"] for c in expected["candidates"]}
+    for candidate in answer["candidates"]:
+        assert candidate["score"] == pytest.approx(scores[candidate["item"]], abs=1e-5)
+    before = onnxs.scored(request)[1]
+    got = sorted(c["score"] for c in answer["candidates"])
+    assert np.abs(np.sort(before) - got).max() > 1e-3
 
 
 TAGS = [[], ["war"], ["noir", "drama", "new"]]
