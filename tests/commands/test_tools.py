@@ -614,7 +614,7 @@ def test_another_dataset_than_the_bundles(place, tools, untouched):
     "text, words",
     [
         ("{", ["is not JSON"]),
-        ("[1]", ["request: a request must be an object"]),
+        ("[1]", ["request 1 of 1: a request must be an object"]),
         ('{"candidates": []}', ["at least one item"]),
         ('{"candidates": ["i1"], "hist": []}', ["unknown key 'hist'"]),
         ('{"candidates": [1.5]}', ["candidates[0]"]),
