@@ -33,10 +33,11 @@ def readable(path: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
+        raise InputError(f"{path} is missing; create its folder again") from None
     except (pa.ArrowException, OSError) as e:
         raise InputError(
-            f"{path} is not a readable Parquet file: {' '.join(str(e).split())[:160]}"
+            f"{path} is not a readable Parquet file ({' '.join(str(e).split())[:160]}); create"
+            " its folder again"
         ) from None
 
 
@@ -89,4 +90,5 @@ def check_range(index: np.ndarray, size: int, where: str, first: int = 0) -> Non
 def check_times(times: np.ndarray, where: str) -> None:
     """Raise InputError unless the difference of any two fits int64."""
     if len(times) and not (-LATEST < times.min() and times.max() < LATEST):
-        raise InputError(f"{where} has times beyond ±2**62")
+        row = int(np.argmax(np.abs(times.astype(np.float64))))
+        raise InputError(f"{where}, row {row}: time {times[row]} is outside ±2**62")

@@ -72,7 +72,11 @@ def standardise(values: np.ndarray, field: Field) -> np.ndarray:
 def _count(table: pa.Table, of: str) -> np.ndarray:
     count = numbers(table, "count", f"{of}s.parquet")
     if (count < 0).any():
-        raise InputError(f"{of}s.parquet, column count has a negative number")
+        row = int(np.argmin(count))
+        raise InputError(
+            f"{of}s.parquet, row {row}: count is {count[row]}, must not be negative; prepare the"
+            " dataset again"
+        )
     return count
 
 
@@ -124,9 +128,11 @@ def _vectors(directory: str, field: Field, rows: int) -> np.ndarray:
     try:
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
+        raise InputError(f"{path} is missing; create its folder again") from None
     except (OSError, ValueError, EOFError) as e:
-        raise InputError(f"{path} is not a readable NumPy file: {e}") from None
+        raise InputError(
+            f"{path} is not a readable NumPy file ({e}); create its folder again"
+        ) from None
     if vectors.shape != (rows, field.width) or vectors.dtype != np.float32:
         raise InputError(
             f"{path} holds {vectors.dtype} {list(vectors.shape)}, must be float32"

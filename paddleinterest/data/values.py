@@ -103,7 +103,11 @@ def checked_numbers(column: pd.Series, name: str) -> np.ndarray:
     values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     largest = np.abs(np.nan_to_num(values)).max(initial=0)
     if np.isinf(values).any() or largest > np.finfo(np.float32).max:
-        raise InputError(f"dense column {name!r} holds infinity or a number beyond float32")
+        row = int(np.argmax(np.abs(np.nan_to_num(values))))
+        raise InputError(
+            f"dense column {name!r}, row {row + 1}: {values[row]:g} is beyond float32, must be at"
+            f" most {np.finfo(np.float32).max:.2g}; mend it, or leave it empty"
+        )
     return values.astype(np.float32)
 
 
@@ -116,7 +120,7 @@ def checked_vectors(column: pd.Series, name: str) -> tuple[np.ndarray, np.ndarra
     known = np.flatnonzero(column.notna().to_numpy())
     cells = pa.array(column.iloc[known])
     if not len(known):
-        raise InputError(f"vector column {name!r} has no vector")
+        raise InputError(f"vector column {name!r} is empty in all rows, must have a vector")
     if not (pa.types.is_list(cells.type) or pa.types.is_large_list(cells.type)):
         if not pa.types.is_fixed_size_list(cells.type):
             raise InputError(f"vector column {name!r} holds {cells.type}, must be lists of numbers")

@@ -26,12 +26,15 @@ def _read(path: str, field: Field) -> dict[str, int]:
     table = read_parquet(path)
     if not {"value", "index"} <= set(table.column_names):
         raise InputError(
-            f"{path} has no columns value and index; it has {', '.join(table.column_names)}"
+            f"{path} has the columns {', '.join(table.column_names)}, must have value and index;"
+            " create its folder again"
         )
     values = table["value"].to_pylist()
     indices = table["index"].to_pylist()
     if not all(isinstance(v, str) for v in values) or len(set(values)) < len(values):
-        raise InputError(f"{path}: its values must be texts, each once")
+        raise InputError(f"{path}: its values must be texts, each once; create its folder again")
     if not all(type(k) is int and UNKNOWN <= k < field.size for k in indices):
-        raise InputError(f"{path}: its indices must be in {UNKNOWN}…{field.size - 1}")
+        raise InputError(
+            f"{path}: its indices must be in {UNKNOWN}…{field.size - 1}; create its folder again"
+        )
     return dict(zip(values, indices, strict=True))

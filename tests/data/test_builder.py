@@ -812,7 +812,10 @@ BAD = [
     ("'kind' occurs in two", dict(users=pd.DataFrame({"user": ["u1"], "kind": [1]}))),
     ("'kind' occurs in two", dict(events=with_column(EVENTS, "kind", 1), context=["kind"])),
     ("dense column 'cost' is in none", dict(dense=["cost"])),
-    ("'price' holds infinity", dict(items=with_column(ITEMS, "price", [1, 2, 3, 4, 5, np.inf]))),
+    (
+        "'price', row 6: inf is beyond float32",
+        dict(items=with_column(ITEMS, "price", [1, 2, 3, 4, 5, np.inf])),
+    ),
     ("users; it takes users with at least 4 events", dict(events=EVENTS.groupby("user").head(3))),
     ("22 events (0 of them with label 1) of", dict(events=with_column(EVENTS, "label", 0))),
     ("may not be called 'training'", dict(items=with_column(ITEMS, "training", 1))),

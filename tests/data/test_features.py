@@ -309,7 +309,7 @@ BAD = [
     ("both multiple and dense", lambda log: dataclasses.replace(log, dense=[*log.dense, "tags"])),
     ("both hashed and dense", lambda log: dataclasses.replace(log, hashed={"dwell": 9})),
     ("hashed column 'x' is in none of", lambda log: dataclasses.replace(log, hashed={"x": 9})),
-    ("'dwell' holds infinity", one_of("dwell", np.inf)),
+    ("'dwell', row 1: inf is beyond float32", one_of("dwell", np.inf)),
 ]
 
 

@@ -111,7 +111,7 @@ def test_gbk_without_a_word_gets_the_right_advice(tmp_path):
         "device",
     )
     refuses(
-        ["--encoding is 'gkb', which is not known"],
+        ["--encoding is 'gkb', must be"],
         "event_log",
         "--events",
         path,

@@ -166,12 +166,12 @@ def test_amazon_files_at_hand(shop, tmp_path):
         ("[1]\n", ["line 5", "is not a review"]),
         (
             review("A", "B", None, 1),
-            ["line 5: unixReviewTime is None; it should be a whole number"],
+            ["line 5: unixReviewTime is None, must be a whole number"],
         ),
         (review("A", "B", float("nan"), 1), ["line 5: unixReviewTime is nan"]),
         (review("A", "B", 1.5, 1), ["line 5: unixReviewTime is 1.5"]),
-        (review("A", None, 1, 1), ["line 5: asin is None; it should be a text"]),
-        (review(7, "B", 1, 1), ["line 5: reviewerID is 7; it should be a text"]),
+        (review("A", None, 1, 1), ["line 5: asin is None, must be a text"]),
+        (review(7, "B", 1, 1), ["line 5: reviewerID is 7, must be a text"]),
         ('{"asin": "B", "unixReviewTime": 1}', ["line 5: reviewerID is missing"]),
         (
             '{"reviewerID": "A", "asin": "B", "unixReviewTime": 99999999999999999999}',
@@ -414,17 +414,17 @@ def test_movielens_csv(tmp_path, version, piece):
         (
             "1m",
             {"ratings_dat": "1::20::5::9\n1::20::x::9\n"},
-            ["ratings.dat), line 2: rating is 'x'; it should be a num"],
+            ["ratings.dat), line 2: rating is 'x', must be a num"],
         ),
         (
             "1m",
             {"ratings_dat": "1::20::5::9\n1::20::nan::9\n"},
-            ["ratings.dat), line 2: rating is nan; it should be 0.5"],
+            ["ratings.dat), line 2: rating is nan, must be 0.5"],
         ),
         (
             "1m",
             {"ratings_dat": "1::20::5::9\n\n1::20::6::9\n"},
-            ["ratings.dat), line 3: rating is 6.0; it should be"],
+            ["ratings.dat), line 3: rating is 6.0, must be"],
         ),
         (
             "1m",
@@ -440,7 +440,7 @@ def test_movielens_csv(tmp_path, version, piece):
         (
             "1m",
             {"users_dat": "1::F::17::1::1\n"},
-            ["users.dat), line 1: age is 17; it should be 1, 18, 25"],
+            ["users.dat), line 1: age is 17, must be 1, 18, 25"],
         ),
         (
             "20m",
@@ -450,7 +450,7 @@ def test_movielens_csv(tmp_path, version, piece):
         (
             "20m",
             {"ratings_csv": "userId,movieId,rating,timestamp\n1,1,1,1\n1,1,1,1.5\n"},
-            ["ratings.csv), line 3: timestamp is '1.5'; it should be a whole number"],
+            ["ratings.csv), line 3: timestamp is '1.5', must be a whole number"],
         ),
         (
             "20m",
@@ -556,13 +556,13 @@ def test_taobao_ad(ads, piece):
             "nonclk,click",
             ["has no column 'clk', did you mean 'click'?"],
         ),
-        ("raw_sample.csv", ",0,1\n", ",0,2\n", ["line 4: clk is 2; it should be 0 or 1"]),
+        ("raw_sample.csv", ",0,1\n", ",0,2\n", ["line 4: clk is 2, must be 0 or 1"]),
         ("raw_sample.csv", ",0,1\n", ",0,\n", ["line 4: clk is missing"]),
         (
             "raw_sample.csv",
             "1494638778",
             "nan",
-            ["line 3: time_stamp is 'nan'; it should be a whole number"],
+            ["line 3: time_stamp is 'nan', must be a whole number"],
         ),
         ("raw_sample.csv", "449818", "", ["line 3: user is missing"]),
         (
@@ -571,9 +571,9 @@ def test_taobao_ad(ads, piece):
             "",
             ["line 3: 5 columns, but 6 are needed: user, time_stamp"],
         ),
-        ("ad_feature.csv", "170.0", "-1", ["row 1: price is -1.0; it should not be negative"]),
-        ("ad_feature.csv", "170.0", "inf", ["line 2: price is inf; it should be a number"]),
-        ("ad_feature.csv", "170.0", "dear", ["line 2: price is 'dear'; it should be a number"]),
+        ("ad_feature.csv", "170.0", "-1", ["row 1: price is -1.0, must not be negative"]),
+        ("ad_feature.csv", "170.0", "inf", ["line 2: price is inf, must be a number"]),
+        ("ad_feature.csv", "170.0", "dear", ["line 2: price is 'dear', must be a number"]),
         ("user_profile.csv", "\n7,", "\nNULL,", ["line 3: userid is missing"]),
     ],
 )
@@ -640,7 +640,7 @@ def test_taobao_actions(tmp_path, piece):
     [
         (
             BEHAVIOUR + "1,2,3,view,1511544070\n",
-            ["line 7: behaviour is 'view'; it should be pv, buy, cart or fav"],
+            ["line 7: behaviour is 'view', must be pv, buy, cart or fav"],
         ),
         (BEHAVIOUR + "1,2,3,,1511544070\n", ["line 7: behaviour is missing"]),
         (
@@ -649,7 +649,7 @@ def test_taobao_actions(tmp_path, piece):
         ),
         (
             "user,item,category,behaviour,time\n" + BEHAVIOUR,
-            ["line 1: user is 'user'; it should be a whole number"],
+            ["line 1: user is 'user', must be a whole number"],
         ),
         (BEHAVIOUR + "1,2,3,pv,nan\n", ["line 7: time is 'nan'"]),
         ("", ["UserBehavior.csv is empty"]),
@@ -739,7 +739,7 @@ def test_kuairand_tags_and_play_time(kuai, piece):
             "log_standard_4_22_to_5_08_pure.csv",
             "999,1,",
             "999,3,",
-            ["line 2: is_click is 3; it should be 0 or 1"],
+            ["line 2: is_click is 3, must be 0 or 1"],
         ),
         ("log_standard_4_22_to_5_08_pure.csv", "1650590800001", "", ["line 3: time_ms is missing"]),
         (

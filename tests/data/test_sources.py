@@ -338,7 +338,7 @@ GOOD = "user,item,time,label\n1,5,10,0\n2,6,20,1\n"
         (
             "user,item,time\n1,2,3\n,4,5\n,4,5\n",
             [],
-            ["e.csv: user is missing in row 2 (2 such rows)"],
+            ["e.csv: user is missing in row 2 (rows without one: 2)"],
         ),
         ("user,item,time\n1,,3\n", [], ["item is missing in row 1"]),
         ("user,item,time\n1,2,3\n1,2,\n", [], ["e.csv: time is missing in row 2"]),
@@ -1001,9 +1001,9 @@ def test_synthetic_quality_and_segment_tell():
 @pytest.mark.parametrize(
     "flag, value, words",
     [
-        ("--users", 0, "--users is 0; it should be at least 1"),
+        ("--users", 0, "--users is 0, must be at least 1"),
         ("--categories", 1, "--categories is 1"),
-        ("--items", 49, "--items is 49; it should be at least 50"),
+        ("--items", 49, "--items is 49, must be at least 50"),
         ("--impressions", 0, "--impressions is 0"),
         ("--drift", 1.5, "--drift is 1.5"),
     ],

@@ -84,7 +84,7 @@ def load(options: Options, seed: int = 0) -> Log:
         raise InputError("give both --reviews and --meta, or neither to download both to --raw")
     if not re.fullmatch(r"\w+", options.category_name):
         raise InputError(
-            f"--category-name is {options.category_name!r}; it should be as in the files' names,"
+            f"--category-name is {options.category_name!r}, must be as in the files' names,"
             " such as Electronics or Movies_and_TV"
         )
     reviews = options.reviews or _at_hand(options.raw, f"reviews_{options.category_name}_5.json.gz")
@@ -124,7 +124,7 @@ def read_reviews(path: str) -> pd.DataFrame:
                 )
             parts.append(part)
     if not parts:
-        raise InputError(f"{path} is empty; it should have one review per line")
+        raise InputError(f"{path} is empty, must have one review per line")
     return pa.concat_tables(parts).rename_columns(["user", "item", "time"]).to_pandas()
 
 
@@ -145,7 +145,7 @@ def first_fault(path: str, before: int, piece: bytes) -> InputError | None:
             if type(review.get(name)) is not kind:
                 found = repr(review[name])[:60] if name in review else "missing"
                 return InputError(
-                    f"{path}, line {number:,}: {name} is {found}; it should be {KINDS[kind]}"
+                    f"{path}, line {number:,}: {name} is {found}, must be {KINDS[kind]}"
                 )
     return None
 

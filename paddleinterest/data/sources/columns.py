@@ -185,8 +185,8 @@ def id_values(
 
 def _missing(name: str, path: str, row: int, rows: int) -> InputError:
     return InputError(
-        f"{path}: {name} is missing in row {row:,} ({rows:,} such rows); every row needs an id:"
-        " fill it, or leave out such rows with --drop-missing"
+        f"{path}: {name} is missing in row {row:,} (rows without one: {rows:,}); every row needs an"
+        " id: fill it, or leave out such rows with --drop-missing"
     )
 
 

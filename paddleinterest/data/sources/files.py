@@ -291,8 +291,8 @@ def check_encoding(encoding: str) -> None:
         "a".encode(encoding)
     except (LookupError, ValueError):
         raise InputError(
-            f"--encoding is {encoding!r}, which is not known; such as gbk, gb18030, big5, utf-16,"
-            " latin-1"
+            f"--encoding is {encoding!r}, must be one that Python knows, such as gbk, gb18030,"
+            " big5, utf-16 or latin-1"
         ) from None
 
 

@@ -26,10 +26,10 @@ def names(file: RawFile, encoding: str = "") -> list[str]:
         data = f.read(FIRST) + f.readline(FIRST)
     data = data.removeprefix(b"\xef\xbb\xbf")
     if not data.strip():
-        raise InputError(f"{file.name} is empty; it should have one JSON object per line")
+        raise InputError(f"{file.name} is empty, must have one JSON object per line")
     if data.lstrip()[:1] != b"{":
         raise InputError(
-            f"{file.name}: a JSON file should have one object per line, {{…}}; it starts with"
+            f"{file.name}: a JSON file must have one object per line, {{…}}; it starts with"
             f" {data.lstrip()[:20].decode('utf-8', 'replace')!r}"
         )
     return list(_parse(data, None, file.name, 0).column_names)

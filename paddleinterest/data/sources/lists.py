@@ -262,7 +262,7 @@ def separators(asked: Sequence[str]) -> dict[str, str]:
         separator = separator.replace("\\t", "\t")
         if len(separator) != 1:
             raise InputError(
-                f"--value-separator is {each!r}; it should be one character, or COL=CHAR, such as"
+                f"--value-separator is {each!r}, must be one character, or COL=CHAR, such as"
                 " genres='|'"
             )
         found[name] = separator

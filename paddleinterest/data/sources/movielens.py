@@ -266,8 +266,8 @@ def users_100k(release: Release) -> pd.DataFrame:
     age = raw["age"].to_numpy()
     if row := bad_row(pc.less(raw["age"], 1)):
         raise InputError(
-            f"{release.path} ({release.members['u.user']}), row {row:,}: age is {age[row - 1]}; it"
-            " should be at least 1"
+            f"{release.path} ({release.members['u.user']}), row {row:,}: age is {age[row - 1]},"
+            " must be at least 1"
         )
     group = np.array(AGES)[np.searchsorted(AGES, age, side="right") - 1]
     return pd.DataFrame(

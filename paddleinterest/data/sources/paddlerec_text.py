@@ -82,7 +82,7 @@ def load(options: Options, seed: int = 0) -> Log:
             raise InputError(f"paddlerec_text needs {flag} FILE: samples in the form {FORM}")
     if not 0 <= options.valid_fraction < 1:
         raise InputError(
-            f"--valid-fraction is {options.valid_fraction}; it should be at least 0 and less than 1"
+            f"--valid-fraction is {options.valid_fraction}, must be at least 0 and less than 1"
         )
     groups = [read_group(options.train), read_group(options.test)]
     item = typed(
@@ -212,7 +212,7 @@ def read(path: str) -> pa.Table:
             say(f"{path}: slots of PaddleRec's bst; {', '.join(UNREAD)} are not read")
     except (pa.ArrowException, OSError, ValueError) as e:
         if "Empty CSV" in str(e):
-            raise InputError(f"{path} is empty; it should have lines of {FORM}") from None
+            raise InputError(f"{path} is empty, must have lines of {FORM}") from None
         raise first_fault([path]) or unreadable(path, e) from None
     wrong = pc.invert(pc.is_in(table["label"], value_set=pa.array(["0", "1"], pa.large_string())))
     for name in ("item", "category"):
@@ -270,9 +270,7 @@ def first_fault(paths: list[str]) -> InputError | None:
                     if slots and line.strip():
                         line = as_plain(line)
                     if fault := what_is_wrong(line):
-                        return InputError(
-                            f"{path}, line {number}: {fault}; a line should be {FORM}"
-                        )
+                        return InputError(f"{path}, line {number}: {fault}; a line must be {FORM}")
         except (InputError, UnicodeDecodeError):
             return None  # not readable as text: the fast reader's own message says why
     return None

@@ -95,7 +95,7 @@ def load(options: Options, seed: int = 0) -> Log:
         ("impressions", 1),
     ):
         if getattr(options, flag) < least:
-            raise InputError(f"--{flag} is {getattr(options, flag)}; it should be at least {least}")
+            raise InputError(f"--{flag} is {getattr(options, flag)}, must be at least {least}")
     if not 0 <= options.drift <= 1:
         raise InputError(f"--drift is {options.drift}, must be a probability, from 0 to 1")
     rng = np.random.default_rng(seed)

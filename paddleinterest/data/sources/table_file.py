@@ -67,7 +67,7 @@ def check_form(form: Form) -> Form:
     bad = not separator.isascii() or len(separator) > 4 or set(separator) & set('\n\r"')
     if separator and bad:
         raise InputError(
-            f"--separator is {form.separator!r}; it should be one character, several such as ::,"
+            f"--separator is {form.separator!r}, must be one character, several such as ::,"
             " or \\t for a tab"
         )
     if form.encoding:
@@ -113,7 +113,7 @@ class Table:
         first = _first_lines(self.file, self.form.encoding)
         if not first.strip():
             raise InputError(
-                f"{self.name} is empty; it should have a header line, then one row per event,"
+                f"{self.name} is empty, must have a header line, then one row per event,"
                 " item or user"
             )
         _check_header_text(first, self.name)

@@ -82,7 +82,7 @@ def load(options: Options, seed: int = 0) -> Log:
     )
     if row := bad_row(pc.less(raw["price"], 0)):
         raise InputError(
-            f"{paths[1]}, row {row:,}: price is {raw['price'][row - 1].as_py()}; it should not be"
+            f"{paths[1]}, row {row:,}: price is {raw['price'][row - 1].as_py()}, must not be"
             " negative"
         )
     items = frame({"item": raw["adgroup_id"], **{name: raw[name] for name in AD}})

@@ -73,7 +73,7 @@ def tables(
             names, header = header_of(file, delimiter, quote, where)
             if not names:
                 raise InputError(
-                    f"{where} is empty; it should have a header line with {', '.join(columns)}"
+                    f"{where} is empty, must have a header line with {', '.join(columns)}"
                 )
             for name in columns:
                 require(name, names, where)
@@ -109,7 +109,7 @@ def tables(
                     line = before + line_of(piece, row, form)
                     raise InputError(
                         f"{where}, line {line:,}: {name} is"
-                        f" {'missing' if value is None else repr(value)}; it should be"
+                        f" {'missing' if value is None else repr(value)}, must be"
                         f" {described(values, kind)}"
                     )
             if table.num_rows:
@@ -231,7 +231,7 @@ def fault(
     value = re.search(r"column #(\d+):.* conversion error to (\w+): invalid value '(.*)'", message)
     if value and value[2] in NUMBERS:
         return InputError(
-            f"{at}: {names[int(value[1])]} is {value[3]!r}; it should be {NUMBERS[value[2]]}"
+            f"{at}: {names[int(value[1])]} is {value[3]!r}, must be {NUMBERS[value[2]]}"
         )
     cells = re.match(r"Expected (\d+) columns, got (\d+)", what)
     if cells:

@@ -67,7 +67,7 @@ def check_clock(clock: Clock) -> None:
         zoneinfo.ZoneInfo(clock.zone)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         raise InputError(
-            f"--time-zone is {clock.zone!r}, which is not known; it should be a name such as"
+            f"--time-zone is {clock.zone!r}, must be a name such as"
             " Asia/Shanghai, Europe/Berlin or UTC"
         ) from None
 
@@ -277,7 +277,7 @@ def _unit(values: np.ndarray, of: str) -> str:
     guess = max(UNITS, key=lambda unit: fits[unit].sum())
     row = int(np.argmin(fits[guess]))
     raise InputError(
-        f"{of} is {values[row]} in row {row + 1:,}, but most others are times in {guess};"
+        f"{of} is {values[row]} in row {row + 1:,}, but most others are unix times in {guess};"
         f" {_right_unit(values)}"
     )
 
