@@ -1,5 +1,5 @@
 """Time of a training step against the rows of the item table, the history, the batch and the
-attributes an item.
+attributes per item.
 
     python benchmarks/scaling.py --models din dien bst --out output/benchmarks/scaling
 
@@ -26,7 +26,7 @@ AXES = {
     "table_rows": "rows of the item table",
     "history": "events in a history",
     "batch": "rows per batch",
-    "attributes": "attributes an item",
+    "attributes": "attributes per item",
 }
 COLUMNS = ("model", "axis", *AXES, "ms_a_step", "fastest", "slowest", "samples_per_second")
 
