@@ -33,6 +33,8 @@ def activate(kind, w, prefix, s):
         return np.where(s > 0, s, 0)
     if kind in ("leaky_relu", "rrelu"):
         return np.where(s > 0, s, {"leaky_relu": 0.01, "rrelu": 11 / 48}[kind] * s)
+    if kind == "sigmoid":
+        return 1 / (1 + np.exp(-s))
     if kind == "prelu":
         return np.where(s > 0, s, w[f"{prefix}.slope"] * s)
     return dice(

@@ -25,6 +25,7 @@ class DygraphModel(ClickModel):
                 "attention",
                 "attention_units",
                 "auxiliary",
+                "auxiliary_mean",
                 "history_sum",
             )
         )

@@ -23,16 +23,22 @@ from paddleinterest.nets import native
 from paddleinterest.nets.batch import Batch, Scores, history_length, history_mask
 from paddleinterest.nets.embeddings import FieldEmbeddings, bias_rows
 from paddleinterest.nets.fast import FastLayer
-from paddleinterest.nets.layers import SumPooling, Tower, check_choice, masked_softmax
+from paddleinterest.nets.layers import (
+    Activation,
+    SumPooling,
+    Tower,
+    check_choice,
+    masked_softmax,
+)
 from paddleinterest.nets.loss import LossTerm
 from paddleinterest.nets.native import positions
 from paddleinterest.nets.native.recurrence import recurrence
-from paddleinterest.nets.next_item import AuxiliaryLoss
+from paddleinterest.nets.next_item import MEANS, AuxiliaryLoss
 
 from .recurrence import Recurrence, sigmoid
 
 EVOLUTIONS = ("augru", "augru_code", "agru", "aigru", "gru_attention")
-ATTENTIONS = ("bilinear", "mlp")
+ATTENTIONS = ("bilinear", "mlp", "mlp_code")
 AUXILIARIES = ("none", "inner", "mlp")
 
 
@@ -96,14 +102,16 @@ def _update_last(x: paddle.Tensor) -> paddle.Tensor:
 class EvolutionAttention(FastLayer):
     """a_t = softmax over the real t of h_t·W·v (DIEN, "Interest Evolving Layer").
 
-    Or of DIN's activation unit on h_t and v (the authors' code), where v is first projected to H if
-    D ≠ H.
+    Or of DIN's activation unit on h_t and v: by mlp, v is first projected to H if D ≠ H; by
+    mlp_code, it always passes W·v + b and PReLU, and the unit's hidden layers are sigmoids (the
+    authors' code).
 
     Args:
-        kind (str): bilinear or mlp.
+        kind (str): bilinear, mlp or mlp_code.
         hidden (int): H.
         width (int): D.
-        units (Sequence[int]), activation (str): of the activation unit.
+        units (Sequence[int]): hidden widths of the activation unit.
+        activation (str): of the activation unit by mlp.
 
     Example:
         >>> attention = EvolutionAttention("bilinear", 4, 8)
@@ -126,6 +134,9 @@ class EvolutionAttention(FastLayer):
         self.kind = kind
         if kind == "bilinear":
             self.W = self.create_parameter([hidden, width])
+        elif kind == "mlp_code":
+            self.of_target = nn.Sequential(nn.Linear(width, hidden), Activation("prelu", hidden))
+            self.unit = LocalActivationUnit(hidden, units, "sigmoid", bias=False)
         else:
             self.of_target = nn.Linear(width, hidden) if width != hidden else nn.Identity()
             self.unit = LocalActivationUnit(hidden, units, activation, bias=False)
@@ -146,7 +157,7 @@ class EvolutionAttention(FastLayer):
             shared (bool): states [1, T, H] and mask [1, T] are those of one user, whose N
                 candidates are the targets.
         """
-        if self.kind == "mlp":
+        if self.kind != "bilinear":
             v = self.of_target(target)  # [B, H]
             score = self.unit.rank(states[0], v) if shared else self.unit(states, v, mask)
         elif shared:
@@ -390,9 +401,10 @@ class DIEN(nn.Layer):
         evolution (str): augru, augru_code (the gate of the authors' code), agru, aigru (i'_t =
             a_t·h_t into a GRU), or gru_attention (a second GRU on the first, then Σ_t a_t·h'_t with
             the attention on its states), as in the paper's ablation.
-        attention (str): bilinear or mlp, of `EvolutionAttention`.
-        attention_units (Sequence[int]): hidden widths of attention: mlp.
+        attention (str): bilinear, mlp or mlp_code, of `EvolutionAttention`.
+        attention_units (Sequence[int]): hidden widths of attention: mlp and mlp_code.
         auxiliary (str): none, inner or mlp, of `AuxiliaryLoss`.
+        auxiliary_mean (str): valid or all, of `AuxiliaryLoss`.
         history_sum (bool): the tower also reads Σ_t e_t and v∘Σ_t e_t, as in the authors' code.
         tower (Sequence[int]), dropout (float): of the tower.
         activation (str): of the tower and the activation unit.
@@ -413,6 +425,7 @@ class DIEN(nn.Layer):
         attention: str = "bilinear",
         attention_units: Sequence[int] = (80, 40),
         auxiliary: str = "inner",
+        auxiliary_mean: str = "valid",
         history_sum: bool = False,
         tower: Sequence[int] = (200, 80),
         activation: str = "dice",
@@ -438,7 +451,10 @@ class DIEN(nn.Layer):
             self.evolution = InterestGRU(hidden, hidden)
         else:
             self.evolution = InterestEvolution(cell(hidden, hidden))
-        self.auxiliary = AuxiliaryLoss(auxiliary, hidden, width) if auxiliary != "none" else None
+        check_choice("auxiliary_mean", auxiliary_mean, MEANS)
+        self.auxiliary = None
+        if auxiliary != "none":
+            self.auxiliary = AuxiliaryLoss(auxiliary, hidden, width, auxiliary_mean)
         self.pooling = SumPooling() if history_sum else None
         inputs = hidden + width * (3 if history_sum else 1) + self.embeddings.side_width + dense
         items = bias_rows(fields, item_bias)
@@ -475,8 +491,7 @@ class DIEN(nn.Layer):
         negative = self.embeddings.history(drawn)  # [B, T, D]
         valid = mask * history_mask(drawn)  # [B, T]
         auxiliary = self.auxiliary(states, history, negative, valid)  # []
-        count = valid.sum() - valid[:, 0].sum()  # [], states t that have a next event
-        return logit, LossTerm(auxiliary, count=count)
+        return logit, LossTerm(auxiliary, count=self.auxiliary.count(valid))
 
     def encode(
         self, batch: Batch, shared: bool = False

@@ -90,9 +90,9 @@ class LocalActivationUnit(nn.Layer):
     def slopes(self) -> list[paddle.Tensor] | None:
         """Slopes below 0 of both hidden layers, for the C++ operator.
 
-        None if it has no such unit: Dice, a random slope, or not two layers.
+        None if it has no such unit: Dice, sigmoid, a random slope, or not two layers.
         """
-        if len(self.activations) != 2 or self.activations[0].kind in ("dice", "rrelu"):
+        if len(self.activations) != 2 or self.activations[0].kind in ("dice", "rrelu", "sigmoid"):
             return None
         if self.activations[0].kind == "prelu":
             return [a.slope for a in self.activations]

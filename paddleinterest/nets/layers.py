@@ -20,7 +20,7 @@ from paddleinterest.nets.embeddings import table
 from paddleinterest.nets.fast import FastLayer
 from paddleinterest.nets.native import positions
 
-ACTIVATIONS = ("relu", "prelu", "dice", "leaky_relu", "rrelu")
+ACTIVATIONS = ("relu", "prelu", "dice", "leaky_relu", "rrelu", "sigmoid")
 LEAK = 0.01  # slope of leaky_relu below 0
 RANDOM_LEAK = (1 / 8, 1 / 3)  # between which rrelu draws its slopes
 
@@ -139,7 +139,8 @@ class Dice(nn.Layer):
 
 
 class Activation(nn.Layer):
-    """relu, leaky_relu, rrelu, prelu (one slope per channel, from 0.25) or dice, on the last axis.
+    """relu, leaky_relu, rrelu, prelu (one slope per channel, from 0.25), dice, or sigmoid, on the
+    last axis.
 
     Below 0 leaky_relu has the slope 0.01, and rrelu one that is drawn for each element between 1/8
     and 1/3 in training, and their mean 11/48 in evaluation (Xu et al. 2015).
@@ -160,13 +161,15 @@ class Activation(nn.Layer):
         elif kind == "prelu":
             start = nn.initializer.Constant(0.25)
             self.slope = self.create_parameter([channels], default_initializer=start)
-        elif kind != "relu":
+        elif kind in ("leaky_relu", "rrelu"):
             self.slope = LEAK if kind == "leaky_relu" else sum(RANDOM_LEAK) / 2
 
     def forward(self, s: paddle.Tensor, mask: paddle.Tensor | None = None) -> paddle.Tensor:
         """s [..., C] → [..., C]; only Dice reads the mask [...]."""
         if self.kind == "dice":
             return self.dice(s, mask)
+        if self.kind == "sigmoid":
+            return F.sigmoid(s)
         if self.kind == "rrelu" and self.training:
             return F.rrelu(s, *RANDOM_LEAK)
         positive = F.relu(s)

@@ -26,6 +26,7 @@ from paddleinterest.nets.loss import LossTerm
 from paddleinterest.nets.native import positions
 
 KINDS = ("full", "batch", "binary")
+MEANS = ("valid", "all")
 COPIES = 3  # of the scores: themselves, their exponentials, their gradient
 
 
@@ -40,6 +41,8 @@ class AuxiliaryLoss(FastLayer):
             authors' code: [h; e] → 100 → 50 → 1, sigmoids between).
         hidden (int): H.
         width (int): D.
+        mean (str): over the valid t, or over all B·(T − 1), padding too (the authors' code): the
+            longer a batch's longest history, the smaller the loss.
 
     Example:
         >>> aux = AuxiliaryLoss("inner", 4, 4)
@@ -50,9 +53,10 @@ class AuxiliaryLoss(FastLayer):
 
     fast_forms = ("native",)
 
-    def __init__(self, kind: str, hidden: int, width: int) -> None:
+    def __init__(self, kind: str, hidden: int, width: int, mean: str = "valid") -> None:
         super().__init__()
         self.kind = kind
+        self.mean = mean
         self.of_state: nn.Layer
         if kind == "mlp":
             self.of_state = nn.Linear(hidden, 100)
@@ -82,7 +86,12 @@ class AuxiliaryLoss(FastLayer):
             return paddle.zeros([], history.dtype)
         loss = self.losses(states, history, negative)  # [B, T − 1]
         valid = mask[:, 1:]  # [B, T − 1]
-        return (loss * valid).sum() / paddle.clip(valid.sum(), min=1.0)
+        return (loss * valid).sum() / paddle.clip(self.count(mask), min=1.0)
+
+    def count(self, mask: paddle.Tensor) -> paddle.Tensor:
+        """Number of losses that the mean is over, [], from the mask [B, T] of `forward`."""
+        valid = mask[:, 1:]  # [B, T − 1]
+        return valid.sum() if self.mean == "valid" else paddle.ones_like(valid).sum()
 
     def losses(
         self, states: paddle.Tensor, history: paddle.Tensor, negative: paddle.Tensor
@@ -114,7 +123,7 @@ class AuxiliaryLoss(FastLayer):
         if not native.available("positions", states):
             return None
         total = positions.auxiliary_loss(self.of_state(states), history, negative, mask)
-        return total / paddle.clip(mask[:, 1:].sum(), min=1.0)
+        return total / paddle.clip(self.count(mask), min=1.0)
 
 
 def _projection(hidden: int, width: int) -> nn.Layer:

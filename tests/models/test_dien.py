@@ -515,7 +515,44 @@ def test_attention_is_of_this_batch(evolution, attention):
     assert np.abs(weight[0] - weight[1]).max() > 1e-3  # two targets, two attentions
 
 
+def test_the_attention_of_the_authors_code(rng, double):
+    """query = PReLU(Dense(target)), then [q; h; q − h; q∘h] → σ(80) → σ(40) → 1, softmax."""
+    layer = random_weights(EvolutionAttention("mlp_code", 4, 6, (5, 3), "relu"), rng)
+    states, _, mask = some_states(rng, width=4)
+    target = rng.normal(size=(6, 6))
+    w = reference.weights_of(layer)
+    q = target @ w["of_target.0.weight"] + w["of_target.0.bias"]  # [B, H]
+    q = np.where(q > 0, q, w["of_target.1.slope"] * q)
+    q = np.repeat(q[:, None], states.shape[1], 1)
+    x = np.concatenate([states, q, states - q, states * q], -1)
+    for k in (0, 1):
+        x = reference.sigmoid(x @ w[f"unit.linears.{k}.weight"] + w[f"unit.linears.{k}.bias"])
+    score = (x @ w["unit.out.weight"])[..., 0]
+    wanted = reference.attention_weights(score, mask, True, 1)
+    got = layer(tensor(states), tensor(target), tensor(mask))
+    close(got, wanted, 1e-12)
+    shared = layer(tensor(states[:1]), tensor(target), tensor(mask[:1]), shared=True)
+    one = [np.repeat(x[:1], len(target), 0) for x in (states, mask)]
+    close(shared, layer(tensor(one[0]), tensor(target), tensor(one[1])).numpy(), 1e-12)
+
+
 # the auxiliary loss
+
+
+@pytest.mark.parametrize("kind", ["inner", "mlp"])
+def test_the_mean_over_padding_of_the_authors_code(rng, kind):
+    """The same sum over another count, by either form; and one more padded step shrinks it."""
+    of_valid = random_weights(AuxiliaryLoss(kind, 4, 4), rng)
+    of_all = AuxiliaryLoss(kind, 4, 4, "all")
+    of_all.set_state_dict(of_valid.state_dict())
+    inputs = [np.float32(x) for x in auxiliary_inputs(rng, 4)]
+    mask = inputs[3]
+    total = of_valid(*map(tensor, inputs)).item() * mask[:, 1:].sum()
+    close(of_all(*map(tensor, inputs)), total / mask[:, 1:].size, 1e-5)
+    close(of_all.count(tensor(mask)), mask[:, 1:].size, 0)
+    padded = [np.pad(x, [(0, 0), (0, 1)] + [(0, 0)] * (x.ndim - 2)) for x in inputs]
+    close(of_all(*map(tensor, padded)), total / (mask[:, 1:].size + len(mask)), 1e-5)
+
 
 AUXILIARY = [("inner", 4), ("inner", 6), ("mlp", 4), ("mlp", 6)]  # kind, D; H is 4
 

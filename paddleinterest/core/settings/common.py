@@ -232,7 +232,7 @@ class HyperParameters(Section):
         of_training=True,
     )
     tower: list[int] = setting([200, 80], "Hidden widths of the MLP that gives the logit", least=1)
-    activation: Literal["relu", "prelu", "dice", "leaky_relu", "rrelu"] = setting(
+    activation: Literal["relu", "prelu", "dice", "leaky_relu", "rrelu", "sigmoid"] = setting(
         "relu",
         "Activation of the tower (and of DIN's activation unit); rrelu draws slopes in training",
     )
