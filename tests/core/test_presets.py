@@ -1,4 +1,4 @@
-"""configs/paper has a preset for every model of a paper."""
+"""configs/paper has a preset for every model; configs/code has those of authors' code."""
 
 import os
 
@@ -6,8 +6,12 @@ import pytest
 
 from paddleinterest.core import settings
 
-FOLDER = os.path.join(settings.ROOT, "configs", "paper")
-PRESETS = sorted(os.listdir(FOLDER))
+CONFIGS = os.path.join(settings.ROOT, "configs")
+PRESETS = sorted(
+    f"{folder}/{name}"
+    for folder in ("paper", "code")
+    for name in os.listdir(os.path.join(CONFIGS, folder))
+)
 MODELS = sorted(
     name
     for name in os.listdir(os.path.join(settings.ROOT, "models"))
@@ -17,14 +21,13 @@ MODELS = sorted(
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_whole(name):
-    """The model that its name begins with, without what the defaults add to the papers."""
-    config = settings.load(os.path.join(FOLDER, name))
-    stem = os.path.splitext(name)[0]
-    assert stem.startswith(config.model) and config.model in MODELS
+    """The model that its name says, without what the defaults add to the papers."""
+    config = settings.load(os.path.join(CONFIGS, name))
+    assert os.path.basename(name) == f"{config.model}.yaml"
     assert config.runner.negatives == "once" and config.hyper_parameters.regularization == 0
-    with open(os.path.join(FOLDER, name), encoding="utf-8") as f:
-        assert f"python tools/trainer.py -m configs/paper/{name}\n" in f.read()
+    with open(os.path.join(CONFIGS, name), encoding="utf-8") as f:
+        assert f"python tools/trainer.py -m configs/{name}\n" in f.read()
 
 
 def test_every_model_has_one():
-    assert {f"{name}.yaml" for name in MODELS} <= set(PRESETS)
+    assert {f"paper/{name}.yaml" for name in MODELS} <= set(PRESETS)
