@@ -62,9 +62,13 @@ class Ids:
         near = self._hashes[np.minimum(at, len(self._hashes) - 1)] == hashes
         hits = np.flatnonzero(near)
         rows = self._rows[at[hits]]
+        found[hits] = rows
         texts = self._ids.take(pa.array(rows)).to_pylist()
-        for hit, row, text in zip(hits.tolist(), rows.tolist(), texts, strict=True):
-            found[hit] = row if text == queries[hit] else self._collided(queries[hit], at[hit])
+        given = [queries[hit] for hit in hits.tolist()]
+        if texts != given:  # ids with the same hash: a comparison of lists is quicker than a loop
+            for hit, text in zip(hits.tolist(), texts, strict=True):
+                if text != queries[hit]:
+                    found[hit] = self._collided(queries[hit], at[hit])
         return found
 
     def _collided(self, query: str, at: int) -> int:

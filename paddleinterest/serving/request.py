@@ -22,6 +22,7 @@ A request is a JSON object:
 
 import collections
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +32,15 @@ from paddleinterest.core import json_text
 from paddleinterest.core.errors import InputError, nearest_path
 from paddleinterest.core.json_text import shown
 from paddleinterest.data.lists import Lists
-from paddleinterest.data.schema import FIRST_ID, LATEST_SECOND, PADDING, UNKNOWN, Field, Schema
+from paddleinterest.data.schema import (
+    FIRST_ID,
+    LATEST,
+    LATEST_SECOND,
+    PADDING,
+    UNKNOWN,
+    Field,
+    Schema,
+)
 from paddleinterest.data.tables import ItemTable, UserTable
 from paddleinterest.serving.ids import Ids, item_ids, user_ids
 from paddleinterest.serving.values import MOST_VALUES, Unknown, Values, hashed
@@ -42,6 +51,7 @@ NEEDED = (
     " history need a time"
 )
 KEYS = ("user", "user_attributes", "time", "history", "candidates", "context")
+PLAIN_EVENT = {"item", "time"}
 SIDES = {"user": "user_attributes", "context": "context"}  # of a field → the request's key
 
 Request = dict[str, Any]
@@ -64,7 +74,7 @@ class Encoded:
     """
 
     arrays: Arrays
-    candidates: list[str | int]
+    candidates: Sequence[str | int]
     known: np.ndarray
     known_user: bool | None
     history_events: int
@@ -82,7 +92,7 @@ class _Items:
         own: what entry k says itself, {k: {field: raw value}}.
     """
 
-    ids: list[str | int]
+    ids: Sequence[str | int]
     rows: np.ndarray
     own: dict[int, dict[str, Any]] = field(default_factory=dict)
 
@@ -200,22 +210,25 @@ class RequestEncoder:
         """The latest events, and their times, int64 [T]."""
         _check(isinstance(events, list), "history must be a list, oldest event first")
         first = max(0, len(events) - self.cap)
-        ids: list[str | int] = []
+        ids = []
         times = []
         own: dict[int, dict[str, Any]] = {}
-        for k, event in enumerate(events[first:]):
-            where = f"history[{first + k}]"
-            if isinstance(event, dict):
-                self._check_event(event, where)
-                if self._event_fields:
-                    own[k] = event
-            else:
+        for k, event in enumerate(events[first:], first):
+            if not isinstance(event, dict):
                 event = {"item": event}
-            _check("time" in event or not self.needs_times, f"{where} has no time: {NEEDED}")
-            ids.append(_id(event["item"], where))
-            times.append(_time(event.get("time", 0), f"{where}.time"))
+            elif event.keys() != PLAIN_EVENT:  # words for messages are made for these alone
+                self._check_event(event, f"history[{k}]")
+            if self._event_fields:
+                own[k - first] = event
+            if self.needs_times and "time" not in event:
+                raise InputError(f"request: history[{k}] has no time: {NEEDED}")
+            raw = event["item"]
+            ids.append(raw if type(raw) is str else _id(raw, f"history[{k}]"))
+            moment = event.get("time", 0)
+            fine = type(moment) is int and abs(moment) < LATEST
+            times.append(moment if fine else _time(moment, f"history[{k}].time"))
         _check(times == sorted(times), "history must be oldest first, but its times fall")
-        rows = _rows(self.item_row, [str(raw) for raw in ids])
+        rows = _rows(self.item_row, ids)
         return _Items(ids, rows, own), np.array(times, np.int64)
 
     def _check_event(self, event: dict[str, Any], where: str) -> None:
@@ -253,6 +266,8 @@ class RequestEncoder:
             isinstance(candidates, list) and candidates,
             "candidates must be a list of at least one item",
         )
+        if set(map(type, candidates)) == {str}:  # as nearly always, and without a loop
+            return _Items(candidates, _rows(self.item_row, candidates))
         ids: list[str | int] = []
         own: dict[int, dict[str, Any]] = {}
         for k, candidate in enumerate(candidates):

@@ -6,6 +6,7 @@ import json
 import os
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers import TINY_DIN, close, probabilities, small_dataset, small_log, trained
@@ -13,7 +14,8 @@ from helpers import TINY_DIN, close, probabilities, small_dataset, small_log, tr
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.builder import build
 from paddleinterest.data.reader import Reader
-from paddleinterest.data.schema import Schema
+from paddleinterest.data.schema import FIRST_ID, Schema
+from paddleinterest.serving import ids
 from paddleinterest.serving.bundle import Bundle
 from paddleinterest.serving.export import Contents, export
 from paddleinterest.serving.request import RequestEncoder, read_requests
@@ -616,3 +618,11 @@ def write_unlisted(data, path, table):
         text = f.read()
     with open(schema_path, "w") as f:
         f.write(text.replace(text[text.index("files:") :], "files: {}\nversion: 2\n"))
+
+
+def test_ids_whose_hashes_are_equal_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(ids, "_hash", lambda texts: np.zeros(len(texts), np.uint64))
+    table = pa.table({"item": [None] * FIRST_ID + ["a", "b", "c"]})
+    pq.write_table(table, tmp_path / "items.parquet")
+    found = ids.item_ids(str(tmp_path)).rows(["c", "x", "a", "b", "c"])
+    assert found.tolist() == [2, -1, 0, 1, 2]

@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from paddleinterest.core import json_text
 from paddleinterest.core.errors import InputError
@@ -65,99 +67,116 @@ class Service:
     held: int = 0
 
 
-def application(service: Service) -> FastAPI:
-    """The FastAPI application of a service."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_exception_handler(HTTPException, _other_path)
-    _add_ranking(app, service)
-    _add_look_ups(app, service)
-    _add_operation(app, service)
-    _add_pages(app, service)
-    return app
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def paths(app: FastAPI) -> set[str]:
+def application(service: Service) -> Starlette:
+    """The ASGI application of a service."""
+    answers = Answers(service)
+    routes = [
+        Route("/rank", answers.rank, methods=["POST"]),
+        Route("/events", answers.events, methods=["POST"]),
+        Route("/users", answers.users),
+        Route("/items", answers.items),
+        Route("/history", answers.history),
+        Route("/", answers.about),
+        Route("/healthz", answers.healthz),
+        Route("/readyz", answers.readyz),
+        Route("/metrics", answers.metrics),
+        Route("/-/reload", answers.reload, methods=["POST"]),
+        Route("/openapi.json", answers.document),
+        Route("/ui", _page("ui.html")),
+        Route("/docs", _page("docs.html")),
+        Route("/pages/{name}", _file),
+    ]
+    return Starlette(routes=routes, exception_handlers={HTTPException: _other_path})
+
+
+def paths(app: Starlette) -> set[str]:
     """The paths that the application answers."""
-    return {route.path for route in app.routes if hasattr(route, "path")}
+    return {route.path for route in app.routes if isinstance(route, Route)}
 
 
-def _add_ranking(app: FastAPI, service: Service) -> None:
-    @app.post("/rank")
-    async def rank(request: Request) -> Response:
+class Answers:
+    """The answer of each path.
+
+    Args:
+        service: what they share.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+
+    async def rank(self, request: Request) -> Response:
+        """POST /rank."""
         head = {"kind": "rank", "explain": request.query_params.get("explain") == "1"}
-        return await _job(service, request, head)
+        return await _job(self.service, request, head)
 
-    @app.post("/events")
-    async def events(request: Request) -> Response:
-        return await _job(service, request, {"kind": "events"})
+    async def events(self, request: Request) -> Response:
+        """POST /events."""
+        return await _job(self.service, request, {"kind": "events"})
 
+    async def users(self, request: Request) -> Response:
+        """GET /users."""
+        return await _look_up(self.service, request, "users")
 
-def _add_look_ups(app: FastAPI, service: Service) -> None:
-    @app.get("/users")
-    async def users(request: Request) -> Response:
-        return await _look_up(service, request, "users")
+    async def items(self, request: Request) -> Response:
+        """GET /items."""
+        return await _look_up(self.service, request, "items")
 
-    @app.get("/items")
-    async def items(request: Request) -> Response:
-        return await _look_up(service, request, "items")
-
-    @app.get("/history")
-    async def history(request: Request) -> Response:
+    async def history(self, request: Request) -> Response:
+        """GET /history."""
         user = request.query_params.get("user")
         if user is None:
-            return _refusal(service, 400, "?user= is missing", "malformed")
-        return await _job(service, request, {"kind": "history", "user": user})
+            return _refusal(self.service, 400, "?user= is missing", "malformed")
+        return await _job(self.service, request, {"kind": "history", "user": user})
 
+    async def about(self, _: Request) -> Response:
+        """GET /."""
+        facts = self.service.pool.facts
+        return _reply({key: facts.get(key) for key in PUBLIC})
 
-def _add_operation(app: FastAPI, service: Service) -> None:
-    @app.get("/")
-    async def about() -> Response:
-        return _reply({key: service.pool.facts.get(key) for key in PUBLIC})
-
-    @app.get("/healthz")
-    async def healthz() -> Response:
+    async def healthz(self, _: Request) -> Response:
+        """GET /healthz."""
         return _reply({"alive": True})
 
-    @app.get("/readyz")
-    async def readyz() -> Response:
-        why = service.pool.stuck()
+    async def readyz(self, _: Request) -> Response:
+        """GET /readyz."""
+        why = self.service.pool.stuck()
         if why:
             return _reply({"ready": False, "error": why}, 503)
-        return _reply({"ready": True, "version": service.pool.facts.get("version")})
+        return _reply({"ready": True, "version": self.service.pool.facts.get("version")})
 
-    @app.get("/metrics")
-    async def metrics() -> Response:
-        return Response(service.telemetry.text(), media_type=CONTENT_TYPE)
+    async def metrics(self, _: Request) -> Response:
+        """GET /metrics."""
+        return Response(self.service.telemetry.text(), media_type=CONTENT_TYPE)
 
-    @app.post("/-/reload")
-    async def reload() -> Response:
-        if not service.may_reload:
+    async def reload(self, _: Request) -> Response:
+        """POST /-/reload."""
+        if not self.service.may_reload:
             words = "reload over HTTP needs a server with --token; send SIGHUP instead"
-            return _refusal(service, 403, words, "reload without token")
+            return _refusal(self.service, 403, words, "reload without token")
         try:
-            facts = await service.reload()
+            facts = await self.service.reload()
         except InputError as e:
-            return _refusal(service, 409, f"{e}; the old bundle stays in service", "reload")
+            return _refusal(self.service, 409, f"{e}; the old bundle stays in service", "reload")
         return _reply({"version": facts["version"]})
 
-
-def _add_pages(app: FastAPI, service: Service) -> None:
-    @app.get("/openapi.json")
-    async def document() -> Response:
-        return _reply(openapi.document(service.pool.facts, service.limits))
-
-    for path, name in (("/ui", "ui.html"), ("/docs", "docs.html")):
-        app.add_api_route(path, _page(name), methods=["GET"])
-
-    @app.get("/pages/{name}")
-    async def file(name: str) -> Response:
-        if name not in pages.names():
-            raise HTTPException(404, "Not Found")
-        return _page_response(name)
+    async def document(self, _: Request) -> Response:
+        """GET /openapi.json."""
+        return _reply(openapi.document(self.service.pool.facts, self.service.limits))
 
 
-def _page(name: str) -> Callable[[], Any]:
-    async def page() -> Response:
+async def _file(request: Request) -> Response:
+    """GET /pages/{name}."""
+    name = request.path_params["name"]
+    if name not in pages.names():
+        raise HTTPException(404, "Not Found")
+    return _page_response(name)
+
+
+def _page(name: str) -> Endpoint:
+    async def page(_: Request) -> Response:
         return _page_response(name)
 
     return page

@@ -9,6 +9,8 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from paddleinterest.core import json_text
 from paddleinterest.core.errors import InputError, one_line
 from paddleinterest.serving.bundle import Bundle
@@ -29,11 +31,24 @@ class Reply:
         status: as of HTTP.
         content: becomes JSON.
         facts: counts for the metrics and the access log.
+        finite: the numbers of `content` are known to be finite.
     """
 
     status: int
     content: dict[str, Any]
     facts: dict[str, Any] = field(default_factory=dict)
+    finite: bool = False
+
+    def json(self) -> bytes:
+        """`content` as JSON in UTF-8.
+
+        Raises:
+            ValueError: a number is not finite.
+        """
+        if self.finite:
+            with contextlib.suppress(orjson.JSONEncodeError):  # long integers, half surrogate pairs
+                return orjson.dumps(self.content)  # ten times as fast; writes NaN as null
+        return json_text.dumps(self.content).encode()
 
 
 class Scorer:
@@ -96,7 +111,7 @@ class Scorer:
             content = self.bundle.answer(requests)
             answers = content["answers"] if "answers" in content else [content]
         facts = {"candidates": candidates, "version": self.bundle.version, **_counted(answers)}
-        return Reply(200, content, facts)
+        return Reply(200, content, facts, finite=not explain)  # `Bundle.scored` looks at scores
 
     def _check_size(self, requests: Any) -> int:
         """Number of candidates, if the limits allow it."""
@@ -157,7 +172,7 @@ def serve(connection: socket.socket, scorer: Scorer) -> None:
             return
         started = time.perf_counter()
         reply = scorer.answer(*job)
-        content = json_text.dumps(reply.content).encode()
+        content = reply.json()
         reply.facts["seconds"] = time.perf_counter() - started
         head = {"status": reply.status, "pid": os.getpid(), **reply.facts}
         connection.sendall(frames.pack(head, content))

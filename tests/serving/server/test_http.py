@@ -69,6 +69,12 @@ def test_an_id_that_has_no_utf8_comes_back(server):
     assert status == 200 and {c["item"] for c in answer["candidates"]} == {"\ud800", "é", "i1"}
 
 
+def test_an_id_of_more_than_64_bits_comes_back(server):
+    status, answer = server.ask("POST", "/rank", {"user": -(10**30), "candidates": [10**30, "i1"]})
+    assert status == 200 and {c["item"] for c in answer["candidates"]} == {10**30, "i1"}
+    assert answer["user"] == -(10**30)
+
+
 def test_chinese_stays_chinese(server):
     _, _, content = server.answer("POST", "/rank", {"candidates": ["类目", "i1"]})
     assert "类目".encode() in content
