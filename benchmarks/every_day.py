@@ -51,10 +51,10 @@ def days_of(args: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame]:
     for day in range(args.days + 1):
         moved = rng.random(taste.shape) < MOVES
         taste[moved] = rng.integers(0, CATEGORIES, int(moved.sum()))
-        there = int(np.searchsorted(born, day, side="right"))
+        existing = int(np.searchsorted(born, day, side="right"))
         n = args.impressions
         user = rng.integers(0, args.users, n)
-        item = rng.integers(0, there, n)
+        item = rng.integers(0, existing, n)
         likes = (taste[user] == category[item][:, None]).any(1)
         logit = -2.0 + 2.5 * likes + 0.7 * quality[item]
         label = (rng.random(n) < 1 / (1 + np.exp(-logit))).astype(np.int8)

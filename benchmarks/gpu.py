@@ -75,8 +75,8 @@ def differences(ours: Side, theirs: Side) -> dict[str, Any]:
     """How far two sides are apart at most, and whether that is near enough."""
     losses = float(np.abs(np.subtract(ours["losses"], theirs["losses"])).max())
     scores = float(np.abs(np.subtract(ours["scores"], theirs["scores"])).max())
-    near = losses <= LOSSES and scores <= SCORES  # false for NaN
-    return {"losses": losses, "scores": scores, "agree": near}
+    close = losses <= LOSSES and scores <= SCORES  # false for NaN
+    return {"losses": losses, "scores": scores, "agree": close}
 
 
 def rows_of(model: str, device: str, speeds: dict[str, float | str]) -> list[dict[str, Any]]:

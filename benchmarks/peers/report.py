@@ -28,10 +28,10 @@ DEPARTURES = {
 
 def spread(values: Iterable[float | None]) -> Spread | None:
     """Median, least and greatest of the numbers that exist; None without numbers."""
-    there = [value for value in values if value is not None]
-    if not there:
+    given = [value for value in values if value is not None]
+    if not given:
         return None
-    return {"median": statistics.median(there), "min": min(there), "max": max(there)}
+    return {"median": statistics.median(given), "min": min(given), "max": max(given)}
 
 
 def summarize(records: list[Record], steps: int) -> list[Record]:

@@ -115,13 +115,13 @@ def links(text: str, uri: str, config: MkDocsConfig) -> str:
         path, hash_mark, anchor = target.partition("#")
         if re.match(r"[a-z]+:", target) or not path:
             return match.group(0)
-        there = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
-        if there in pages or there.startswith("docs/"):
-            place = pages.get(there, there.removeprefix("docs/"))
-            here = posixpath.dirname(uri) or "."
-            return f"{label}({posixpath.relpath(place, here)}{hash_mark}{anchor})"
-        if there.startswith("../../actions/") or os.path.exists(os.path.join(ROOT, there)):
-            return outside(label, there, config.repo_url)
+        resolved = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
+        if resolved in pages or resolved.startswith("docs/"):
+            place = pages.get(resolved, resolved.removeprefix("docs/"))
+            folder = posixpath.dirname(uri) or "."
+            return f"{label}({posixpath.relpath(place, folder)}{hash_mark}{anchor})"
+        if resolved.startswith("../../actions/") or os.path.exists(os.path.join(ROOT, resolved)):
+            return outside(label, resolved, config.repo_url)
         log.warning(f"{source} links to {target}, which does not exist")
         return match.group(0)
 

@@ -62,8 +62,8 @@ def cut(time: paddle.Tensor, mask: paddle.Tensor, gap: int, most: int) -> Sessio
     count = number.max(-1, keepdim=True)  # [B, 1]
     order = count - number + 1.0  # [B, T]
     kept = mask * (order <= most).astype(mask.dtype)  # [B, T]
-    left = paddle.clip(count - most, min=0.0)  # [B, 1], sessions that are left out
-    of_session = (number - left).unsqueeze(1)  # [B, 1, T]
+    dropped = paddle.clip(count - most, min=0.0)  # [B, 1], sessions that are left out
+    of_session = (number - dropped).unsqueeze(1)  # [B, 1, T]
     sessions = paddle.arange(1, most + 1, dtype=mask.dtype).unsqueeze(-1)  # [K, 1]
     holds = (of_session == sessions).astype(mask.dtype) * kept.unsqueeze(1)  # [B, K, T]
     events = holds.sum(-1, keepdim=True)  # [B, K, 1]

@@ -108,13 +108,13 @@ def remove_stale(path: str) -> None:
         if not _is_alive(made):
             _remove(made)
     for old in glob.glob(f"{path}.old-*"):
-        there, _, token = old.rpartition(".old-")
-        if os.path.exists(f"{there}.part-{token}"):
+        place, _, token = old.rpartition(".old-")
+        if os.path.exists(f"{place}.part-{token}"):
             continue
-        if os.path.exists(there):
+        if os.path.exists(place):
             _remove(old)
         else:
-            os.rename(old, there)
+            os.rename(old, place)
 
 
 @contextlib.contextmanager

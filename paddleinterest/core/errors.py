@@ -31,11 +31,11 @@ def nearest_path(path: str) -> str:
     if not missing or not os.path.isdir(folder or "."):
         return ""
     stem, end = os.path.splitext(missing[0])
-    there = {
+    names = {
         name.removesuffix(end).lower(): name
         for name in os.listdir(folder or ".")
         if os.path.splitext(name)[1] == end
     }
-    near = difflib.get_close_matches(stem.lower(), there, 1, cutoff=0.65)
-    found = os.path.join(folder, there[near[0]], *missing[1:]) if near else ""
+    matches = difflib.get_close_matches(stem.lower(), names, 1, cutoff=0.65)
+    found = os.path.join(folder, names[matches[0]], *missing[1:]) if matches else ""
     return f"; the nearest is {found}" if os.path.exists(found) else ""

@@ -80,12 +80,12 @@ def check_unique(of: str, codes: np.ndarray, ids: pa.Array) -> None:
         ids: every id of the log.
     """
     order = np.argsort(codes, kind="stable")
-    again = codes[order][1:] == codes[order][:-1]
-    if again.any():
-        twice = ids[int(codes[order[1:][again].min()])].as_py()
+    repeated = codes[order][1:] == codes[order][:-1]
+    if repeated.any():
+        twice = ids[int(codes[order[1:][repeated].min()])].as_py()
         raise InputError(
-            f"{of}s list {of} {twice!r} more than once ({int(again.sum()):,} repeated rows); keep"
-            " one row per id"
+            f"{of}s list {of} {twice!r} more than once ({int(repeated.sum()):,} repeated rows);"
+            " keep one row per id"
         )
 
 

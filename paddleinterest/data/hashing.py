@@ -47,8 +47,8 @@ def draw(
         attempt: number of the attempt, for draws that may be repeated, at least 0.
     """
     at = np.asarray(position).astype(np.uint64) * STEP
-    again = np.asarray(attempt).astype(np.uint64) * STRIDE
-    return mix(mix(owner ^ key) + at + mix(again + key))
+    offset = np.asarray(attempt).astype(np.uint64) * STRIDE
+    return mix(mix(owner ^ key) + at + mix(offset + key))
 
 
 def below(drawn: np.ndarray, size: np.ndarray | int) -> np.ndarray:

@@ -46,9 +46,9 @@ class HistoryNegatives:
                     self.tickets, rng.integers(0, self.tickets[-1], len(todo)), side="right"
                 )
             ]
-            again = contains(touched, owner * self.width + item)
-            drawn.flat[todo] = np.where(again, PADDING, item)
-            todo, owner = todo[again], owner[again]
+            rejected = contains(touched, owner * self.width + item)
+            drawn.flat[todo] = np.where(rejected, PADDING, item)
+            todo, owner = todo[rejected], owner[rejected]
             if not len(todo):
                 break
         return drawn

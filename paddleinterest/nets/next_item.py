@@ -196,10 +196,10 @@ class NextItemLoss(nn.Layer):
     ) -> LossTerm:
         """`forward` of binary; a state without a negative does not count."""
         drawn = embeddings.negatives(batch)
-        there = valid * history_mask(drawn)[:, 1:]  # [B, T − 1]
-        mask = paddle.concat([paddle.zeros_like(there[:, :1]), there], 1)  # [B, T]
+        counted = valid * history_mask(drawn)[:, 1:]  # [B, T − 1]
+        mask = paddle.concat([paddle.zeros_like(counted[:, :1]), counted], 1)  # [B, T]
         loss = self.binary(states, history, embeddings.history(drawn), mask)  # []
-        return LossTerm(loss, count=there.sum())
+        return LossTerm(loss, count=counted.sum())
 
     def losses(
         self,

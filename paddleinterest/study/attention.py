@@ -195,7 +195,7 @@ def draw(table: pd.DataFrame, title: str, path: str, time: str, said: dict[str, 
     below = [
         f"{name}\n{_when(moment, time)}" for name, moment in zip(past, events["time"], strict=True)
     ]
-    left = [f"{names[candidate]}   p = {score:.3f}" for candidate, score in scores.items()]
+    labels = [f"{names[candidate]}   p = {score:.3f}" for candidate, score in scores.items()]
     # print a $ in an id or a name as it is
     with (
         fonts.covering([title, *names.values(), *past]),
@@ -205,7 +205,7 @@ def draw(table: pd.DataFrame, title: str, path: str, time: str, said: dict[str, 
         size = (max(6, 3 + (0.55 if few else 0.42) * grid.shape[1]), 1.9 + 0.45 * len(grid))
         figure, axes = plt.subplots(figsize=size, layout="constrained")
         image = axes.imshow(grid.to_numpy(), aspect="auto", **_scale(grid.to_numpy()))
-        axes.set_yticks(range(len(left)), left)
+        axes.set_yticks(range(len(labels)), labels)
         axes.set_xticks(range(len(below)), below, rotation=90, fontsize=9 if few else 7)
         dots = _dots(list(grid.index), items)
         for x, y in dots:

@@ -130,13 +130,13 @@ def _others(reader: Reader, row: int, sampled: int, rng: np.random.Generator) ->
         free[items] = False
         return np.flatnonzero(free)
     free[reader.sequences.one(int(reader.sequence[row]))["item"]] = False
-    left = np.flatnonzero(free)
-    if len(left) < sampled:
+    untouched = np.flatnonzero(free)
+    if len(untouched) < sampled:
         raise InputError(
-            f"{sampled:,} candidates cannot be sampled: a user leaves {len(left):,} items of"
+            f"{sampled:,} candidates cannot be sampled: a user leaves {len(untouched):,} items of"
             f" {reader.directory} untouched; use fewer candidates, or all"
         )
-    return rng.choice(left, sampled, replace=False)
+    return rng.choice(untouched, sampled, replace=False)
 
 
 def _scores(model: Any, net: Any, reader: Reader, row: int, items: np.ndarray) -> np.ndarray:

@@ -34,18 +34,19 @@ def compare_runs(ones: list[str], others: list[str]) -> dict:
     opened = [results.open_run(directory) for directory in [*ones, *others]]
     runner = opened[0].config.runner
     environment.set_up(runner.threads, runner.cpu_tuning)  # before Paddle is imported
-    again = [_resampled(one.directory, one.config) for one in opened]
+    resampled = [_resampled(one.directory, one.config) for one in opened]
     found = [
-        uncertainty.compare(again[: len(ones)], again[len(ones) :], metric) for metric in METRICS
+        uncertainty.compare(resampled[: len(ones)], resampled[len(ones) :], metric)
+        for metric in METRICS
     ]
     auc = found[0]
-    say(_page(found, again[0].draws))
+    say(_page(found, resampled[0].draws))
     verdict = _verdict(auc)
     say(verdict)
     return {
         "one": ones,
         "other": others,
-        "draws_of_negatives": again[0].draws,
+        "draws_of_negatives": resampled[0].draws,
         **{one.metric: _as_json(one) for one in found},
         "difference": auc.is_difference,
         "verdict": verdict,

@@ -141,8 +141,8 @@ def check_out(out: str) -> None:
     if not os.path.isdir(path):
         raise InputError(f"--out {out}: {path} is a file, not a directory")
     for language, name in page.PAGES.items():
-        there = os.path.join(out, name)
-        if os.path.exists(there) and _first_line(there) != page.first_line(language):
+        page_path = os.path.join(out, name)
+        if os.path.exists(page_path) and _first_line(page_path) != page.first_line(language):
             raise InputError(
                 f"--out {out}: its {name} is not a page of this tool and is not replaced; choose"
                 " a different folder"

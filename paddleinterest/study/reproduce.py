@@ -105,9 +105,9 @@ def dry_run(table: Table, chosen: list[Cell], out: str) -> dict:
     cells = Cells(out)
     done = 0
     for cell in chosen:
-        there = cells.result(cell) is not None
-        say(f"{'done' if there else 'to do':6s} {shlex.join(cell.command)}")
-        done += there
+        is_done = cells.result(cell) is not None
+        say(f"{'done' if is_done else 'to do':6s} {shlex.join(cell.command)}")
+        done += is_done
     return {"table": table.name, "cells": len(chosen), "done": done}
 
 
@@ -138,12 +138,12 @@ def reproduce(
             failed += result is None
         if result:
             done[cell.key] = result
-            again = bars.load(cells.bars_path(cell))
-            if again is None and run_missing:
+            redrawn = bars.load(cells.bars_path(cell))
+            if redrawn is None and run_missing:
                 say(f"{number} of {len(chosen)}: error bars")
-                again = cells.draw_again(cell)
-            if again:
-                resampled[cell.key] = again
+                redrawn = cells.draw_again(cell)
+            if redrawn:
+                resampled[cell.key] = redrawn
     text = table_text.as_markdown(table, done, resampled)
     files = {"markdown": text, "csv": table_text.as_csv(table, done)}
     made = {}

@@ -157,10 +157,10 @@ class Search:
 
     def _take_up(self) -> None:
         """Enqueue interrupted trials again and, in a new search, the first trial."""
-        for left in self.study.get_trials(states=(TrialState.RUNNING,)):
-            self.study.tell(left.number, state=TrialState.FAIL)
-            if "settings" in left.user_attrs:
-                self._enqueue(left.user_attrs["number"], left.user_attrs["settings"])
+        for stopped in self.study.get_trials(states=(TrialState.RUNNING,)):
+            self.study.tell(stopped.number, state=TrialState.FAIL)
+            if "settings" in stopped.user_attrs:
+                self._enqueue(stopped.user_attrs["number"], stopped.user_attrs["settings"])
         if 0 not in {*self._waiting(), *(one.number for one in self.tried())}:
             self._enqueue(0, {})
 
@@ -176,11 +176,11 @@ class Search:
     def _train_all(self) -> None:
         active: list[_Active] = []
         try:
-            while self._left(active) or active:
-                while len(active) < self.plan.jobs and self._left(active):
+            while self._remaining(active) or active:
+                while len(active) < self.plan.jobs and self._remaining(active):
                     active.append(self._begin(active))
                 active = [one for one in active if not self._advance(one)]
-                if len(active) == self.plan.jobs or not self._left(active):
+                if len(active) == self.plan.jobs or not self._remaining(active):
                     time.sleep(POLL)
         except BaseException:  # Ctrl-C or SIGTERM: the next call resumes them
             for one in active:
@@ -188,7 +188,7 @@ class Search:
                     one.training.stop()
             raise
 
-    def _left(self, active: list[_Active]) -> int:
+    def _remaining(self, active: list[_Active]) -> int:
         """Trials that have not begun."""
         return self.plan.trials - len(self.tried()) - len(active)
 
@@ -296,12 +296,12 @@ class Search:
     def _forecast(self) -> str:
         """The number of trials left, and the time they will take at the present speed."""
         tried = self.tried()
-        left = self.plan.trials - len(tried)
+        remaining = self.plan.trials - len(tried)
         trained = [one.seconds for one in tried if one.seconds]
-        if left <= 0 or not trained:
+        if remaining <= 0 or not trained:
             return ""
-        rounds = -(-left // self.plan.jobs)
-        return f"{left} left, about {duration(rounds * sum(trained) / len(trained))}"
+        rounds = -(-remaining // self.plan.jobs)
+        return f"{remaining} left, about {duration(rounds * sum(trained) / len(trained))}"
 
     # files
 

@@ -109,8 +109,8 @@ def _numbers(name: str, value: np.ndarray, zero: str) -> Slice:
 
 def _words(name: str, of: str, group: np.ndarray, words: list[str]) -> Slice:
     """Groups that have names; those without a row are left out."""
-    there, number = np.unique(group, return_inverse=True)
-    return Slice(name, of, [words[k] for k in there], number)
+    present, number = np.unique(group, return_inverse=True)
+    return Slice(name, of, [words[k] for k in present], number)
 
 
 def rows_of(one: Slice) -> np.ndarray:

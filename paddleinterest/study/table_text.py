@@ -79,11 +79,11 @@ def _of_dataset(table: Table, dataset: str, done: Done, bars: Bars) -> str:
     rows = []
     for row in table.rows:
         cells_of_row = _cells_of(table, row, results)
-        again = [
+        resampled = [
             bars[row.label, dataset, s] for s in table.seeds if (row.label, dataset, s) in bars
         ]
-        if again:
-            cells_of_row[0] += _interval(again)
+        if resampled:
+            cells_of_row[0] += _interval(resampled)
         rows.append([row.label, *cells_of_row])
     if some and "best_possible" in some:
         best = some["best_possible"]["test"]
@@ -92,8 +92,8 @@ def _of_dataset(table: Table, dataset: str, done: Done, bars: Bars) -> str:
     return f"{_heading(table, dataset, some)}\n\n{markdown.table(columns, rows)}"
 
 
-def _interval(again: list[Resampled]) -> str:
-    low, high = interval(again)
+def _interval(resampled: list[Resampled]) -> str:
+    low, high = interval(resampled)
     return f" [{low:.4f}, {high:.4f}]"
 
 

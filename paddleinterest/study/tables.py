@@ -233,8 +233,8 @@ def cells(
 def _check_chosen(table: Table, what: str, chosen: Sequence | None, known: list) -> None:
     for one in chosen or []:
         if one not in known:
-            there = ", ".join(map(repr, known))
-            raise InputError(f"table {table.name} has no {what} {one!r}; it has {there}")
+            listed = ", ".join(map(repr, known))
+            raise InputError(f"table {table.name} has no {what} {one!r}; it has {listed}")
 
 
 def dataset_name(dataset: str) -> str:

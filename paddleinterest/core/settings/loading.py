@@ -297,12 +297,13 @@ class _Layer:
     def _known(self) -> list[str]:
         return [declared.key for declared in self.root.all_declared()]
 
-    def _refuse_key(self, new: dict[Any, Any], prefix: str, here: list[str]) -> None:
+    def _refuse_key(self, new: dict[Any, Any], prefix: str, section: list[str]) -> None:
         name = next(iter(flatten(new, prefix)), f"{prefix}{next(iter(new))}")
         own = self.root.folder and os.path.join(self.root.folder, "config.yaml")
         hint = "; a setting of the model's own is declared in the settings.py of its folder"
         raise InputError(
-            f"{self.where}: unknown key {one_line(name, 300)}{nearest(name, self._known(), here)}"
+            f"{self.where}: unknown key {one_line(name, 300)}"
+            + nearest(name, self._known(), section)
             + (hint if self.where == own else "")
         )
 
@@ -335,9 +336,9 @@ def _in_words(error: ValidationError, name: str, declared: Declared) -> str:
     if first["type"] == "finite_number":
         return f"{name}{place} is {value}, must be a finite number"
     if first["type"] == "literal_error":
-        near = difflib.get_close_matches(str(value), declared.choices, 1)
+        matches = difflib.get_close_matches(str(value), declared.choices, 1)
         return f"{name} is {value!r}, must be one of {', '.join(declared.choices)}" + (
-            f"; nearest is {near[0]}" if near else ""
+            f"; nearest is {matches[0]}" if matches else ""
         )
     kind = int if place else declared.kind
     return f"{name}{place} is {value!r}, must be {WORDS[kind]} (default {declared.default!r})"

@@ -103,7 +103,7 @@ def _at_hand(directory: str, name: str) -> str:
 def read_reviews(path: str) -> pd.DataFrame:
     """The reviews as a frame of user, item and time, in file order."""
     parts = []
-    with opened(path, again=AGAIN) as file:
+    with opened(path, advice=AGAIN) as file:
         for before, piece in pieces(file):
             if not piece.strip():
                 continue
@@ -160,7 +160,7 @@ def read_items(path: str, ids: Sequence[str], reviews: str) -> pd.DataFrame:
     are not parsed."""
     found: dict[str, tuple[list[str], str | None]] = {}
     known = {item.encode(): item for item in ids}
-    with opened(path, again=AGAIN) as file:
+    with opened(path, advice=AGAIN) as file:
         for number, line in enumerate(file, 1):
             start = ITEM.match(line)
             if start and start[1] not in known or not line.strip():

@@ -174,10 +174,10 @@ def _listed(names: list[str]) -> str:
 
 
 @contextmanager
-def opened(path: str, member: str = "", again: str = "") -> Iterator[IO[bytes]]:
+def opened(path: str, member: str = "", advice: str = "") -> Iterator[IO[bytes]]:
     """The bytes of a plain or gzipped file, or of one member of a zip file, as a file object.
 
-    Every fault while reading raises InputError; `again` is the advice in it, if not the usual one.
+    Every fault while reading raises InputError; `advice` is the advice in it, if not the usual one.
     """
     name = f"{path} ({member})" if member else path
     try:
@@ -198,9 +198,9 @@ def opened(path: str, member: str = "", again: str = "") -> Iterator[IO[bytes]]:
         NotImplementedError,
         RuntimeError,
     ) as e:
-        if again:
+        if advice:
             raise InputError(
-                f"cannot read {name}: {' '.join(str(e).split())[:300]}; {again}"
+                f"cannot read {name}: {' '.join(str(e).split())[:300]}; {advice}"
             ) from None
         raise unreadable(name, e) from None
 

@@ -88,8 +88,8 @@ def _fault(piece: bytes, name: str, before: int, error: Exception) -> InputError
         try:
             value = json.loads(line)
         except UnicodeDecodeError as e:
-            near = line[max(e.start - 200, 0) : e.start + 200]
-            return InputError(f"{name}, line {number:,}: not UTF-8{guessed(near)}")
+            excerpt = line[max(e.start - 200, 0) : e.start + 200]
+            return InputError(f"{name}, line {number:,}: not UTF-8{guessed(excerpt)}")
         except (ValueError, RecursionError) as e:
             return InputError(
                 f"{name}, line {number:,}: not JSON ({getattr(e, 'msg', 'nested too deep')})"

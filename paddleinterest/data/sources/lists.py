@@ -68,10 +68,10 @@ def list_values(
         values = pc.utf8_trim(values, characters=SPACES)
     label = f"{name} (values in lists)"
     values = columns.category_values(values, label, path, reading).combine_chunks()
-    there = values.is_valid().to_numpy(zero_copy_only=False)
-    owner = np.repeat(np.arange(len(lists)), _lengths(lists))[there]
+    known = values.is_valid().to_numpy(zero_copy_only=False)
+    owner = np.repeat(np.arange(len(lists)), _lengths(lists))[known]
     lengths = np.bincount(owner, minlength=len(lists))
-    return _lists(lengths, values.filter(pa.array(there)), pc.is_null(lists))
+    return _lists(lengths, values.filter(pa.array(known)), pc.is_null(lists))
 
 
 def _lists(lengths: np.ndarray, values: pa.Array, missing: pa.Array) -> pa.ChunkedArray:

@@ -198,7 +198,7 @@ class Release:
                 f"{self.path} holds no {name}, so it is not MovieLens {self.version}; set"
                 f" --version to its release ({', '.join(FORMS)})"
             )
-        return table(self.path, columns, member=self.members[name], again=AGAIN, **options)
+        return table(self.path, columns, member=self.members[name], advice=AGAIN, **options)
 
     def ratings(self, delimiter: str, header: bool = True) -> pd.DataFrame:
         """The ratings as a frame of user, item, rating and time, in file order."""

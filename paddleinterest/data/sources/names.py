@@ -34,8 +34,8 @@ def require(name: str, names: Sequence[str], path: str, flag: str = "") -> None:
     if count:
         return
     message = f"{path} has no column {name!r}"
-    near = difflib.get_close_matches(name, names, n=1)
-    message += f", did you mean {near[0]!r}?" if near else "."
+    matches = difflib.get_close_matches(name, names, n=1)
+    message += f", did you mean {matches[0]!r}?" if matches else "."
     message += f" It has: {', '.join(names)}"
     if flag:
         message += f"; {flag} names a different one"

@@ -232,8 +232,8 @@ def has_slots(path: str) -> bool:
 def of_slot(lines: pa.ChunkedArray, slot: str) -> pa.ChunkedArray:
     """The values of one slot of each line, separated by spaces."""
     others = [each for each in (*SLOTS.values(), *UNREAD) if each != slot]
-    left = pc.replace_substring_regex(lines, rf"(?:^|\s)(?:{'|'.join(others)}):\S*", "")
-    return pc.utf8_trim_whitespace(pc.replace_substring_regex(left, rf"(^|\s){slot}:", r"\1"))
+    rest = pc.replace_substring_regex(lines, rf"(?:^|\s)(?:{'|'.join(others)}):\S*", "")
+    return pc.utf8_trim_whitespace(pc.replace_substring_regex(rest, rf"(^|\s){slot}:", r"\1"))
 
 
 def as_plain(line: str) -> str:

@@ -16,9 +16,9 @@ def _repeated(events: pd.DataFrame) -> np.ndarray:
         codes = values if values.dtype.kind == "i" else pd.factorize(events[name])[0]
         key = pd.util.hash_array(key ^ codes.astype(np.uint64))
     ordered = np.sort(key)
-    again = np.isin(key, ordered[1:][ordered[1:] == ordered[:-1]])
-    again[again] = events[again].duplicated(KEY, keep=False).to_numpy()
-    return again
+    is_repeat = np.isin(key, ordered[1:][ordered[1:] == ordered[:-1]])
+    is_repeat[is_repeat] = events[is_repeat].duplicated(KEY, keep=False).to_numpy()
+    return is_repeat
 
 
 def settle(events: pd.DataFrame, drop: bool) -> pd.DataFrame:
@@ -31,14 +31,14 @@ def settle(events: pd.DataFrame, drop: bool) -> pd.DataFrame:
         events: user, item, time on a clock, optionally label.
         drop: keep only the first of repeated events.
     """
-    again = _repeated(events)
-    if not again.any():
+    is_repeat = _repeated(events)
+    if not is_repeat.any():
         return events
     if "label" in events:
-        several = events[again]
+        several = events[is_repeat]
         clicked = several.groupby(KEY, sort=False)["label"].transform("max").to_numpy()
-        lost = again.copy()
-        lost[again] = several["label"].to_numpy() < clicked
+        lost = is_repeat.copy()
+        lost[is_repeat] = several["label"].to_numpy() < clicked
         if lost.any():
             say(
                 f"{int(lost.sum()):,} of {len(events):,} rows are impressions that also occur"

@@ -125,13 +125,13 @@ def find(directory: str, name: str, download: bool = True) -> str:
 
 def text(path: str) -> str:
     """The whole text of a plain or gzipped file."""
-    again = "delete it to have it downloaded again"
-    with opened(path, again=again) as f:
+    advice = "delete it to have it downloaded again"
+    with opened(path, advice=advice) as f:
         raw = f.read()
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as e:
-        raise InputError(f"cannot read {path}: {e}; {again}") from None
+        raise InputError(f"cannot read {path}: {e}; {advice}") from None
 
 
 def read_sequences(path: str) -> pd.DataFrame:

@@ -42,7 +42,7 @@ def tables(
     missing: Sequence[str] = ("",),
     optional: Sequence[str] = (),
     allowed: dict[str, Sequence[Any]] | None = None,
-    again: str = "",
+    advice: str = "",
     hint: bool = False,
 ) -> Iterator[pa.Table]:
     """Yield the columns of a file as Arrow tables, a piece at a time; at least one row in all.
@@ -57,7 +57,7 @@ def tables(
         missing: texts that mean a missing value.
         optional: columns that may have missing values.
         allowed: {name: values}, for columns with few values.
-        again: advice about a file that cannot be read, if not the usual one.
+        advice: advice about a file that cannot be read, if not the usual one.
         hint: a message about bytes that are not UTF-8 suggests an --encoding.
 
     Raises:
@@ -67,7 +67,7 @@ def tables(
     where = f"{path} ({member})" if member else path
     header = 0
     found = False
-    with opened(path, member, again) as raw:
+    with opened(path, member, advice) as raw:
         file = recoded(raw, encoding, where) if encoding else raw
         if names is None:
             names, header = header_of(file, delimiter, quote, where)
@@ -216,8 +216,8 @@ def fault(
         piece.decode("utf-8")
     except UnicodeDecodeError as e:
         line = before + piece.count(b"\n", 0, e.start) + 1
-        near = piece[max(e.start - 200, 0) : e.start + 200]
-        return InputError(f"{where}, line {line:,}: not UTF-8{guessed(near) if hint else ''}")
+        excerpt = piece[max(e.start - 200, 0) : e.start + 200]
+        return InputError(f"{where}, line {line:,}: not UTF-8{guessed(excerpt) if hint else ''}")
     try:
         parsed(piece, names, False, form)
     except (pa.ArrowInvalid, UnicodeError) as e:

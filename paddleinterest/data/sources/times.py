@@ -211,15 +211,15 @@ def _in_zone(ticks: np.ndarray, of: str, clock: Clock) -> np.ndarray:
     local = pd.DatetimeIndex(ticks.astype("datetime64[us]"))
     zone = zoneinfo.ZoneInfo(clock.zone)
     try:
-        there = local.tz_localize(zone)
+        zoned = local.tz_localize(zone)
     except ValueError:  # an hour that occurs twice, or not at all
         first = np.ones(len(local), bool)
-        there = local.tz_localize(zone, ambiguous=first, nonexistent="shift_forward")
+        zoned = local.tz_localize(zone, ambiguous=first, nonexistent="shift_forward")
         say(
             f"{of}: some times are in the hour when the clocks of {clock.zone} change; if it"
             " occurs twice, the first is used, if it does not occur, the next"
         )
-    return there.tz_convert(None).to_numpy("datetime64[us]").astype(np.int64)
+    return zoned.tz_convert(None).to_numpy("datetime64[us]").astype(np.int64)
 
 
 # numbers ------------------------------------------------------------------------------------------
