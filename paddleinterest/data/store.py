@@ -116,7 +116,9 @@ class EventStore:
             yield
         except duckdb.OutOfMemoryException as e:
             if "disk" in str(e):  # no room for what does not fit in memory
-                raise InputError(f"the disk of {self._folder} is full") from e
+                raise InputError(
+                    f"the disk of {self._folder} is full; free some space, or choose another --out"
+                ) from e
             raise InputError(
                 "DuckDB needs more memory than it may take; give --memory a larger size"
                 f" ({_first_line(e)})"

@@ -50,6 +50,7 @@ NEEDED = (
     "this model reads how long ago each event was, so that the request and every event of its"
     " history need a time"
 )
+EXAMPLE = '{"user": "u1", "candidates": ["i7", "i9"]}'  # for messages
 KEYS = ("user", "user_attributes", "time", "history", "candidates", "context")
 PLAIN_EVENT = {"item", "time"}
 SIDES = {"user": "user_attributes", "context": "context"}  # of a field → the request's key
@@ -135,7 +136,8 @@ class RequestEncoder:
         Raises:
             InputError: the request is malformed; the message says what is wrong in it.
         """
-        _check(isinstance(request, dict), "a request must be an object with history and candidates")
+        if not isinstance(request, dict):
+            raise InputError(f"request: {shown(request)} must be an object, such as {EXAMPLE}")
         for key in request:
             _check(key in KEYS, f"unknown key {shown(key)}; a request has {', '.join(KEYS)}")
         unknown: Unknown = collections.Counter()
@@ -208,7 +210,10 @@ class RequestEncoder:
 
     def _history(self, events: Any) -> tuple[_Items, np.ndarray]:
         """The latest events, and their times, int64 [T]."""
-        _check(isinstance(events, list), "history must be a list, oldest event first")
+        if not isinstance(events, list):
+            raise InputError(
+                f"request: history is {shown(events)}, must be a list, oldest event first"
+            )
         first = max(0, len(events) - self.cap)
         ids = []
         times = []
@@ -262,10 +267,9 @@ class RequestEncoder:
         return arrays
 
     def _candidates(self, candidates: Any) -> _Items:
-        _check(
-            isinstance(candidates, list) and candidates,
-            "candidates must be a list of at least one item",
-        )
+        if not isinstance(candidates, list) or not candidates:
+            what = "missing" if candidates is None else shown(candidates)
+            raise InputError(f"request: candidates is {what}, must be a list of at least one item")
         if set(map(type, candidates)) == {str}:  # as nearly always, and without a loop
             return _Items(candidates, _rows(self.item_row, candidates))
         ids: list[str | int] = []
@@ -305,7 +309,8 @@ class RequestEncoder:
         given = request.get(words)
         if given is None:
             return {}
-        _check(isinstance(given, dict), f"{words} must be an object")
+        if not isinstance(given, dict):
+            raise InputError(f"request: {words} is {shown(given)}, must be an object")
         names = [f.name for f in self.schema.fields if f.of == of]
         for key in given:
             known = ", ".join(names) or "none"

@@ -351,7 +351,7 @@ def test_requests(place, tools):
         tools.run(
             "paddle_infer", "--bundle", place.bundle, "--request", "bad.json", cwd=place.folder
         ),
-        "request 2 of 2: candidates must be a list of at least one item",
+        "must be a list of at least one item",
     )
     with open(example, "a") as f:  # a user tries another request in the same file
         f.write("   \n")
@@ -614,7 +614,7 @@ def test_another_dataset_than_the_bundles(place, tools, untouched):
     "text, words",
     [
         ("{", ["is not JSON"]),
-        ("[1]", ["request 1 of 1: a request must be an object"]),
+        ("[1]", ["request 1 of 1: 1 must be an object"]),
         ('{"candidates": []}', ["at least one item"]),
         ('{"candidates": ["i1"], "hist": []}', ["unknown key 'hist'"]),
         ('{"candidates": [1.5]}', ["candidates[0]"]),

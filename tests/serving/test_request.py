@@ -423,7 +423,7 @@ MALFORMED = [
     ("i1", "must be an object"),
     (None, "must be an object"),
     (3, "must be an object"),
-    ({}, "candidates must be a list"),
+    ({}, "candidates is missing, must be a list"),
     ({"candidates": []}, "at least one"),
     ({"candidates": None}, "must be a list"),
     ({"candidates": "i1"}, "must be a list"),
@@ -450,7 +450,7 @@ MALFORMED = [
         for bad in ("7", True, [7], 1e38, -1e300, float("inf"), float("nan"), 10**400)
     ),
     *(
-        ({**FINE, "history": bad}, "history must be a list")
+        ({**FINE, "history": bad}, "must be a list, oldest event first")
         for bad in (None, "i1", {"item": "i1"}, 5)
     ),
     *(
@@ -494,7 +494,7 @@ MALFORMED = [
         for bad in (1.5, True, ["u1"], {"user": "u1"})
     ),
     *(
-        ({**FINE, "user_attributes": bad}, "user_attributes must be an object")
+        ({**FINE, "user_attributes": bad}, "user_attributes is .*, must be an object")
         for bad in ([], "young", 0, ["young"])
     ),
     (
@@ -503,7 +503,7 @@ MALFORMED = [
     ),
     ({**FINE, "user_attributes": {"age": ["young"]}}, "age is"),
     ({**FINE, "user_attributes": {"income": "12"}}, "income is .* must be a number"),
-    *(({**FINE, "context": bad}, "context must be an object") for bad in ([], "h1", False)),
+    *(({**FINE, "context": bad}, "context is .*, must be an object") for bad in ([], "h1", False)),
     ({**FINE, "context": {"age": "young"}}, "context: unknown key 'age'; known: hour, temperature"),
     ({**FINE, "context": {"hour": ["h1"]}}, "hour is"),
     ({**FINE, "context": {"temperature": "warm"}}, "temperature is"),

@@ -151,7 +151,7 @@ def test_of_a_user_in_the_log(place):
         (["--user", "nobody"], "user nobody is not in clicks"),
         (["--user", "u3", "--data", "nowhere"], "nowhere"),
         (["--request", "empty.json"], "the history is empty"),
-        (["--request", "bare.json", "--show", "category"], "candidates must be a list"),
+        (["--request", "bare.json", "--show", "category"], "candidates is missing, must be a list"),
         (
             ["--request", "untimed.json"],
             "history[1] has no time: this model reads how long ago each event was",

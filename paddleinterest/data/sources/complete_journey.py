@@ -63,7 +63,7 @@ def load(options: Options, seed: int = 0) -> Log:
             negative.
     """
     if options.last < 0:
-        raise InputError(f"--last is {options.last}; give a number of purchases, or 0 for all")
+        raise InputError(f"--last is {options.last}, must be a number of purchases, or 0 for all")
     bought = read("transactions", ["household_id", "product_id", "transaction_timestamp"])
     time = (
         bought.column(2).cast(pa.timestamp("s"), safe=False).cast(pa.int64())

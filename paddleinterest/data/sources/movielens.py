@@ -114,8 +114,7 @@ def load(options: Options, seed: int = 0) -> Log:
     """
     if not 0.5 < options.threshold <= 5:
         raise InputError(
-            f"--threshold is {options.threshold}; ratings go from 0.5 to 5: give a number above"
-            " 0.5, up to 5"
+            f"--threshold is {options.threshold}, must be above 0.5 and at most 5, as ratings are"
         )
     if options.core is not None and options.core < 1:
         raise InputError(f"--core is {options.core}, must be at least 1")

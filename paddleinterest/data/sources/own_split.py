@@ -111,7 +111,7 @@ def _history(columns: dict[str, pa.ChunkedArray]) -> dict[str, pa.ChunkedArray]:
 def _same_kind(one: Part, other: Part) -> None:
     if one.kind != other.kind:
         raise InputError(
-            f"{one.name} and {other.name} differ: their times are of two kinds; bring them to one"
+            f"{one.name} and {other.name} differ: their times are of two kinds; write them alike"
         )
 
 

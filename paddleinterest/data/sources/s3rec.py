@@ -118,7 +118,9 @@ def find(directory: str, name: str, download: bool = True) -> str:
         if os.path.isfile(candidate):
             return candidate
     if not download:
-        raise InputError(f"neither {path} nor {path}.gz exists")
+        raise InputError(
+            f"neither {path} nor {path}.gz exists; put it there, or name its folder with --raw"
+        )
     fetch(URL + name, path)
     return path
 
