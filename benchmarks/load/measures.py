@@ -27,7 +27,7 @@ Requests = list[dict[str, Any]]
 
 
 def http(directory: str, args: argparse.Namespace) -> dict[str, Any]:
-    """The time that HTTP adds for one client: HTTP, `Bundle.rank` and the program alone, in turn."""
+    """The time that HTTP adds for one client: HTTP, `Bundle.rank`, the program alone, in turn."""
     bundle = Bundle(directory, 1, engine=args.engine)
     requests = _requests(bundle, args)
     bodies = [json.dumps(request) for request in requests]
@@ -48,8 +48,8 @@ def http(directory: str, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def workers(directory: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Requests a second at saturation with one worker and with two, in turn; beside them what one
-    process and two make of the same requests without a server."""
+    """Requests per second at saturation with one worker and with two, in turn, and those that one
+    process and two answer without a server."""
     bodies = _bodies(directory, args)
     seconds = args.seconds / 2 / args.rounds
     a_second: dict[int, list[float]] = {1: [], 2: []}
