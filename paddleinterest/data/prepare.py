@@ -32,6 +32,7 @@ OTHER_NEGATIVES = {
     "by_time": "negatives from the items that exist by then",
 }
 LEAST_MEMORY = 10**9  # bytes; a part of the log takes about half of it
+OWN_SPLITS = ("ebnerd", "mind", "paddlerec_text")  # sources whose files are train, valid, test
 
 
 @dataclass
@@ -45,8 +46,8 @@ class Options:
         " test), last_event (last event of each user, users split 80/10/10), impressions (labels"
         " in the log, split by time), by_user (labels in the log, users split 65/7/28), by_day"
         " (labels in the log, days split 80/10/10), by_time (each event is a positive, split by"
-        " time, negatives from the items that exist by then); default every_prefix. paddlerec_text"
-        " is always `given`",
+        " time, negatives from the items that exist by then); default every_prefix."
+        " mind, ebnerd and paddlerec_text are always `given`",
         choices=[*PROTOCOLS, "given"],
     )
     out: str = option("", "directory to write; default data/NAME", metavar="DIR")
@@ -121,7 +122,7 @@ class Recipe:
         """True if the source's files are already train, valid and test."""
         if self.common.source == "event_log":
             return bool(self.options.train or self.options.impressions)
-        return self.common.source == "paddlerec_text"
+        return self.common.source in OWN_SPLITS
 
     @property
     def name(self) -> str:
@@ -302,9 +303,9 @@ def check(recipe: Recipe) -> None:
     protocol = recipe.protocol
     if (protocol == "given") != recipe.has_splits:
         raise InputError(
-            f"protocol {protocol} does not fit source {common.source}: paddlerec_text, and"
-            " event_log with --train or --impressions, hold samples (protocol given); all others"
-            " hold events"
+            f"protocol {protocol} does not fit source {common.source}: {', '.join(OWN_SPLITS)},"
+            " and event_log with --train or --impressions, hold samples (protocol given); all"
+            " others hold events"
         )
     for flag, value, least in (("--seed", common.seed, 0), ("--min-count", common.min_count, 1)):
         if value < least:

@@ -32,6 +32,8 @@ RECIPES = {
     "taobao_user_behavior": "taobao_user_behavior",
     "taobao_user_behavior_actions": "taobao_user_behavior",
     "kuairand": "kuairand",
+    "mind_small": "mind",
+    "ebnerd_small": "ebnerd",
 }
 
 

@@ -5,8 +5,10 @@ from types import ModuleType
 from paddleinterest.data.sources import (
     amazon,
     complete_journey,
+    ebnerd,
     event_log,
     kuairand,
+    mind,
     movielens,
     paddlerec_text,
     s3rec,
@@ -24,6 +26,8 @@ SOURCES: dict[str, ModuleType] = {
     "taobao_ad": taobao_ad,
     "taobao_user_behavior": taobao_user_behavior,
     "kuairand": kuairand,
+    "mind": mind,
+    "ebnerd": ebnerd,
     "event_log": event_log,
     "paddlerec_text": paddlerec_text,
 }
