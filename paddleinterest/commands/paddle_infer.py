@@ -25,7 +25,7 @@ from paddleinterest.serving.flags import add_arguments, open_bundle
 from paddleinterest.training import run
 
 if typing.TYPE_CHECKING:
-    from paddleinterest.serving.day.score import Wanted
+    from paddleinterest.serving.day.score import Job
 
 UNITS = ("s", "ms", "us", "ns")
 OF_EVENTS = {
@@ -95,7 +95,7 @@ def _events(args: argparse.Namespace) -> dict[str, Any]:
     bundle = open_bundle(args)
     from paddleinterest.serving.day.score import DayScorer, histories
 
-    scorer = DayScorer(bundle, histories(bundle, args.history or "bundle"), _wanted(args))
+    scorer = DayScorer(bundle, histories(bundle, args.history or "bundle"), _job(args))
     if args.history and scorer.meaning.history:
         raise InputError(
             f"{args.events} has a column history, so --history {args.history} would not be read;"
@@ -111,14 +111,14 @@ def _events(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _wanted(args: argparse.Namespace) -> "Wanted":
+def _job(args: argparse.Namespace) -> "Job":
     from paddleinterest.serving.day.meaning import Names
-    from paddleinterest.serving.day.score import Wanted
+    from paddleinterest.serving.day.score import Job
 
     names = Names(
         args.user_column, args.item_column, args.time_column, args.time_unit, args.time_zone
     )
-    return Wanted(
+    return Job(
         args.events,
         args.out,
         args.candidates,

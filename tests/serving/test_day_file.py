@@ -20,7 +20,7 @@ from paddleinterest.data.builder import build
 from paddleinterest.serving.bundle import Bundle
 from paddleinterest.serving.day import output
 from paddleinterest.serving.day.meaning import Names
-from paddleinterest.serving.day.score import DayScorer, Wanted, histories
+from paddleinterest.serving.day.score import DayScorer, Job, histories
 from paddleinterest.serving.export import export
 from paddleinterest.serving.history.events import Event
 from paddleinterest.serving.history.sqlite_store import SqliteStore
@@ -75,8 +75,8 @@ def written(path, rows):
 
 
 def scored(bundle, events, out, form="bundle", **options):
-    wanted = Wanted(events, out, **options)
-    return DayScorer(bundle, histories(bundle, form), wanted).run()
+    job = Job(events, out, **options)
+    return DayScorer(bundle, histories(bundle, form), job).run()
 
 
 def read(path):
@@ -267,7 +267,7 @@ def test_dates_and_names_are_read_as_in_the_log(served, tmp_path):
         path.write_text("uid,item,time,dev\nu1,i1,2023-11-15 06:13:20,d1\n")
         scored(bundle, str(path), str(tmp_path / "s.csv"))
         path.write_text("uid,item,time\nu1,i1,2023-11-15 06:13:20\n")
-        scorer = DayScorer(bundle, bundle.histories, Wanted(str(path), "s.csv"))
+        scorer = DayScorer(bundle, bundle.histories, Job(str(path), "s.csv"))
     finally:
         schema.recipe.clear()
         schema.recipe.update(before)

@@ -61,33 +61,33 @@ class Rows:
         if files[0].form == "parquet":
             self.total = sum(_opened_parquet(file).metadata.num_rows for file in files)
 
-    def blocks(self, wanted: Sequence[str], size: int) -> Iterator[Block]:
+    def blocks(self, asked: Sequence[str], size: int) -> Iterator[Block]:
         """Yield the rows in order.
 
         Args:
-            wanted: columns that are read, if the file has them; at least one.
+            asked: columns that are read, if the file has them; at least one.
             size: rows of one block, at most.
 
         Raises:
             InputError: a part cannot be read, or has other columns than the first.
         """
         for table in self._tables:
-            missing = [name for name in self.names if name in wanted and name not in table.names]
+            missing = [name for name in self.names if name in asked and name not in table.names]
             if missing and table.file.form != "json":
                 raise InputError(
                     f"{table.name} has no column {missing[0]!r}, but {self._tables[0].name} does"
                 )
             first = 1
-            for columns in _columns(table, wanted, size):
+            for columns in _columns(table, asked, size):
                 block = Block(table.name, first, columns)
                 first += len(block)
                 yield block
 
 
-def _columns(table: Table, wanted: Sequence[str], size: int) -> Iterator[dict[str, list[Any]]]:
+def _columns(table: Table, asked: Sequence[str], size: int) -> Iterator[dict[str, list[Any]]]:
     if table.file.form == "json":
-        return _of_json(table.file, wanted, size)
-    there = [name for name in table.names if name in wanted]
+        return _of_json(table.file, asked, size)
+    there = [name for name in table.names if name in asked]
     if table.file.form == "parquet":
         return _of_parquet(table.file, there, size)
     return _of_text(table, there, size)
@@ -131,15 +131,15 @@ def _slices(table: pa.Table, size: int) -> Iterator[dict[str, list[Any]]]:
         yield {name: piece.column(name).to_pylist() for name in piece.column_names}
 
 
-def _of_json(file: RawFile, wanted: Sequence[str], size: int) -> Iterator[dict[str, list[Any]]]:
+def _of_json(file: RawFile, asked: Sequence[str], size: int) -> Iterator[dict[str, list[Any]]]:
     rows: list[dict[str, Any]] = []
     for row in _objects(file):
         rows.append(row)
         if len(rows) == size:
-            yield {name: [row.get(name) for row in rows] for name in wanted}
+            yield {name: [row.get(name) for row in rows] for name in asked}
             rows = []
     if rows:
-        yield {name: [row.get(name) for row in rows] for name in wanted}
+        yield {name: [row.get(name) for row in rows] for name in asked}
 
 
 def _objects(file: RawFile) -> Iterator[dict[str, Any]]:

@@ -27,7 +27,7 @@ NOT_FINITE = "its score is not a finite number; a number in it is far outside wh
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Job:
     """The job: a file to score, and how.
 
     Attributes:
@@ -91,22 +91,22 @@ class DayScorer:
     Args:
         bundle: scores them.
         histories: gives the histories of users; used only if the file has none.
-        wanted: what is to be scored.
+        job: what is to be scored.
     """
 
-    def __init__(self, bundle: Bundle, histories: Histories, wanted: Wanted) -> None:
+    def __init__(self, bundle: Bundle, histories: Histories, job: Job) -> None:
         self.bundle = bundle
         self.histories = histories
-        self.wanted = wanted
-        self.rows = Rows(wanted.events)
+        self.job = job
+        self.rows = Rows(job.events)
         self.meaning = meaning(
-            bundle.schema, self.rows.names, wanted.events, wanted.names, bool(wanted.candidates)
+            bundle.schema, self.rows.names, job.events, job.names, bool(job.candidates)
         )
-        candidates = read_candidates(bundle, wanted) if wanted.candidates else None
+        candidates = read_candidates(bundle, job) if job.candidates else None
         encoder = bundle.encoder
         self.maker = RequestMaker(self.meaning, encoder.item_row, encoder.user_row, candidates)
         self.ranks = candidates is not None or self.meaning.lists
-        if wanted.top and not self.ranks:
+        if job.top and not self.ranks:
             raise InputError("--top goes with --candidates, or with a column candidates")
 
     def run(self) -> dict[str, Any]:
@@ -121,9 +121,9 @@ class DayScorer:
         self._say_unused()
         counts = Counts(dict.fromkeys(("rows", "scores", "refused"), 0))
         names = self._names()
-        size = min(RANKED, self.wanted.block) if self.ranks else self.wanted.block
+        size = min(RANKED, self.job.block) if self.ranks else self.job.block
         with (
-            output.opened(self.wanted.out, names) as writer,
+            output.opened(self.job.out, names) as writer,
             progress(self.rows.total, "scoring") as bar,
         ):
             for block in self.rows.blocks(self.meaning.columns, size):
@@ -137,7 +137,7 @@ class DayScorer:
 
     def _say_unused(self) -> None:
         if self.meaning.unused:
-            say(f"{self.wanted.events}: columns not read: {', '.join(self.meaning.unused)}")
+            say(f"{self.job.events}: columns not read: {', '.join(self.meaning.unused)}")
 
     def _check(self, row: Row, block: Block, k: int, counts: Counts) -> None:
         """End at a row without a score, or say so of the first one."""
@@ -145,7 +145,7 @@ class DayScorer:
             return
         text = str(row.refused).removeprefix("request: ")
         message = f"{block.file}, row {block.first + k:,}: {text}"
-        if not self.wanted.keep_going:
+        if not self.job.keep_going:
             raise InputError(f"{message}; --keep-going leaves the scores of such rows empty")
         if not counts["refused"]:
             say(f"{message}; its score is empty, as are those of other rows like it")
@@ -235,7 +235,7 @@ class DayScorer:
         if row.score is None or row.encoded is None:
             yield None, None if self.ranks else _text(block, self.meaning.item, k), None
             return
-        order = np.argsort(-row.score, kind="stable")[: self.wanted.top or None]
+        order = np.argsort(-row.score, kind="stable")[: self.job.top or None]
         calibrated = self.bundle.calibrated(row.score[order])
         scores = [float(f"{each:.9g}") for each in calibrated]
         for place, (at, score) in enumerate(zip(order.tolist(), scores, strict=True), 1):
@@ -266,13 +266,13 @@ def stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return made
 
 
-def read_candidates(bundle: Bundle, wanted: Wanted) -> list[Any]:
+def read_candidates(bundle: Bundle, job: Job) -> list[Any]:
     """The items of --candidates as a request has them, with the attributes that the file gives.
 
     Raises:
         InputError: the file cannot be read, has an item twice, or more than `MOST`.
     """
-    path = wanted.candidates
+    path = job.candidates
     rows = Rows(path)
     column = str(bundle.schema.recipe.get("item_column", "item"))
     column = column if column in rows.names else "item"
@@ -280,7 +280,7 @@ def read_candidates(bundle: Bundle, wanted: Wanted) -> list[Any]:
     fields = {f.name: f for f in bundle.schema.fields if f.of == "item" and f.name != "item"}
     there = {name: f for name, f in fields.items() if name in rows.names}
     found: dict[str, Any] = {}
-    for block in rows.blocks([column, *there], wanted.block):
+    for block in rows.blocks([column, *there], job.block):
         for k in range(len(block)):
             row = block.row(k)
             where = f"{block.file}, row {block.first + k:,}"
