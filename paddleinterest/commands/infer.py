@@ -37,10 +37,12 @@ def work(args: argparse.Namespace) -> dict[str, Any]:
     data = run.dataset(config)
     from paddleinterest.core.metrics import format_metrics
     from paddleinterest.study import bars, candidates
+    from paddleinterest.training.new_items import auc_withheld
     from paddleinterest.training.predict import score_checkpoint, write_predictions
 
     model, reader, score, state = score_checkpoint(config, data, path, args.split)
     metrics = model.create_metrics()(reader.user, reader.label, score)
+    metrics.update(auc_withheld(reader, score))
     if not distributed.process_index():
         write_predictions(out, reader, data, score)
     more = {}

@@ -28,7 +28,7 @@ from paddleinterest.core.checksum import hashes
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.core.metrics import auc, group_auc
-from paddleinterest.data import entities, hashing, protocols, summary
+from paddleinterest.data import entities, hashing, protocols, summary, withhold
 from paddleinterest.data.contract import check_tables, check_unique
 from paddleinterest.data.engines import Engine
 from paddleinterest.data.engines.memory import MemoryEngine
@@ -78,6 +78,7 @@ class Options:
         engine: memory or duckdb.
         memory_limit: bytes that duckdb may take; None for a share of what is free.
         extend: a prepared dataset whose indices are kept; "" = none.
+        withhold: share of the items that train never sees (paddleinterest/data/withhold.py).
         recipe: what to record in schema.yaml as the options in force.
     """
 
@@ -92,6 +93,7 @@ class Options:
     engine: str = "memory"
     memory_limit: int | None = None
     extend: str = ""
+    withhold: float = 0.0
     recipe: dict[str, Any] = field(default_factory=dict)
 
 
@@ -158,6 +160,7 @@ def build(log: Log, out: str, *, overwrite: bool = False, **options: Any) -> Sch
     """
     check_free(out, overwrite)
     chosen = Options(**options)
+    withhold.check(chosen.withhold, chosen.protocol, chosen.extend)
     check_tables(log, ["user_id"] if chosen.user_id else [])
     yesterday = Yesterday(chosen.extend) if chosen.extend else None
     with whole_directory(out, overwrite) as made:
@@ -230,6 +233,7 @@ class _Build:
         if self.engine.users is not None:
             check_unique("user", self.engine.users, self.engine.user_ids)
         self.item_hash = hashing.of_ids(self.engine.item_ids)
+        self.withheld = withhold.withheld(self.engine.item_ids, self.options.withhold)
         self.users = self._number_users()
         self.facts = self._facts()
         with _progress(2 * self.engine.rows) as self.bar:
@@ -286,7 +290,8 @@ class _Build:
         """The samples of the users' rows [first, last)."""
         events = arranged(self.engine.part(first, last), self.item_hash)
         if self.options.protocol != "given":
-            return protocols.PROTOCOLS[self.options.protocol](events, self.facts)
+            chosen = protocols.PROTOCOLS[self.options.protocol](events, self.facts)
+            return withhold.leave_out(chosen, self.withheld) if self.options.withhold else chosen
         samples = arranged(self.engine.given(first, last), self.item_hash)
         timed = self.log.samples is not None and "time" in self.log.samples
         return protocols.given(events, samples, timed, self.facts)
@@ -344,6 +349,9 @@ class _Build:
     def _check_survey(self) -> None:
         """Refuse an empty split; say what the samples give away."""
         o, survey = self.options, self.survey
+        if o.withhold:
+            n = int(self.withheld.sum())
+            say(f"withheld from train: {n:,} of {len(self.withheld):,} items")
         if o.protocol == "given" and not survey.rows["valid"]:
             del survey.rows["valid"]  # the source has none, or the paper's split
         for split, n in survey.rows.items():
@@ -535,7 +543,7 @@ class _Build:
             self._fields(),
             rows={split: self.survey.rows[split] for split in SPLITS if split in self.survey.rows},
             counts=self._counts(),
-            recipe=o.recipe,
+            recipe={**o.recipe, **({"withhold": o.withhold} if o.withhold else {})},
             note=log.note,
         )
         for split, pieces in self.best.items():
@@ -553,6 +561,7 @@ class _Build:
             "users": len(self.engine.user_ids),
             "items": len(self.engine.item_ids),
             "items_in_train": int((self.survey.items > 0).sum()),
+            **({"items_withheld": int(self.withheld.sum())} if self.options.withhold else {}),
             "history_mean": round(float(lengths.mean()), 3),
             "history_median": int(np.median(lengths)),
             "history_max": int(lengths.max()),

@@ -7,20 +7,24 @@ Example:
     4000
 """
 
+import dataclasses
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.core.memory import bytes_of
 from paddleinterest.core.names import check_folder_name
 from paddleinterest.core.settings import nearest, read_yaml
-from paddleinterest.data import leaks, summary
+from paddleinterest.data import leaks, summary, withhold
 from paddleinterest.data.builder import build, check_free
 from paddleinterest.data.engines import ENGINES
+from paddleinterest.data.log import Log
 from paddleinterest.data.options import declared, option, read
 from paddleinterest.data.protocols import MATCHED, NEW_USERS, PAIRED, PROTOCOLS, UNTOUCHED
 from paddleinterest.data.schema import Schema
@@ -97,6 +101,17 @@ class Options:
         " (docs/every_day.md); default none",
         metavar="DIR",
     )
+    withhold: float = option(
+        0.0,
+        "share of the items, chosen by a hash of their ids, that train never sees, so that AUC on"
+        " new items can be measured (docs/features.md); default 0",
+        metavar="SHARE",
+    )
+    without: list[str] = option(
+        [],
+        "attributes of the source that the dataset does not get, such as brand (default: none)",
+        metavar="FIELD",
+    )
     overwrite: bool = option(False, "replace the prepared dataset in --out")
 
 
@@ -138,10 +153,12 @@ class Recipe:
     def in_force(self) -> dict[str, Any]:
         """The options that shape the data, for schema.yaml: without paths, which differ between
         machines."""
-        names = ["paper_split", "min_count", "user_id", "hash"]
+        names = ["paper_split", "min_count", "user_id", "hash", "without"]
         found = {name: getattr(self.common, name) for name in names}
         if self.common.negatives != UNTOUCHED:
             found["negatives"] = self.common.negatives
+        if self.common.withhold:
+            found["withhold"] = self.common.withhold
         for each in declared(self.options):
             if not each.is_path:
                 found[each.name] = getattr(self.options, each.name)
@@ -224,11 +241,13 @@ def prepare(recipe: Recipe) -> tuple[Schema, str]:
         Schema.load(common.extend)
     say(f"reading {common.source}")
     log = SOURCES[common.source].load(recipe.options, common.seed)
+    log = without(log, common.without)
     log.hashed |= hashed(common.hash)
     summary.tell(log, recipe.protocol)
     leaks.check(log, recipe.protocol)
-    if recipe.protocol in PAIRED and "label" in log.events:
-        if unclicked := int((log.events.label == 0).sum()):
+    events = log.events
+    if recipe.protocol in PAIRED and isinstance(events, pd.DataFrame) and "label" in events:
+        if unclicked := int((events.label == 0).sum()):
             say(
                 f"{unclicked:,} events with label 0 are left out under {recipe.protocol};"
                 " --protocol impressions learns from them"
@@ -244,6 +263,7 @@ def prepare(recipe: Recipe) -> tuple[Schema, str]:
         min_count=common.min_count,
         user_id=bool(common.user_id),
         negatives=common.negatives,
+        withhold=common.withhold,
         engine=common.engine or "memory",
         memory_limit=memory_limit(common),
         extend=common.extend,
@@ -251,6 +271,31 @@ def prepare(recipe: Recipe) -> tuple[Schema, str]:
         overwrite=common.overwrite,
     )
     return schema, recipe.out
+
+
+def without(log: Log, names: Sequence[str]) -> Log:
+    """The log without some attributes of items and users.
+
+    Raises:
+        InputError: neither items nor users have such an attribute.
+    """
+    tables = {"items": log.items, "users": log.users}
+    known = [str(name) for t in tables.values() if t is not None for name in t.columns[1:]]
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"--without names {name!r}, which is not an attribute of items or users"
+                f"{nearest(name, known)}; they have: {', '.join(known) or 'none'}"
+            )
+    kept = {
+        of: table if table is None else table.drop(columns=list(names), errors="ignore")
+        for of, table in tables.items()
+    }
+    kinds = {
+        kind: [name for name in getattr(log, kind) if name not in names]
+        for kind in ("dense", "multiple", "vectors")
+    }
+    return dataclasses.replace(log, **kept, **kinds)  # type: ignore[arg-type]
 
 
 def memory_limit(common: Options) -> int | None:
@@ -311,6 +356,7 @@ def check(recipe: Recipe) -> None:
         if value < least:
             raise InputError(f"{flag} is {value}, must be at least {least}")
     memory_limit(common)
+    withhold.check(common.withhold, protocol, common.extend)
     if common.extend and os.path.realpath(common.extend) == os.path.realpath(recipe.out):
         raise InputError(
             f"--extend and --out are both {recipe.out}; choose another --out: a run that starts"

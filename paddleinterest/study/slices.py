@@ -8,6 +8,7 @@ import numpy as np
 from paddleinterest.core.metrics import auc, pcoc
 from paddleinterest.data.reader import Reader
 from paddleinterest.study.breakdown import Range, equal_bins
+from paddleinterest.training.new_items import is_withheld
 
 BINS = 5  # largest number of ranges
 MINUTE = 60
@@ -21,7 +22,7 @@ class Slice:
     """One way to divide the rows.
 
     Attributes:
-        name: history, target, category, popularity or gap.
+        name: history, target, category, popularity, withheld or gap.
         of: the field of `category`, else "".
         groups: each group: a range of numbers, or a word that words/*.yaml translate.
         group: number of each row's group, [N].
@@ -56,6 +57,10 @@ def slices_of(reader: Reader) -> list[Slice]:
     for name, same in facts.same.items():
         found.append(_words("category", name, np.where(same, 0, 1), ["same", "other"]))
     found.append(_numbers("popularity", reader.items.count[reader.item], "unseen"))
+    withheld = is_withheld(reader)
+    if withheld is not None:
+        words = ["not_withheld", "withheld"]
+        found.append(_words("withheld", "", withheld.astype(np.int64), words))
     if reader.schema.time == "seconds":
         names = ["none", "minute", "hour", "day", "week", "month", "longer"]
         found.append(_words("gap", "", facts.gap, names))

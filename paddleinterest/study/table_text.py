@@ -8,6 +8,7 @@ import csv
 import io
 import re
 import statistics
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from paddleinterest.core.atomic import whole_file
@@ -22,8 +23,10 @@ from paddleinterest.study.uncertainty import (
     compare,
     interval,
 )
+from paddleinterest.training.new_items import KEY
 
 METRICS = {"auc": "AUC", "gauc": "gAUC", "logloss": "log loss", "pcoc": "PCOC"}
+WITHHELD = {KEY: "AUC, withheld items"}  # only of datasets that withhold some
 MISSING = excerpt.MISSING
 
 Result: TypeAlias = dict[str, Any]
@@ -75,10 +78,11 @@ def _of_dataset(table: Table, dataset: str, done: Done, bars: Bars) -> str:
     """The part of one dataset: a line of its name and size, and its table."""
     results = {row.label: _by_seed(table, row, dataset, done) for row in table.rows}
     some = next((result for found in results.values() for result in found.values()), None)
-    columns = ["", *METRICS.values(), *(["RelaImpr"] if table.baseline else []), "best epoch"]
+    metrics = _metrics(results.values())
+    columns = ["", *metrics.values(), *(["RelaImpr"] if table.baseline else []), "best epoch"]
     rows = []
     for row in table.rows:
-        cells_of_row = _cells_of(table, row, results)
+        cells_of_row = _cells_of(table, row, results, metrics)
         resampled = [
             bars[row.label, dataset, s] for s in table.seeds if (row.label, dataset, s) in bars
         ]
@@ -90,6 +94,12 @@ def _of_dataset(table: Table, dataset: str, done: Done, bars: Bars) -> str:
         figures = ["*the true probabilities*", f"{best['auc']:.4f}", f"{best['gauc']:.4f}"]
         rows.append(figures + [""] * (len(columns) - len(figures)))
     return f"{_heading(table, dataset, some)}\n\n{markdown.table(columns, rows)}"
+
+
+def _metrics(results: Iterable[Mapping[Any, Result]]) -> dict[str, str]:
+    """{metric: name of its column} of a dataset's results."""
+    tests = [result["test"] for by_seed in results for result in by_seed.values()]
+    return {**METRICS, **(WITHHELD if any(KEY in test for test in tests) else {})}
 
 
 def _interval(resampled: list[Resampled]) -> str:
@@ -112,16 +122,18 @@ def _heading(table: Table, dataset: str, some: Result | None) -> str:
     return head
 
 
-def _cells_of(table: Table, row: Row, results: dict[str, BySeed]) -> list[str]:
+def _cells_of(
+    table: Table, row: Row, results: dict[str, BySeed], metrics: dict[str, str]
+) -> list[str]:
     """The cells of a row after its label."""
     by_seed = results[row.label]
     planned = len(table.seeds_of(row))
     found = list(by_seed.values())
     if not found:
-        return [MISSING] + [""] * (len(METRICS) + bool(table.baseline))
+        return [MISSING] + [""] * (len(metrics) + bool(table.baseline))
     partial = len(found) < planned
     texts = []
-    for metric in METRICS:
+    for metric in metrics:
         values = [result["test"].get(metric) for result in found]
         texts.append(_spread(values, partial) if metric in found[0]["test"] else "")
     if table.baseline:
@@ -213,7 +225,7 @@ def _difference(values: list[float]) -> str:
 def as_csv(table: Table, done: Done) -> str:
     """One line per cell that has been run."""
     out = io.StringIO()
-    figures = [(split, metric) for split in ("valid", "test") for metric in METRICS]
+    figures = [(split, metric) for split in ("valid", "test") for metric in _metrics([done])]
     writer = csv.writer(out)
     writer.writerow(
         [

@@ -35,6 +35,7 @@ from paddleinterest.training import (
 from paddleinterest.training.id_dropout import counts_with_unknown, drop_ids
 from paddleinterest.training.init_from import init_from
 from paddleinterest.training.item_start import start_items
+from paddleinterest.training.new_items import auc_withheld
 from paddleinterest.training.predict import predict
 from paddleinterest.training.progress import EpochProgress
 from paddleinterest.training.run_directory import RunDirectory
@@ -182,7 +183,8 @@ class Trainer:
                 f"the model's scores are not finite for {bad_numbers.rows_in_words(reader, bad)};"
                 " try a smaller learning rate or clip_norm"
             )
-        return self.learner.model.create_metrics()(reader.user, reader.label, score)
+        metrics = self.learner.model.create_metrics()(reader.user, reader.label, score)
+        return {**metrics, **auc_withheld(reader, score)}
 
     def save_latest(self) -> None:
         """Save all that is needed to resume."""

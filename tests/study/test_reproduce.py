@@ -335,3 +335,23 @@ def test_a_table_end_to_end(tmp_path):
         "reproduce", "--table", table(set=[*tiny, "runner.epochs=many"]), cwd=tmp_path
     )
     assert (broken.json["done"], broken.json["failed"]) == (0, 2) and "not run" in broken.err
+
+
+def test_auc_on_withheld_items_has_a_column():
+    """Only in the part of a dataset that withholds items, and in the CSV."""
+    table = tables.Table(
+        "t", "Title", [1], ["datasets/a.yaml", "datasets/b.yaml"], [tables.Row("DIN", "din")]
+    )
+    figures = {"auc": 0.7, "gauc": 0.6, "logloss": 0.5, "pcoc": 1.0}
+    common = {"rows": dict.fromkeys(("train", "valid", "test"), 9), "protocol": "impressions"}
+    common |= {"seconds": 1.0, "command": ["python"]}
+    done = {}
+    for dataset, more in (("datasets/a.yaml", {}), ("datasets/b.yaml", {"auc_withheld": 0.6125})):
+        test = {**figures, **more}
+        done["DIN", dataset, 1] = {**common, "valid": test, "test": test}
+    first, second = table_text.as_markdown(table, done).split("**b**")
+    assert "withheld" not in first and "| AUC, withheld items |" in second
+    assert "0.6125" in second
+    head, *lines = table_text.as_csv(table, done).splitlines()
+    at = head.split(",").index("test_auc_withheld")
+    assert [line.split(",")[at] for line in lines] == ["", "0.6125"]

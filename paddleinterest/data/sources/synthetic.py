@@ -39,6 +39,7 @@ SHOW_INTEREST, SHOW_NEXT = (
 )  # shares of the impressions drawn from the interest and from its successor
 SEGMENTS = {"student": -0.3, "family": 0.0, "single": 0.1, "retired": 0.2}
 DEPARTMENT, BRAND = 5, 40  # categories per department, items per brand
+WIDTH, NOISE = 16, 0.5  # numbers of a vector, and the deviation of their noise
 START = 1_704_067_200  # 2024-01-01 00:00:00 UTC
 GAP = 3600  # mean seconds between a user's impressions
 
@@ -75,6 +76,13 @@ class Options:
         ),
         metavar="P",
     )
+    vectors: bool | None = option(
+        None,
+        (
+            "give items a vector, text, as a text's embedding may be: that of their category, with"
+            " noise; off by default"
+        ),
+    )
 
 
 def load(options: Options, seed: int = 0) -> Log:
@@ -83,7 +91,7 @@ def load(options: Options, seed: int = 0) -> Log:
 
     events: user and item (from 1), time (seconds), label, hour (of the day, 0 to 23), probability
     (float32). items: category and department (from 1), brand, price (log-normal, about 10). users:
-    segment.
+    segment. With vectors items also have text.
 
     Raises:
         InputError: a flag is out of its range.
@@ -132,12 +140,15 @@ def load(options: Options, seed: int = 0) -> Log:
     users = pd.DataFrame(
         {"user": np.arange(options.users) + 1, "segment": np.array(list(SEGMENTS), object)[segment]}
     )
+    if options.vectors:
+        items["text"] = make_vectors(items["category"].to_numpy() - 1, seed)
     return Log(
         events,
         items,
         users,
         context=["hour"],
         dense=["price"],
+        vectors=["text"] if options.vectors else [],
         truth="probability",
         note="Synthetic data: users, items and clicks are drawn from a known model.",
     )
@@ -167,6 +178,20 @@ def make_items(
         }
     )
     return items, popularity / popularity.sum(), quality
+
+
+def make_vectors(category: np.ndarray, seed: int) -> list[list[float]]:
+    """A vector of WIDTH numbers for each item: a random one of its category, with noise. Its own
+    draws: the log is the same without them.
+
+    Args:
+        category: int64 [items], from 0.
+        seed: of the log.
+    """
+    rng = np.random.default_rng([seed, 1])
+    centre = rng.standard_normal((int(category.max()) + 1, WIDTH))
+    vectors = centre[category] + NOISE * rng.standard_normal((len(category), WIDTH))
+    return np.round(vectors, 4).tolist()
 
 
 def make_successor(rng: np.random.Generator, categories: int) -> np.ndarray:
