@@ -118,6 +118,7 @@ def test_other_fields_and_empty_histories_are_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_run_of_ours_gives_speed_quality_and_memory(data, tmp_path):
     settings = {**SETTINGS, "data": data}
     out = str(tmp_path / "din-ours-1")
@@ -135,6 +136,7 @@ def test_a_run_of_ours_gives_speed_quality_and_memory(data, tmp_path):
         assert "embedding_size: 4\n" in f.read()
 
 
+@pytest.mark.slow
 def test_steps_of_ours_with_a_large_table(data, tmp_path):
     settings = {**SETTINGS, "data": data, "steps": 2, "item_vocab": 5000}
     out = str(tmp_path / "bst-ours-1")
@@ -346,6 +348,7 @@ def test_random_batches_look_like_the_readers(data):
     assert ids.shape == (8, 5) and 2 <= ids.min() <= ids.max() < 50
 
 
+@pytest.mark.slow
 def test_scaling_writes_table_and_plot(tmp_path, capsys):
     out = str(tmp_path / "scaling")
     args = scaling.parser().parse_args(
@@ -427,6 +430,7 @@ def gpu_flags(data, out, *more):
     return [sys.executable, "benchmarks/gpu.py", *flags, "--out", out, *more, "-o", *TINY]
 
 
+@pytest.mark.slow
 def test_the_gpu_benchmark_on_the_cpu(data, tmp_path):
     """--device cpu compares the CPU with itself: equal to the last bit, with every speed."""
     out = str(tmp_path / "gpu.md")

@@ -435,6 +435,7 @@ def test_every_setting_has_a_meaning_and_its_bounds_hold(name, declared):
         refuses(declared.most + 1)
 
 
+@pytest.mark.slow
 def test_help_lists_every_setting():
     for command in (["tools/trainer.py", "--help"], ["-m", "paddleinterest.core.settings"]):
         done = subprocess.run(

@@ -59,6 +59,7 @@ def test_every_event_is_a_positive_of_its_time(made):
     assert set(positives.split) == {"train", "valid", "test"}
 
 
+@pytest.mark.slow
 def test_a_history_holds_what_came_strictly_before(made):
     _, clicks, _, found = made
     for row in found.itertuples():

@@ -91,6 +91,7 @@ FLAGS = [
 # what works ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["impressions", "every_prefix"])
 def test_a_log_of_ones_own(shop, protocol):
     report = result(
@@ -139,6 +140,7 @@ def test_a_log_of_ones_own(shop, protocol):
         assert not empty and {"u1", "u2", "u3"} <= set(users)
 
 
+@pytest.mark.slow
 def test_the_same_command_in_another_folder_writes_the_same_bytes(shop):
     result(tool(shop, *FLAGS, "--protocol", "impressions", "--out", "one", "--name", "x"))
     flags = [shop / f if (shop / f).is_file() else f for f in FLAGS]
@@ -158,6 +160,7 @@ def test_the_same_command_in_another_folder_writes_the_same_bytes(shop):
     assert tree(shop / "one") == tree(shop / "two")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [[], ["--engine", "memory"], ["--engine", "duckdb"]])
 def test_every_engine_writes_the_same_bytes(shop, engine):
     """And nothing in the dataset says which one it was."""
@@ -172,6 +175,7 @@ def tree(folder):
     return {p.relative_to(folder): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+@pytest.mark.slow
 def test_matched_negatives_are_a_switch(shop):
     """A target that stands in its history is a positive; the report says what that alone scores,
     and --negatives matched takes it away."""
@@ -196,6 +200,7 @@ def score_of_standing_in_the_history(dataset):
     return roc_auc_score(batch["label"], stands)
 
 
+@pytest.mark.slow
 def test_a_recipe_and_flags_beside_it(tmp_path):
     (tmp_path / "r.yaml").write_text(
         "name: r\nsource: synthetic\nprotocol: impressions\nusers: 100\nitems: 60\n"
@@ -237,6 +242,7 @@ def test_a_recipe_and_flags_beside_it(tmp_path):
     assert os.listdir(tmp_path / "data") == ["r"]
 
 
+@pytest.mark.slow
 def test_user_id_needs_users(tmp_path):
     failed(
         tool(tmp_path, "--source", "paddlerec_text", "--train", "x", "--test", "y", "--user-id"),
@@ -250,6 +256,7 @@ def test_user_id_needs_users(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_dataset_of_other_options_than_the_recipes_is_refused(tmp_path):
     from paddleinterest.data.prepare import check_same
 
@@ -286,6 +293,7 @@ def test_help_lists_the_flags_of_the_source(source, tmp_path, capsys):
             assert f"{flag} " in text, flag
 
 
+@pytest.mark.slow
 def test_help_of_the_tool():
     done = tool("/", "--help")
     assert done.returncode == 0
@@ -361,6 +369,7 @@ def existing(shop):
     (shop / "out" / "mine.txt").write_text("mine")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spoil, flags, words",
     [
@@ -425,6 +434,7 @@ def test_a_bad_recipe_is_refused(tmp_path, text, words):
     assert os.listdir(tmp_path) == ["r.yaml"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["source: synthetic\nuser: 5\n", "source: [\n"])
 def test_a_bad_recipe_ends_the_tool_in_one_line(tmp_path, text):
     (tmp_path / "r.yaml").write_text(text)
@@ -432,6 +442,7 @@ def test_a_bad_recipe_ends_the_tool_in_one_line(tmp_path, text):
     assert os.listdir(tmp_path) == ["r.yaml"]
 
 
+@pytest.mark.slow
 def test_a_wrong_command_line(tmp_path, capsys):
     failed(tool(tmp_path), "--source", "--config")
     with pytest.raises(InputError, match="write --config datasets/beauty.yaml"):
@@ -462,6 +473,7 @@ def test_a_wrong_command_line(tmp_path, capsys):
 # Ctrl-C and a full disk ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number, status, old",
     [(signal.SIGINT, 130, False), (signal.SIGINT, 130, True), (signal.SIGTERM, 143, False)],
@@ -532,6 +544,7 @@ def tmpfs(tmp_path):
             subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0,
     reason="only root can mount a small file system",
@@ -557,6 +570,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_nothing(tmpfs, kilobytes):
     assert os.listdir(folder) == []
 
 
+@pytest.mark.slow
 def test_the_old_path_of_a_recipe_answers_with_the_new_one(tmp_path):
     done = tool(tmp_path, "--config", "configs/datasets/debug.yaml", "--out", "made")
     assert result(done)["data_dir"] == "made"

@@ -398,6 +398,7 @@ def test_impressions_need_labels_and_a_clock():
 # by_user ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paper_split", [False, True])
 def test_by_user_is_every_label_with_the_clicks_strictly_before_and_whole_users(paper_split):
     for seed in SEEDS:
@@ -442,6 +443,7 @@ def test_by_user_shuffles_users_by_the_seed_and_needs_labels():
 # by_day -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paper_split", [False, True])
 def test_by_day_cuts_the_calendar_and_not_the_events(paper_split):
     for seed in SEEDS:

@@ -873,6 +873,7 @@ def test_recipe(name):
     )
 
 
+@pytest.mark.slow
 def test_prepare_amazon_end_to_end(tmp_path):
     random = np.random.default_rng(0)
     lines = [

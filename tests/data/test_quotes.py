@@ -88,6 +88,7 @@ def test_without_quotes_every_character_is_itself(tmp_path):
     assert found == [cells.get(f"q{k}", "shoes") for k in range(10)]
 
 
+@pytest.mark.slow
 def test_random_tables_are_read_as_python_reads_them_or_refused(tmp_path, rng):
     """Cells of quotes, separators and line breaks: never another table than the strict parser's."""
     read = refused = 0

@@ -527,6 +527,7 @@ installed = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @installed
 def test_complete_journey_counts_and_last():
     log = load("complete_journey")
@@ -556,6 +557,7 @@ def test_complete_journey_counts_and_last():
         assert recent[recent["user"] == user].reset_index(drop=True).equals(mine)
 
 
+@pytest.mark.slow
 @installed
 def test_complete_journey_tells_of_each_purchase():
     fields = ["quantity", "price", "discount"]

@@ -141,6 +141,7 @@ def test_an_epoch_of_parts_is_every_row_once_part_after_part(
     assert len({str(s) for s in seen}) == 3
 
 
+@pytest.mark.slow
 def test_seed_and_epoch_alone_decide_the_order_of_parts_and_of_their_rows(parts):
     assert order(parts, 2) == order(parts, 2)
     numbers = [order(parts, epoch, seed=seed) for epoch in range(6) for seed in (1, 2)]
@@ -172,6 +173,7 @@ def test_epochs_of_one_reader_may_be_read_side_by_side(parts):
     equal(a, list(reader.epoch(0))), equal(b, list(reader.epoch(1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("negatives", ["", "popularity"])
 def test_start_batch_goes_on_where_it_stopped_without_reading_what_it_skips(
     parts, monkeypatch, negatives
@@ -384,6 +386,7 @@ def test_training_on_parts_counts_every_row(tmp_path, parts):
     assert abs(lines(out)[0]["train"]["loss"] - (np.logaddexp(0, z) - y * z).mean()) < 1e-6
 
 
+@pytest.mark.slow
 def test_a_run_broken_off_in_a_later_part_ends_in_the_same_bits(tmp_path, parts, monkeypatch):
     """Broken off in the second part, resumed, and again just where the last part begins."""
     settings = [
@@ -417,6 +420,7 @@ def test_a_run_broken_off_in_a_later_part_ends_in_the_same_bits(tmp_path, parts,
     assert lines(cut) == lines(whole)
 
 
+@pytest.mark.slow
 def test_an_epoch_keeps_no_more_batches_than_the_bar_shows(tmp_path, parts, monkeypatch):
     original, alive, most = Reader.epoch, [], []
 
@@ -446,6 +450,7 @@ def test_a_bad_row_ends_a_training_in_one_line(copy, tmp_path):
         train(settings_for(str(copy), tmp_path / "run", *SMALL_BATCHES), str(copy))
 
 
+@pytest.mark.slow
 def test_train_can_be_scored(tmp_path, parts, one):
     """What tools/infer.py --split train does, on the split in four files and in one."""
     ran(parts, tmp_path, *SMALL_BATCHES)

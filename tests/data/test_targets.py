@@ -94,6 +94,7 @@ def test_attributes_are_those_of_the_item_drawn(data):
         assert (batch["dense"][:, 0] == reader.items.dense[rows, 0]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["fresh", "once"])
 @pytest.mark.parametrize("protocol", ["every_prefix", "last_event"])
 def test_nothing_but_seed_and_epoch_changes_a_draw(data, protocol, kind):

@@ -84,6 +84,7 @@ def test_saving_and_loading(tmp_path, data, kind):
     check_saving("base", data, tmp_path, *TINY, f"hyper_parameters.activation={kind}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_export(tmp_path, data, kind):
     check_export(

@@ -304,6 +304,7 @@ def test_saving_and_loading(tmp_path, data, name):
     check_saving(model, data, tmp_path, *settings)
 
 
+@pytest.mark.slow
 def test_export(tmp_path, data, name):
     model, settings = overrides(name)
     check_export(

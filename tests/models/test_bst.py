@@ -710,6 +710,7 @@ def test_saving_and_loading(tmp_path, data, which):
     check_saving("bst", data, tmp_path, *switch(*which))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", EXPORTED)
 def test_export(tmp_path, data, which):
     check_export(
@@ -775,6 +776,7 @@ def test_concat_length_is_the_history_cap_where_none_is_given():
     assert model.create_model(config, schema).length == 4
 
 
+@pytest.mark.slow
 def test_a_resumed_run_draws_the_same_dropout(data, tmp_path):
     from paddleinterest.training.trainer import train
 

@@ -74,6 +74,7 @@ def test_invariants(axis):
     check_invariants(made(axis), SCHEMA)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", AXES)
 def test_export(tmp_path, data, axis):
     own = [f"hyper_parameters.axis={axis}", "hyper_parameters.embedding_size=16"]

@@ -1108,6 +1108,7 @@ def test_saving_and_loading(tmp_path, data, evolution, attention):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("evolution, attention", SWITCHES[::2] + SWITCHES[1:2])
 def test_export(tmp_path, data, evolution, attention):
     """And the export holds nothing of the auxiliary loss: neither its inputs nor its weights, some
@@ -1135,6 +1136,7 @@ def test_export(tmp_path, data, evolution, attention):
     )
 
 
+@pytest.mark.slow
 def test_training_learns_and_resumes_to_the_same_numbers(tmp_path, data):
     """Through the trainer's own loop: interrupted after an epoch or not, the weights are the same
     to the bit."""

@@ -318,6 +318,7 @@ def test_saving_and_loading(tmp_path, data, kind, softmax):
     check_saving("din", data, tmp_path, *switch(kind, softmax))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, softmax", SWITCHES)
 def test_export(tmp_path, data, kind, softmax):
     full = (kind, softmax) == ("dice", True)

@@ -196,6 +196,7 @@ def test_invariants(score):
     check_invariants(made(score), SCHEMA)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", SCORES)
 def test_export(tmp_path, data, score):
     own = [f"hyper_parameters.score={score}", "hyper_parameters.heads=2"]

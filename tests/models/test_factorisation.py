@@ -120,6 +120,7 @@ def test_invariants(name):
     check_invariants(made(name, seed=3), SCHEMA)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["fm", "nfm", "afm"])
 def test_export(tmp_path, data, model):
     check_export(model, data, tmp_path, *TINY, lengths=(0, 1, 2, 20))

@@ -72,6 +72,7 @@ def test_invariants():
     check_invariants(made(), SCHEMA)
 
 
+@pytest.mark.slow
 def test_export(tmp_path, data):
     own = ["hyper_parameters.embedding_size=16", "hyper_parameters.activation=prelu"]
     check_export("fnn", data, tmp_path, *TINY, *own, lengths=(0, 1, 2, 20))

@@ -93,6 +93,7 @@ def test_invariants(form):
     check_invariants(made(form), SCHEMA)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_export(tmp_path, data, form):
     own = f"hyper_parameters.form={form}"

@@ -122,6 +122,7 @@ def test_invariants(cell, read_out):
     check_invariants(made(cell, read_out, seed=4, scale=0.5), SCHEMA)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell, read_out", SWITCHES)
 def test_export(tmp_path, data, cell, read_out):
     own = [f"hyper_parameters.cell={cell}", f"hyper_parameters.read_out={read_out}"]
@@ -139,6 +140,7 @@ def test_base_without_history():
     assert not weight.numpy().any()
 
 
+@pytest.mark.slow
 def test_base_without_history_exports(tmp_path, data):
     check_export("base", data, tmp_path, *TINY, "hyper_parameters.history=none", lengths=(0, 1, 9))
 
@@ -202,6 +204,7 @@ def test_the_loss_is_the_click_and_the_next_item(data):
     assert binding.train_forward(net, feeds)[2].keys() == {"loss"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("next_item", KINDS)
 def test_training_with_the_next_item(tmp_path, data, next_item):
     """The readers give what each kind needs; the term falls."""
@@ -211,6 +214,7 @@ def test_training_with_the_next_item(tmp_path, data, next_item):
     assert len(terms) == 2 and terms[1] < terms[0]
 
 
+@pytest.mark.slow
 def test_export_of_a_net_that_names_the_next_item(tmp_path, data):
     own = [*TINY, "hyper_parameters.next_item=full"]
     check_export("rnn", data, tmp_path, *own, lengths=(0, 1, 20))

@@ -98,6 +98,7 @@ def test_invariants(kind):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["none", "cosine", "bilinear", "own", "outer"])
 def test_export(tmp_path, data, kind):
     check_export(

@@ -94,6 +94,7 @@ def test_the_sum_and_its_product_with_the_target():
     close(seen[-1], target * total, 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model, settings",
     [

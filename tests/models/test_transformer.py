@@ -180,6 +180,7 @@ def test_invariants(form, position):
     check_invariants(made(form, 4, position=position, output="mean"), SCHEMA, 2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form, output, blocks",
     [("causal", "last", 1), ("bidirectional", "mean", 2), ("decoder", "last", 2)],
@@ -242,6 +243,7 @@ def test_the_next_item_changes_no_logit(form):
     close(net.forward_train(batch)[0], net(batch).numpy(), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("next_item", KINDS)
 def test_training_with_the_next_item(tmp_path, data, next_item):
     own = [f"hyper_parameters.next_item={next_item}", "hyper_parameters.form=decoder"]
@@ -312,6 +314,7 @@ def loss_on_fresh_sequences(layer, items=21, steps=8):
     return np.mean([loss().item() for _ in range(5)])
 
 
+@pytest.mark.slow
 def test_the_printed_decoder_copies():
     """Nobody can name the next of random items at less than log N nats, but for who reads it."""
     paddle.seed(2)

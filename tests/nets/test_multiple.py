@@ -104,6 +104,7 @@ NEW_INPUTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_from_the_log_to_the_bundle(data, tmp_path, model):
     """The export compares its programs with the net on rows of valid."""

@@ -239,6 +239,7 @@ def build(tmp_path, **environment):
     return "got True" in done.stdout, files, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_built_once(tmp_path):
     has, files, said = build(tmp_path)
@@ -247,6 +248,7 @@ def test_built_once(tmp_path):
     assert "built the operators" not in build(tmp_path)[2]
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_spoilt_library_is_built_again(tmp_path):
     _, files, _ = build(tmp_path)
@@ -256,6 +258,7 @@ def test_a_spoilt_library_is_built_again(tmp_path):
     assert "cannot be loaded" not in build(tmp_path)[2]
 
 
+@pytest.mark.slow
 def test_done_without(tmp_path):
     """No compiler, one that fails, or no room for the result: Paddle's forms run, nothing is left
     behind."""

@@ -126,6 +126,7 @@ def exported(tmp_path_factory):
     return data, bundles
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", calibration.KINDS)
 def test_every_score_of_a_bundle_is_calibrated(exported, tmp_path, kind):
     data, bundles = exported

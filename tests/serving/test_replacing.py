@@ -46,6 +46,7 @@ def swap(path, other, in_one_step):
         atomic._exchange = kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_one_step", [True, False])
 def test_a_bundle_replaced_at_any_moment_is_one_of_the_two(two, tmp_path, in_one_step):
     right = [scores(Bundle(directory)) for directory in two]
@@ -188,6 +189,7 @@ def test_a_clone_scores_in_another_thread(two):
     assert found == [True] * 40
 
 
+@pytest.mark.slow
 def test_a_dataset_replaced_during_the_export_is_refused(tmp_path, monkeypatch):
     """At the end the dataset is still the one that the bundle's tables were copied from."""
     from paddleinterest.serving import export as exporting

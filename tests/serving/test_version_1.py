@@ -62,6 +62,7 @@ def test_a_dataset_of_version_1_gives_the_same_batches(both):
                 np.testing.assert_array_equal(column, other[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_from_version_1_to_a_served_request(both, tmp_path):
     answers = []
     for directory in both:

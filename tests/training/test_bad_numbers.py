@@ -172,6 +172,7 @@ def test_it_stops_and_names_what_where_and_which_rows(tmp_path, tiny, monkeypatc
     assert not [name for name in tree(tmp_path) if ".part-" in name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_a_skipped_batch_touches_nothing_and_is_counted(tmp_path, tiny, monkeypatch, way, capsys):
     users, batches = rare_users(tiny, 1)
@@ -229,6 +230,7 @@ def test_the_mean_loss_leaves_skipped_rows_out(tmp_path, tiny, monkeypatch):
     assert abs(lines(out)[0]["train"]["loss"] - np.concatenate(losses).mean()) < 1e-6
 
 
+@pytest.mark.slow
 def test_more_bad_batches_than_allowed_end_the_run_and_it_goes_on_with_more(
     tmp_path, tiny, monkeypatch
 ):
@@ -253,6 +255,7 @@ def test_more_bad_batches_than_allowed_end_the_run_and_it_goes_on_with_more(
     assert lines(cut) == lines(whole)
 
 
+@pytest.mark.slow
 def test_a_run_that_skips_everything_says_so_and_moves_nothing(tmp_path, tiny, monkeypatch):
     poisoned(monkeypatch, np.arange(50), "loss")
     result, out, after = ran(tiny, tmp_path, "runner.epochs=1", "runner.skip_bad_batches=8")
@@ -437,6 +440,7 @@ def test_valid_or_test_of_one_class(tmp_path, tools, split, label):
         assert got["best_epoch"] == 1 + int(np.argmin(losses))
 
 
+@pytest.mark.slow
 def test_results_hold_no_token_that_json_lacks():
     plain = cli.plain(
         {

@@ -39,6 +39,7 @@ def config_of(tiny, folder, *more):
     return settings_for(tiny, folder, "runner.epochs=2", *more)
 
 
+@pytest.mark.slow
 def test_what_was_trained_is_read(tmp_path, tiny, trained):
     config = config_of(tiny, trained)
     path = str(trained / "din" / "tiny" / "checkpoints" / "best.npz")

@@ -273,6 +273,7 @@ def test_infer_load_path_is_not_for_the_trainer(tmp_path, tiny, stopped):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_warm_start(tmp_path, tiny, stopped, capfd):
     best = str(stopped / "din" / "tiny" / "checkpoints" / "best.npz")
     given = checkpoint.read(best)

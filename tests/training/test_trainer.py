@@ -26,6 +26,7 @@ from paddleinterest.training.trainer import train
 # learning
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["din", "base"])
 def test_it_learns(tmp_path, data, model):
     overrides = ["runner.epochs=8", "runner.early_stop=0", "hyper_parameters.activation=prelu"]
@@ -131,6 +132,7 @@ EVERYTHING = [
 ]
 
 
+@pytest.mark.slow
 def test_the_result_is_kept_in_the_run(tmp_path, tiny):
     """As it was returned; what a resumed run had nothing left to do for keeps the speed that was
     measured."""
@@ -152,6 +154,7 @@ def test_the_result_is_kept_in_the_run(tmp_path, tiny):
     assert kept() == longer and longer["epochs"] == 2 and longer["samples_per_second"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides, kills",
     [
@@ -190,6 +193,7 @@ def test_resuming_gives_the_same_bits(tmp_path, tiny, monkeypatch, overrides, ki
     assert sum(name.startswith("optimizer/") for name in expected) > 0 or "sgd" in str(overrides)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["best", "latest"])
 def test_dying_between_the_two_checkpoints_of_an_epoch(tmp_path, tiny, monkeypatch, file):
     """Before best is written, or after it and before latest is."""
@@ -214,6 +218,7 @@ def test_dying_between_the_two_checkpoints_of_an_epoch(tmp_path, tiny, monkeypat
     assert text(cut) == text(whole)
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_reports_it_again_and_more_epochs_go_on(tmp_path, tiny):
     result, out, first = ran(tiny, tmp_path / "a", "runner.epochs=2", "runner.early_stop=0")
     again, _, second = ran(
@@ -228,6 +233,7 @@ def test_resuming_a_finished_run_reports_it_again_and_more_epochs_go_on(tmp_path
     same(longer, expected)
 
 
+@pytest.mark.slow
 def test_same_seed_same_bits_other_seed_other_weights(tmp_path, tiny):
     overrides = [
         "runner.epochs=2",
@@ -275,6 +281,7 @@ def scripted(monkeypatch, *valid):
     monkeypatch.setattr(ClickModel, "create_metrics", create_metrics)
 
 
+@pytest.mark.slow
 def test_best_checkpoint_is_the_best_valid_epoch(tmp_path, tiny, monkeypatch):
     scripted(monkeypatch, 0.6, 0.8, 0.8, 0.7)
     result, out, _ = ran(tiny, tmp_path / "a", "runner.epochs=4", "runner.early_stop=0")
@@ -535,6 +542,7 @@ def test_other_optimisers_learn(tmp_path, tiny, kind, sparse):
     assert lines(out)[-1]["train"]["loss"] < lines(out)[0]["train"]["loss"] - 0.02
 
 
+@pytest.mark.slow
 def test_regularisation_shrinks_the_tables(tmp_path, tiny):
     norms = []
     for strength in (0, 5):
