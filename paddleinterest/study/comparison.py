@@ -5,6 +5,7 @@ import os
 from paddleinterest.core import environment, settings
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
+from paddleinterest.data.schema import Schema
 from paddleinterest.study import bars, results, uncertainty
 from paddleinterest.study.markdown import table
 from paddleinterest.study.uncertainty import FEWEST_SEEDS, METRICS, Comparison, Resampled
@@ -32,6 +33,7 @@ def compare_runs(ones: list[str], others: list[str]) -> dict:
             " seeds in the same order"
         )
     opened = [results.open_run(directory) for directory in [*ones, *others]]
+    _check_one_dataset(opened)
     runner = opened[0].config.runner
     environment.set_up(runner.threads, runner.cpu_tuning)  # before Paddle is imported
     resampled = [_resampled(one.directory, one.config) for one in opened]
@@ -51,6 +53,17 @@ def compare_runs(ones: list[str], others: list[str]) -> dict:
         "difference": auc.is_difference,
         "verdict": verdict,
     }
+
+
+def _check_one_dataset(opened: list[results.Run]) -> None:
+    """Raise InputError if two runs were tested on different datasets."""
+    names = [Schema.load(run.data_directory(one.config)).name for one in opened]
+    for one, name in zip(opened, names, strict=True):
+        if name != names[0]:
+            raise InputError(
+                f"{opened[0].directory} was tested on {names[0]}, {one.directory} on {name}; name"
+                " runs on the same dataset"
+            )
 
 
 def _resampled(directory: str, config: settings.Settings) -> Resampled:

@@ -85,7 +85,7 @@ def _past(config: settings.Settings) -> Past:
     run = RunDirectory(folder)
     if not os.path.isfile(run.config):
         raise InputError(
-            f"{KEY}: {named} is not the folder of a run, or a checkpoint in it: {run.config} does"
+            f"{KEY}: {named} must be the folder of a run, or a checkpoint in it; {run.config} does"
             " not exist"
         )
     path = named if is_file else run.best

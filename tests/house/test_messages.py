@@ -1,6 +1,7 @@
 """Messages for people: InputError's in the code, read as one table.
 
-`python tests/house/test_messages.py` prints the table: file, line, message.
+`python tests/house/test_messages.py` prints the table: file, line, whether a test names words of
+it, message.
 """
 
 import ast
@@ -95,6 +96,26 @@ def test_right_messages_pass(message):
     assert not list(faults(message))
 
 
+def words_of_tests() -> str:
+    """The text of all tests, with strings over several lines joined."""
+    found = []
+    for path in glob("tests/**/*.py", root_dir=ROOT, recursive=True):
+        with open(os.path.join(ROOT, path), encoding="utf-8") as f:
+            found.append(re.sub(r'"\s*\n\s*f?"', "", f.read().replace("\\", "")))
+    return re.sub(r"\s+", " ", " ".join(found))
+
+
+def is_named(message: str, tests: str) -> bool:
+    """True if some words of a message, three in a row, are in a test."""
+    for part in message.split("{}"):
+        words = part.split()
+        rows = [" ".join(words[k : k + 3]) for k in range(len(words) - 2)]
+        if any(len(row) > 11 and row in tests for row in rows):
+            return True
+    return False
+
+
 if __name__ == "__main__":
-    for row in messages():
-        print(*row, sep="\t")
+    tests = words_of_tests()
+    for path, line, message in messages():
+        print(path, line, "tested" if is_named(message, tests) else "", message, sep="\t")

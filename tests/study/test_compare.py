@@ -138,7 +138,7 @@ def test_infer_says_where_the_figures_lie(place):
 @pytest.mark.parametrize(
     "key, words",
     [
-        (("base", "shop", 1), "tested on different rows or draws of negatives"),
+        (("base", "shop", 1), "on shop; name runs on the same dataset"),
         (None, "does not exist"),
     ],
 )

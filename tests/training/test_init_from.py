@@ -207,7 +207,7 @@ def test_what_does_not_fit_is_refused(tmp_path, days):
     best = past / "checkpoints" / "best.npz"
     for flags, words in (
         ([f"runner.init_from={past}", f"runner.warm_start={best}"], "leave out one"),
-        ([f"runner.init_from={tmp_path / 'gone'}"], "is not the folder of a run"),
+        ([f"runner.init_from={tmp_path / 'gone'}"], "must be the folder of a run"),
         ([f"runner.init_from={past}", "hyper_parameters.embedding_size=6"], "does not fit this"),
     ):
         with pytest.raises(InputError, match=words):
