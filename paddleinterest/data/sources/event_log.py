@@ -6,23 +6,21 @@ missing. Whole numbers become integers if that loses nothing: a column that hold
 --dense, --multiple, --vectors and --event say which columns hold something else than a category.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import pandas as pd
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.log import Log
 from paddleinterest.data.options import option
 from paddleinterest.data.sources import cells, own_split
 from paddleinterest.data.sources import events as event_files
-from paddleinterest.data.sources.attributes import Side, join, read_side, take_out
+from paddleinterest.data.sources.attributes import join, take_out
 from paddleinterest.data.sources.columns import concatenate
-from paddleinterest.data.sources.events import Columns
-from paddleinterest.data.sources.files import FORMS, parts
-from paddleinterest.data.sources.kinds import Kinds, check_one_kind
-from paddleinterest.data.sources.lists import separators
-from paddleinterest.data.sources.names import check_name, require
+from paddleinterest.data.sources.files import FORMS
+from paddleinterest.data.sources.plan import Plan, make_plan
 from paddleinterest.data.sources.repeats import settle
-from paddleinterest.data.sources.table_file import Form, Table, check_form
-from paddleinterest.data.sources.times import DIGITS, UNITS, Clock, check_clock
+from paddleinterest.data.sources.times import DIGITS, UNITS
 
 
 @dataclass
@@ -234,101 +232,72 @@ def load(options: Options, seed: int = 0) -> Log:
             items and users, double; a time, label or dense value is wrong; names collide. The
             message names file and row.
     """
-    if options.impressions and (options.train or not options.events):
-        raise InputError(
-            "--impressions needs --events, which make the histories, and cannot be used with"
-            " --train"
-        )
-    own = options.train or options.impressions
-    if not options.events and not own:
-        raise InputError("event_log needs --events FILE: the log to read (or --train and --test)")
-    if (options.train or options.valid or options.test) and not (options.train and options.test):
-        raise InputError("your own split needs --train FILE and --test FILE, perhaps --valid FILE")
-    if (options.history_column or options.shown_column) and not options.train:
-        raise InputError(
-            "--history-column and --shown-column describe samples: name the files with --train"
-            " and --test"
-        )
-    if options.shown_column and not options.history_column:
-        raise InputError(
-            "--shown-column needs --history-column; otherwise write one row per shown item"
-        )
-    null = tuple(options.null) if options.null else None
-    form = check_form(Form(options.separator, options.quote == "double", options.encoding, null))
-    clock = Clock(options.time_unit, options.time_zone, options.time_format)
-    check_clock(clock)
-    kinds = Kinds(
-        options.dense, options.multiple, options.vectors, separators(options.value_separator)
-    )
-    check_one_kind(kinds)
-    items = _side("item", options, kinds, form)
-    users = _side("user", options, kinds, form)
-    form = check_form(replace(form, header=tuple(options.columns)))
-    first = Table(parts((own or options.events)[0], options.format)[0], form)
-    of_events = first
-    if own and options.events:
-        of_events = Table(parts(options.events[0], options.format)[0], form)
-    event = event_files.pairs(options.event, of_events.names)
-    context = _context(options, items, users, event, first)
-    _check_names(options, items, users, context, event)
-    _check_kinds(kinds, items, users, [name for _, name in [*context, *event]])
+    plan = make_plan(options)
     if options.history_column:
-        return _from_cells(options, form, items, users, context)
+        return _from_cells(plan)
+    if plan.own:
+        return _from_splits(plan)
+    return _from_events(plan)
 
-    of = Columns(
-        options.user_column,
-        options.item_column,
-        options.time_column,
-        options.label_column,
-        (*items.in_events, *users.in_events, *context),
-        kinds,
-        tuple(options.positive),
-        options.positive_from,
-        options.drop_missing,
+
+def _from_events(plan: Plan) -> Log:
+    """The log of files of events."""
+    options = plan.options
+    read = event_files.read_parts(
+        options.events, plan.form, options.format, plan.of_events, plan.clock
     )
-    samples = None
-    if own:
-        read, events = own_split.read(options, form, of, clock, event)
-    else:
-        of = replace(of, others=(*of.others, *event))
-        read = event_files.read_parts(options.events, form, options.format, of, clock)
-        events = event_files.joined(read)
-    events["user"], user_table = join(events["user"], users)
-    events["item"], item_table = join(events["item"], items)
+    columns = event_files.joined(read)
+    columns["user"], users = join(columns["user"], plan.users)
+    columns["item"], items = join(columns["item"], plan.items)
     kind = read[0].kind
-    events = event_files.frame(events)
-    if kind == "clock" and not own:
+    events = event_files.frame(columns)
+    if kind == "clock":
         events = settle(events, options.drop_repeats)
     events = event_files.in_seconds(events, kind)
-    if user_table is not None:
-        user_table = take_out(events, users, user_table)
-    item_table = take_out(events, items, item_table)
-    if own:
-        events, samples = own_split.apart(
-            events, bool(options.impressions), [name for _, name in event]
-        )
-    in_rows = [name for _, name in [*context, *event]]
+    return _log(plan, read, events, items, users)
+
+
+def _from_splits(plan: Plan) -> Log:
+    """The log of the user's own split, or of impressions beside events."""
+    read, columns = own_split.read(plan.options, plan.form, plan.of_samples, plan.clock, plan.event)
+    columns["user"], users = join(columns["user"], plan.users)
+    columns["item"], items = join(columns["item"], plan.items)
+    events = event_files.in_seconds(event_files.frame(columns), read[0].kind)
+    log = _log(plan, read, events, items, users)
+    log.events, log.samples = own_split.apart(log.events, bool(plan.options.impressions), log.event)
+    return log
+
+
+def _log(
+    plan: Plan,
+    read: list[event_files.Part],
+    events: pd.DataFrame,
+    items: pd.DataFrame,
+    users: pd.DataFrame | None,
+) -> Log:
+    """The log of typed events and of the tables of items and users."""
+    if users is not None:
+        users = take_out(events, plan.users, users)
+    items = take_out(events, plan.items, items)
     numbers = {name for part in read for name in part.numbers}
     return Log(
         events,
-        item_table,
-        user_table,
-        context=[name for _, name in context],
-        event=[name for _, name in event],
-        time="seconds" if kind == "clock" else "order",
-        dense=[*items.dense, *users.dense, *(name for name in in_rows if name in numbers)],
-        multiple=[*items.multiple, *users.multiple],
-        vectors=items.vectors,
-        samples=samples,
+        items,
+        users,
+        context=plan.context_names,
+        event=plan.event_names,
+        time="seconds" if read[0].kind == "clock" else "order",
+        dense=plan.dense(numbers),
+        multiple=plan.multiple,
+        vectors=plan.items.vectors,
         tie=event_files.TIE if event_files.TIE in events else "",
     )
 
 
-def _from_cells(
-    options: Options, form: Form, items: Side, users: Side, context: list[tuple[str, str]]
-) -> Log:
+def _from_cells(plan: Plan) -> Log:
     """The log of samples whose histories are in cells."""
-    if items.in_events or users.in_events or options.events:
+    options = plan.options
+    if plan.items.in_events or plan.users.in_events or options.events:
         raise InputError(
             "--history-column reads histories from the samples, so it excludes --events;"
             " attributes come from --items and --users"
@@ -338,14 +307,14 @@ def _from_cells(
             f"--event {options.event[0]}: a history in a cell is of items alone; give the events as"
             " rows, with --events, for fields of theirs"
         )
-    events, samples = cells.read(options, form, context)
+    events, samples = cells.read(options, plan.form, plan.context)
     past = len(events["user"])
-    for of, side in (("user", users), ("item", items)):
+    for of, side in (("user", plan.users), ("item", plan.items)):
         both = concatenate([events[of], samples[of]])
         both, table = join(both, side)
         events[of] = both.slice(0, past)
         samples[of] = both.slice(past)
-        if side is users:
+        if side is plan.users:
             people = table
         elif table is not None:
             listed = table
@@ -354,107 +323,11 @@ def _from_cells(
         made[0],
         listed,
         made[2],
-        context=[name for _, name in context],
+        context=plan.context_names,
         time="order",
-        dense=[*items.dense, *users.dense, *(n for _, n in context if n in options.dense)],
-        multiple=[*items.multiple, *users.multiple],
-        vectors=items.vectors,
+        dense=plan.dense(set(options.dense)),
+        multiple=plan.multiple,
+        vectors=plan.items.vectors,
         samples=made[1],
         note=made[3],
     )
-
-
-def _side(of: str, options: Options, kinds: Kinds, form: Form) -> Side:
-    """The attributes of items or users before the events are read."""
-    header = options.items_header if of == "item" else options.users_header
-    return read_side(
-        of,
-        options.items if of == "item" else options.users,
-        options.item_column if of == "item" else options.user_column,
-        options.item_columns if of == "item" else options.user_columns,
-        kinds,
-        check_form(replace(form, header=tuple(header))),
-    )
-
-
-def _context(
-    options: Options, items: Side, users: Side, event: list[tuple[str, str]], first: Table
-) -> list[tuple[str, str]]:
-    """(column, name) of the context columns: those of --context, and those of --dense that are
-    neither an attribute nor a field of events."""
-    asked = event_files.pairs(options.context, first.names)
-    names = [*items.names, *users.names, *(name for _, name in event)]
-    taken = {name for _, name in asked}
-    for name in options.dense:
-        if name not in names and name not in taken:
-            require(name, sorted({*names, *first.names}), "the log", "--dense")
-            asked.append((name, name))
-    return list(dict.fromkeys(asked))
-
-
-def _check_names(
-    options: Options,
-    items: Side,
-    users: Side,
-    context: list[tuple[str, str]],
-    event: list[tuple[str, str]],
-) -> None:
-    """Raise InputError if a column is already an id, or if two attributes have one name."""
-    special = (options.user_column, options.item_column, options.time_column, options.label_column)
-    for side, flag in ((items, "--item-columns"), (users, "--user-columns")):
-        for column, _ in side.in_events:
-            _check_free(column, special, flag)
-    for column, name in context:
-        _check_free(column, special, "--context or --dense")
-        check_name(name, "--context")
-    for column, name in event:
-        _check_free(column, special, "--event")
-        check_name(name, "--event")
-    owner: dict[str, str] = {}
-    for of, names in (
-        ("--items", items.names),
-        ("--users", users.names),
-        ("--context", [name for _, name in context]),
-        ("--event", [name for _, name in event]),
-    ):
-        for name in names:
-            if name in owner:
-                raise InputError(
-                    f"{owner[name]} and {of} both have an attribute {name!r}; give one of them a"
-                    f" different name, such as {name}={name}_1"
-                )
-            owner[name] = of
-
-
-def _check_kinds(kinds: Kinds, items: Side, users: Side, in_rows: list[str]) -> None:
-    """Raise InputError if --multiple, --vectors or --value-separator names what it cannot."""
-    in_lists = [*items.multiple, *users.multiple, *items.vectors]
-    separated = [name for name in kinds.separators if name]
-    for flag, names, known, what in (
-        (
-            "--multiple",
-            kinds.multiple,
-            [*items.names, *users.names],
-            "an attribute of items or users",
-        ),
-        ("--vectors", kinds.vectors, list(items.attributes), "a column of --items"),
-        ("--value-separator", separated, in_lists, "named by --multiple or --vectors"),
-    ):
-        for name in names:
-            if name in in_rows:
-                raise InputError(
-                    f"{flag} {name}: a column of --context or --event has one value per row;"
-                    " lists are attributes of items or users"
-                )
-            if name not in known:
-                raise InputError(
-                    f"{flag} names {name!r}, which is not {what}; those are:"
-                    f" {', '.join(known) or 'none'}"
-                )
-
-
-def _check_free(column: str, special: tuple[str, ...], flag: str) -> None:
-    if column in special:
-        raise InputError(
-            f"the column {column!r} of {flag} is the user, item, time or label already"
-        )
