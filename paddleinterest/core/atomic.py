@@ -44,6 +44,21 @@ def whole_directory(path: str, overwrite: bool = False) -> Iterator[str]:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def temporary_directory(path: str) -> Iterator[str]:
+    """Yield a new directory beside `path`, and remove it at the end. After a kill the next
+    `remove_stale` of `path` does so."""
+    path = os.path.realpath(path)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    made = f"{path}.part-{secrets.token_hex(4)}"
+    try:
+        os.mkdir(made)
+        with _alive(made):
+            yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
 def _exchange(one: str, other: str) -> bool:
     """Swap the names of two directories in one step, so that a reader always finds one of them.
 

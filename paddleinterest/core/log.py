@@ -13,6 +13,7 @@ from tqdm import tqdm
 from paddleinterest.core import distributed
 
 _files: list[TextIO] = []  # files that `say` also writes to
+_held: list[list[str]] = []  # where `say` puts its lines instead
 
 
 def progress(total: int | None, what: str) -> tqdm:
@@ -34,6 +35,9 @@ def progress(total: int | None, what: str) -> tqdm:
 def say(text: str) -> None:
     """Print a line on standard error without tearing a progress bar; copy it to the open log files.
     Of several processes only the first one prints."""
+    if _held:
+        _held[-1].append(text)
+        return
     if distributed.process_index():
         return
     tqdm.write(text, file=sys.stderr)
@@ -49,6 +53,17 @@ def log_to(path: str, earlier: str = "") -> Iterator[None]:
         f.write(earlier)
         with _copied_to(f):
             yield
+
+
+@contextlib.contextmanager
+def held() -> Iterator[list[str]]:
+    """Hold back what `say` would print within the block; the caller decides about it."""
+    lines: list[str] = []
+    _held.append(lines)
+    try:
+        yield lines
+    finally:
+        _held.pop()
 
 
 @contextlib.contextmanager

@@ -93,7 +93,7 @@ def arranged(events: Events, item_hash: np.ndarray) -> Events:
         events: of whole users, in any order.
         item_hash: uint64 of each item code.
     """
-    order = np.lexsort((events.time, events.user))
+    order = _by_user_and_time(events)
     user = events.user[order]
     time = events.time[order]
     same = np.zeros(len(order) + 1, bool)  # has the user and time of the event before
@@ -111,3 +111,16 @@ def arranged(events: Events, item_hash: np.ndarray) -> Events:
         keys += [events.time[some], events.user[some]]
         order[tied] = some[np.lexsort(keys)]
     return events.at(order)
+
+
+def _by_user_and_time(events: Events) -> np.ndarray:
+    """The order by user, then time; equal ones stay in the order of their rows."""
+    if not len(events):
+        return np.zeros(0, np.int64)
+    user, time = events.user, events.time
+    first, base = int(user.min()), int(time.min())
+    span = int(time.max()) - base + 1
+    if (int(user.max()) - first + 1) * span >= 2**63:
+        return np.lexsort((time, user))
+    # one number each: several times as fast as lexsort
+    return np.argsort((user - first) * span + (time - base), kind="stable")

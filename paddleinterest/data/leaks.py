@@ -42,13 +42,13 @@ def check(log: Log, protocol: str) -> None:
     Raises:
         InputError: a context column is a function of the item under such a protocol.
     """
-    if not isinstance(log.events, pd.DataFrame) or not len(log.events):
+    events = log.some_events("item")
+    if events is None or not len(events):
         return
     if log.samples is None:
-        _check_labels(log.events, log.context)
+        _check_labels(events, log.context)
     if protocol not in PAIRED:
         return
-    events = log.events
     if "label" in events:
         events = events[events["label"] == 1]
     for name in log.context:

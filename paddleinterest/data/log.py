@@ -2,8 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
 
 import pandas as pd
+
+if TYPE_CHECKING:
+    from paddleinterest.data.store import EventStore
+
+SAMPLED = 1 << 21  # events by which a log on disk is judged
 
 
 @dataclass
@@ -15,7 +21,8 @@ class Log:
     Attributes:
         events: columns ``user``, ``item`` (strings or integers), ``time`` (int64), optionally
             ``label`` (0/1), then the columns named in ``context`` and ``event``. For logs larger
-            than memory: an iterable of such frames, which may allow one pass only.
+            than memory: an iterable of such frames, which may allow one pass only, or a store on
+            disk that the source has filled.
         items: ``item`` (unique), then one column for each attribute. Items of the log that are not
             listed get missing attributes; listed items that the log never mentions can still be
             scored.
@@ -38,7 +45,7 @@ class Log:
         note: one sentence to print with every figure of this data; may be empty.
     """
 
-    events: pd.DataFrame | Iterable[pd.DataFrame]
+    events: "pd.DataFrame | Iterable[pd.DataFrame] | EventStore"
     items: pd.DataFrame
     users: pd.DataFrame | None = None
     context: list[str] = field(default_factory=list)
@@ -61,3 +68,20 @@ class Log:
     def is_number(self, column: str) -> bool:
         """True if a column of the events holds numbers, not categories."""
         return column in self.dense or column == self.truth
+
+    @property
+    def store(self) -> "EventStore | None":
+        """The store on disk that holds the events, if one does."""
+        # by a method of its own: to import the class needs duckdb
+        return cast("EventStore", self.events) if hasattr(self.events, "drop_events") else None
+
+    def some_events(self, of: str) -> pd.DataFrame | None:
+        """Rows to judge the log by: all in memory, or those of some items or users in a store; None
+        if the events can be read only once.
+
+        Args:
+            of: item or user.
+        """
+        if isinstance(self.events, pd.DataFrame):
+            return self.events
+        return None if self.store is None else self.store.sample(of, SAMPLED)

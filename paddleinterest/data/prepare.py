@@ -7,6 +7,7 @@ Example:
     4000
 """
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -16,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from paddleinterest.core.atomic import temporary_directory
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.core.memory import bytes_of
@@ -28,7 +30,7 @@ from paddleinterest.data.log import Log
 from paddleinterest.data.options import declared, option, read
 from paddleinterest.data.protocols import MATCHED, NEW_USERS, PAIRED, PROTOCOLS, UNTOUCHED
 from paddleinterest.data.schema import Schema
-from paddleinterest.data.sources import SOURCES
+from paddleinterest.data.sources import SOURCES, event_log
 
 MOST_BUCKETS = 2**30  # embedding rows of a hashed field
 OTHER_NEGATIVES = {
@@ -240,37 +242,61 @@ def prepare(recipe: Recipe) -> tuple[Schema, str]:
     if common.extend:
         Schema.load(common.extend)
     say(f"reading {common.source}")
-    log = SOURCES[common.source].load(recipe.options, common.seed)
-    log = without(log, common.without)
-    log.hashed |= hashed(common.hash)
-    summary.tell(log, recipe.protocol)
-    leaks.check(log, recipe.protocol)
-    events = log.events
-    if recipe.protocol in PAIRED and isinstance(events, pd.DataFrame) and "label" in events:
-        if unclicked := int((events.label == 0).sum()):
-            say(
-                f"{unclicked:,} events with label 0 are left out under {recipe.protocol};"
-                " --protocol impressions learns from them"
-            )
-    schema = build(
-        log,
-        recipe.out,
-        protocol=recipe.protocol,
-        name=recipe.name,
-        source=common.source,
-        seed=common.seed,
-        paper_split=common.paper_split,
-        min_count=common.min_count,
-        user_id=bool(common.user_id),
-        negatives=common.negatives,
-        withhold=common.withhold,
-        engine=common.engine or "memory",
-        memory_limit=memory_limit(common),
-        extend=common.extend,
-        recipe=recipe.in_force(),
-        overwrite=common.overwrite,
-    )
+    with contextlib.ExitStack() as stack:
+        log = _loaded(recipe, stack)
+        log = without(log, common.without)
+        log.hashed |= hashed(common.hash)
+        summary.tell(log, recipe.protocol)
+        leaks.check(log, recipe.protocol)
+        _tell_unclicked(log, recipe.protocol)
+        schema = build(
+            log,
+            recipe.out,
+            protocol=recipe.protocol,
+            name=recipe.name,
+            source=common.source,
+            seed=common.seed,
+            paper_split=common.paper_split,
+            min_count=common.min_count,
+            user_id=bool(common.user_id),
+            negatives=common.negatives,
+            withhold=common.withhold,
+            engine=common.engine or "memory",
+            memory_limit=memory_limit(common),
+            extend=common.extend,
+            recipe=recipe.in_force(),
+            overwrite=common.overwrite,
+        )
     return schema, recipe.out
+
+
+def _loaded(recipe: Recipe, stack: contextlib.ExitStack) -> Log:
+    """What the source yields; with engine duckdb the events of event_log stay on disk, in a folder
+    that `stack` removes."""
+    common = recipe.common
+    source = SOURCES[common.source]
+    if common.engine != "duckdb" or source is not event_log:
+        return source.load(recipe.options, common.seed)
+    work = stack.enter_context(temporary_directory(recipe.out))
+    folder = os.path.join(work, "events")
+    return event_log.load(recipe.options, common.seed, folder, memory_limit(common))
+
+
+def _tell_unclicked(log: Log, protocol: str) -> None:
+    """Say how many events a protocol leaves out since their label is 0."""
+    if protocol not in PAIRED:
+        return
+    unclicked = 0
+    if isinstance(log.events, pd.DataFrame):
+        if "label" in log.events:
+            unclicked = int((log.events["label"] == 0).sum())
+    elif log.store is not None and log.store.labels:
+        (unclicked,) = log.store.row("SELECT count(*) FROM events WHERE label = 0")
+    if unclicked:
+        say(
+            f"{unclicked:,} events with label 0 are left out under {protocol};"
+            " --protocol impressions learns from them"
+        )
 
 
 def without(log: Log, names: Sequence[str]) -> Log:

@@ -10,6 +10,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from paddleinterest.core import memory
 from paddleinterest.core.errors import InputError
@@ -20,6 +21,8 @@ from paddleinterest.data.values import MISSING, are_whole, checked_numbers, rank
 LEAST_MEMORY = 256 * 2**20  # bytes; DuckDB fails with less
 SHARE = 0.4  # of the memory that preparation may take; NumPy works on a part at the same time
 TIE = "tie_"  # the column of `Log.tie`, whatever its name there
+ROW = "row_"  # the number of a row of an attached file
+WHOLE_ID, TEXT_ID = "BIGINT", "VARCHAR"
 
 
 class EventStore:
@@ -27,7 +30,7 @@ class EventStore:
     and the column of ties, then the log's other columns as c0, c1, …, since DuckDB takes Brand and
     brand for one name. Categories are texts, numbers are floats.
 
-    Rows keep the order in which they came: `rowid` rises.
+    They are appended piece by piece, or are rows of Parquet files that `attach` names.
 
     Args:
         folder: a directory for the database, made here and removed by `close`.
@@ -53,6 +56,9 @@ class EventStore:
         self.column = {name: f"c{k}" for k, name in enumerate(names)}
         self.rows = 0
         self.kinds: dict[str, str] = {}
+        self._files: dict[tuple[str, str], list[str]] = {}  # by the types of user and item
+        self._dropped = False
+        self._ids: dict[str, pa.Array] = {}
 
     @property
     def labels(self) -> bool:
@@ -80,15 +86,95 @@ class EventStore:
         self.take_back("piece")
         self.rows += len(table)
 
+    def attach(self, files: Sequence[str], tied: bool) -> None:
+        """Let the rows of Parquet files be the events: columns `ROW` (the row's number), user,
+        item, time, perhaps label, `TIE` and those of `column`.
+
+        Args:
+            files: written by the caller, who leaves them until `drop_events`.
+            tied: `TIE` orders events; else it is not read.
+        """
+        for path in files:
+            meta = pq.read_metadata(path)
+            schema = meta.schema.to_arrow_schema()
+            self.rows += meta.num_rows
+            kinds = tuple(_id_kind(schema.field(of).type) for of in ("user", "item"))
+            self._files.setdefault((kinds[0], kinds[1]), []).append(path)
+            for k, of in enumerate(("user", "item")):
+                if self.kinds.get(of) != TEXT_ID:
+                    self.kinds[of] = kinds[k]
+            self.kinds.update({name: "" for name in schema.names if name not in ("user", "item")})
+        if not tied:
+            self.kinds.pop(TIE, None)
+        self._define()
+
+    def _define(self) -> None:
+        """The view `events` of the attached files."""
+        selects = []
+        for paths in self._files.values():
+            columns = []
+            for name, kind in self.kinds.items():
+                columns.append(f'CAST("{name}" AS {kind}) AS "{name}"' if kind else f'"{name}"')
+            listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+            source = f"SELECT {', '.join(columns)} FROM read_parquet([{listed}])"
+            if self._dropped:
+                source += f" ANTI JOIN dropped USING ({ROW})"
+            selects.append(source)
+        self.run(f"CREATE OR REPLACE VIEW events AS {' UNION ALL '.join(selects)}")
+
+    def drop_rows(self, rows: np.ndarray) -> None:
+        """Leave out attached events by their numbers."""
+        self.lend("gone", pa.table({ROW: pa.array(rows, pa.int64())}))
+        self.run(f"CREATE TABLE IF NOT EXISTS dropped ({ROW} BIGINT)")
+        self.run("INSERT INTO dropped SELECT * FROM gone")
+        self.take_back("gone")
+        self._dropped = True
+        self.rows -= len(rows)
+        self._define()
+
+    def drop_events(self) -> None:
+        """Forget the events, and remove their files."""
+        self.run(f"DROP {'VIEW' if self._files else 'TABLE'} events")
+        for paths in self._files.values():
+            for path in paths:
+                os.remove(path)
+        self._files.clear()
+
+    def ids(self, of: str) -> pa.Array:
+        """Every id of the users or items, in rising order."""
+        if of not in self._ids:
+            found = self.array(f'SELECT DISTINCT "{of}" AS id FROM events ORDER BY id')
+            self._ids[of] = found if self.whole_ids(of) else found.cast(pa.large_string())
+        return self._ids[of]
+
+    def sample(self, of: str, most: int) -> pd.DataFrame:
+        """All events of some items or users, as a source's frame has them.
+
+        Args:
+            of: item or user.
+            most: about so many events; all of them if they are fewer.
+        """
+        share = -(-self.rows // most)
+        names = {column: name for name, column in self.column.items()}
+        own = [name for name in ("user", "item", "time", "label", TIE) if name in self.kinds]
+        columns = ", ".join(f'"{name}"' for name in (*own, *self.column.values()))
+        found = self.table(f'SELECT {columns} FROM events WHERE hash("{of}") % {max(share, 1)} = 0')
+        return found.rename_columns([names.get(c, c) for c in found.column_names]).to_pandas()
+
     def whole_ids(self, of: str) -> bool:
         """True if the ids of users or items are integers."""
-        return self.kinds[of] == "BIGINT"
+        return self.kinds[of] == WHOLE_ID
 
     def ids_to_texts(self, of: str) -> None:
         """Turn the ids of users or items into texts, if they are integers."""
-        if self.whole_ids(of):
+        if not self.whole_ids(of):
+            return
+        self.kinds[of] = TEXT_ID
+        self._ids.pop(of, None)
+        if self._files:
+            self._define()
+        else:
             self.run(f'ALTER TABLE events ALTER "{of}" TYPE VARCHAR')
-            self.kinds[of] = "VARCHAR"
 
     def table(self, sql: str) -> pa.Table:
         """The result of a query."""
@@ -141,11 +227,14 @@ class EventStore:
 
 
 def stored(log: Log, folder: str, memory_limit: int | None = None) -> EventStore:
-    """The events of a log in a store: one frame, or pieces of which each fits in memory.
+    """The events of a log in a store: one frame, or pieces of which each fits in memory; or the
+    store that the source has filled.
 
     Raises:
         InputError: the events break the contract, or there are none.
     """
+    if isinstance(log.events, EventStore):
+        return log.events
     store = EventStore(folder, log.columns_of_events(), memory_limit)
     pieces = [log.events] if isinstance(log.events, pd.DataFrame) else log.events
     floats: dict[str, bool] = {}  # whether a category of floats holds whole ones alone
@@ -184,6 +273,10 @@ def _arrow(log: Log, piece: pd.DataFrame) -> pa.Table:
             at = pa.array(codes, mask=codes == MISSING)
             columns[name] = texts.take(at).cast(pa.string())
     return pa.table(columns)
+
+
+def _id_kind(kind: pa.DataType) -> str:
+    return WHOLE_ID if pa.types.is_integer(kind) else TEXT_ID
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """A few lines about a log for the person at the terminal: what preparation understood."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,9 @@ import pyarrow.compute as pc
 
 from paddleinterest.core.log import say
 from paddleinterest.data.log import Log
+
+if TYPE_CHECKING:
+    from paddleinterest.data.store import EventStore
 
 DAY = 24 * 3600
 EARLY = 315_532_800  # seconds at the start of 1980; logs are younger
@@ -23,17 +27,13 @@ def tell(log: Log, protocol: str = "") -> None:
         log (Log): what the source read.
         protocol (str): under `impressions` several items shown at one moment are usual.
     """
-    events = log.events
-    if not isinstance(events, pd.DataFrame) or not len(events):
+    shown = protocol == "impressions"
+    if log.store is not None:
+        _tell_store(log.store, log, shown)
+    elif isinstance(log.events, pd.DataFrame) and len(log.events):
+        _tell_frame(log.events, log, shown)
+    else:
         return
-    code, users = pd.factorize(events["user"])
-    say(
-        f"{len(events):,} events of {len(users):,} users and"
-        f" {events['item'].nunique():,} items{_labels(events)}{_dates(events, log.time)}"
-    )
-    if log.time == "seconds":
-        _tell_times(events["time"].to_numpy(), code, protocol == "impressions")
-    _tell_heavy(code, users)
     for of, table in (("items", log.items), ("users", log.users)):
         if isinstance(table, pd.DataFrame):
             for name in table.columns[1:]:
@@ -42,6 +42,50 @@ def tell(log: Log, protocol: str = "") -> None:
                 elif name not in log.dense and name not in log.vectors:
                     advice = f"--multiple {name} reads each value by itself"
                     _tell_several(table[name], f"the attribute {name!r} of {of}", advice)
+
+
+def _tell_frame(events: pd.DataFrame, log: Log, shown: bool) -> None:
+    """Print what the events in memory are."""
+    code, users = pd.factorize(events["user"])
+    labels = f", {events['label'].mean():.1%} with label 1" if "label" in events else ""
+    span = (int(events["time"].min()), int(events["time"].max()))
+    say(
+        f"{len(events):,} events of {len(users):,} users and"
+        f" {events['item'].nunique():,} items{labels}{_dates(span, log.time)}"
+    )
+    if log.time == "seconds":
+        _tell_times(events["time"].to_numpy(), code, span, shown)
+    counts = np.bincount(code)
+    most = int(counts.argmax())
+    _tell_heavy(users[most], int(counts[most]), len(users), len(events))
+    _tell_columns(events, log)
+
+
+def _tell_store(store: "EventStore", log: Log, shown: bool) -> None:
+    """Print what the events on disk are; equal times and columns are judged by some users."""
+    ones, first, last = store.row(
+        f"SELECT {'avg(label)' if store.labels else 0}, min(time), max(time) FROM events"
+    )
+    labels = f", {ones:.1%} with label 1" if store.labels else ""
+    users, items = len(store.ids("user")), len(store.ids("item"))
+    say(
+        f"{store.rows:,} events of {users:,} users and {items:,} items{labels}"
+        f"{_dates((first, last), log.time)}"
+    )
+    some = log.some_events("user")
+    assert some is not None
+    if log.time == "seconds" and len(some):
+        code = pd.factorize(some["user"])[0]
+        _tell_times(some["time"].to_numpy(), code, (first, last), shown)
+    user, most = store.row(
+        'SELECT "user", count(*) AS n FROM events GROUP BY "user" ORDER BY n DESC, "user" LIMIT 1'
+    )
+    _tell_heavy(user, most, users, store.rows)
+    _tell_columns(some, log)
+
+
+def _tell_columns(events: pd.DataFrame, log: Log) -> None:
+    """Warn of columns of the events with several values in a cell."""
     for kind, names in (("context", log.context), ("event", log.event)):
         for name in names:
             if name not in log.dense and name in events:
@@ -80,30 +124,22 @@ def same_times(times: Sequence[int], clock: bool) -> str:
     return ""
 
 
-def _labels(events: pd.DataFrame) -> str:
-    if "label" not in events:
-        return ""
-    return f", {events['label'].mean():.1%} with label 1"
-
-
-def _dates(events: pd.DataFrame, kind: str) -> str:
+def _dates(span: tuple[int, int], kind: str) -> str:
     if kind != "seconds":
         return ", in an order without dates"
-    first = int(events["time"].min())
-    last = int(events["time"].max())
-    return f", {date(first)} to {date(last)} (UTC)"
+    return f", {date(span[0])} to {date(span[1])} (UTC)"
 
 
-def _tell_times(time: np.ndarray, user: np.ndarray, shown: bool) -> None:
+def _tell_times(time: np.ndarray, user: np.ndarray, span: tuple[int, int], shown: bool) -> None:
     """Print how many events share user and time with another, and whether times look wrong.
 
     Args:
         time (ndarray): seconds, int64 [E].
         user (ndarray): code of the user, int64 [E].
+        span (tuple): the first and last time of the log.
         shown (bool): events are shown items, of which one page has several.
     """
-    first = int(time.min())
-    last = int(time.max())
+    first, last = span
     if first == last:
         say(f"every event has the same time, {date(first)}")
     else:
@@ -133,14 +169,12 @@ def _equal_share(time: np.ndarray, user: np.ndarray) -> float:
     return float((np.append(equal, False) | np.append(False, equal)).mean())
 
 
-def _tell_heavy(code: np.ndarray, users: pd.Index) -> None:
-    counts = np.bincount(code)
-    most = int(counts.argmax())
-    if len(users) >= 20 and counts[most] > HEAVY * len(code):
-        user = users[most]
+def _tell_heavy(user: Any, most: int, users: int, events: int) -> None:
+    """Warn if the user with the most events has a large share of them."""
+    if users >= 20 and most > HEAVY * events:
         shown = repr(user.item() if isinstance(user, np.generic) else user)
         say(
-            f"user {shown} has {counts[most] / len(code):.1%} of all events: is it a missing"
+            f"user {shown} has {most / events:.1%} of all events: is it a missing"
             " value? Then use --null"
         )
 

@@ -4,7 +4,8 @@ same, or the other form is refused.
     python tests/data/same_log.py --count 10000
 
 prints how many were the same and how many were refused, by reason; exit status 1 if one was
-neither. A number of an example alone (--first 17 --count 1) repeats it.
+neither. A number of an example alone (--first 17 --count 1) repeats it. With --engine duckdb the
+other form is read from disk, in pieces of a few rows.
 """
 
 import argparse
@@ -28,7 +29,9 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspa
 
 from paddleinterest.core.errors import InputError  # noqa: E402
 from paddleinterest.data.prepare import make_recipe, prepare  # noqa: E402
+from paddleinterest.data.sources import files, pieces  # noqa: E402
 
+ROWS, BYTES = 50, 2000  # in a piece of Parquet, of text
 START = 1_704_100_000
 BLANKS = (" ", "\u00a0", "\t", "\ufeff", "\u3000")
 
@@ -240,7 +243,7 @@ def prepared(recipe, folder, name):
     return schema.rows, schema.fields, schema.files
 
 
-def example(number):
+def example(number, engine="memory"):
     """Run one example; "same", or why the other form was refused. AssertionError for another
     dataset."""
     rng = np.random.default_rng([20_231_114, number])
@@ -260,7 +263,7 @@ def example(number):
         form = written(other, folder, rng, recipe)
         before = sorted(os.listdir(folder))
         try:
-            found = prepared(recipe, folder, "other")
+            found = prepared({**recipe, "engine": engine}, folder, "other")
         except InputError as e:
             assert sorted(os.listdir(folder)) == before, "something was left behind"
             return "refused: " + re.sub(r"^.*?: |'[^']*'|[\d,.]+", "", str(e))[:60]
@@ -282,12 +285,16 @@ def main():
     )
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--engine", choices=["memory", "duckdb"], default="memory")
     args = parser.parse_args()
+    if args.engine == "duckdb":
+        pieces.PIECE = ROWS
+        files.PIECE = BYTES
     counts: collections.Counter[str] = collections.Counter()
     failed = []
     for number in range(args.first, args.first + args.count):
         try:
-            counts[example(number)] += 1
+            counts[example(number, args.engine)] += 1
         except AssertionError as e:
             failed.append(number)
             print(f"example {number}: {e}", file=sys.stderr, flush=True)

@@ -45,7 +45,7 @@ class DuckEngine:
         """Every id in rising order, and the places of those that are listed."""
         store = self._store
         if listed is None:
-            return self._sorted(f'SELECT DISTINCT "{of}" AS id FROM events'), None
+            return store.ids(of), None
         whole = store.whole_ids(of) and are_whole([listed[of]])
         if not whole:
             store.ids_to_texts(of)
@@ -54,13 +54,13 @@ class DuckEngine:
             pa.int64() if whole else pa.string(),
         )
         store.lend("listed", pa.table({"id": own}))
-        ids = self._sorted(f'SELECT DISTINCT "{of}" AS id FROM events UNION SELECT id FROM listed')
+        store.lend("logged", pa.table({"id": store.ids(of)}))
+        ids = store.array("SELECT id FROM (FROM logged UNION FROM listed) ORDER BY id")
         store.take_back("listed")
+        store.take_back("logged")
+        if not whole:
+            ids = ids.cast(pa.large_string())
         return ids, pc.index_in(own.cast(ids.type), ids).to_numpy().astype(np.int64)
-
-    def _sorted(self, sql: str) -> pa.Array:
-        ids = self._store.array(f"SELECT id FROM ({sql}) ORDER BY id")
-        return ids if pa.types.is_integer(ids.type) else ids.cast(pa.large_string())
 
     def number_users(self, row: np.ndarray, key: np.ndarray) -> None:
         """Write the events to the table `coded`: ids and texts by code, sorted by user."""
@@ -82,7 +82,7 @@ class DuckEngine:
         self._store.run(
             f"CREATE TABLE coded AS SELECT {', '.join(select)} FROM events e {joins} ORDER BY 1"
         )
-        self._store.run("DROP TABLE events")
+        self._store.drop_events()
 
     def _lend(self, name: str, ids: pa.Array, code: np.ndarray) -> None:
         values = ids if pa.types.is_integer(ids.type) else ids.cast(pa.string())

@@ -1,5 +1,8 @@
 """The engine for logs that fit in memory: NumPy arrays, sorted by user once."""
 
+from collections.abc import Iterable
+from typing import cast
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -24,14 +27,15 @@ class MemoryEngine:
     name = "memory"
 
     def __init__(self, log: Log) -> None:
-        pieces = [log.events] if isinstance(log.events, pd.DataFrame) else list(log.events)
+        frames = [log.events] if isinstance(log.events, pd.DataFrame) else log.events
+        pieces = list(cast(Iterable[pd.DataFrame], frames))  # a store is for DuckDB
         events = pieces[0] if len(pieces) == 1 else pd.concat(pieces, ignore_index=True)
         if not len(events):
             raise InputError("the log holds no events")
         check_events(log, events)
-        frames = {"events": events, "items": log.items, "users": log.users, "samples": log.samples}
-        item, self.item_ids = _ranked(frames, "item", ("events", "items", "samples"))
-        user, self.user_ids = _ranked(frames, "user", ("events", "users", "samples"))
+        tables = {"events": events, "items": log.items, "users": log.users, "samples": log.samples}
+        item, self.item_ids = _ranked(tables, "item", ("events", "items", "samples"))
+        user, self.user_ids = _ranked(tables, "user", ("events", "users", "samples"))
         self.items: np.ndarray | None = item["items"]
         self.users = user.get("users")
         self.rows = len(events)

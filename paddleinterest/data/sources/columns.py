@@ -241,18 +241,54 @@ def two_spellings(values: pa.Array) -> tuple[str, str] | None:
     return pair[0].as_py(), pair[1].as_py()
 
 
+class Labelled:
+    """What became of the values of a label column, over all pieces of a file.
+
+    Attributes:
+        rows: labels.
+        ones: those that are 1.
+        values: {value as text: whether it is 1}.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.ones = 0
+        self.values: dict[str, bool] = {}
+
+    def tell(self, name: str, path: str, positive: Sequence[str]) -> None:
+        """Say which values are 1.
+
+        Raises:
+            InputError: `positive` names a value that the column does not have.
+        """
+        ones = ", ".join(sorted(value for value, one in self.values.items() if one))
+        say(
+            f"{path}: {self.ones:,} of {self.rows:,} rows are positive: {name} is"
+            f" {ones[:200] or 'none of the values asked for'}"
+        )
+        found = {value.strip() for value in self.values}
+        absent = [each for each in positive if each not in found]
+        if absent:
+            raise InputError(
+                f"{path}: {name} is never {shown(absent[0])}, which --positive names; it is"
+                f" {', '.join(sorted(self.values)[:10])}"
+            )
+
+
 def label_values(
     column: pa.ChunkedArray,
     name: str,
     path: str,
     positive: Sequence[str] = (),
     positive_from: float | None = None,
+    seen: Labelled | None = None,
 ) -> pa.ChunkedArray:
     """Labels as int8 0 and 1.
 
     Args:
         positive: the values that are 1; all others are 0.
         positive_from: numbers from here on are 1, smaller ones 0.
+        seen: for one of several pieces of a file: where to count; the caller tells at the end.
     """
     column = plain(column)
     if pa.types.is_floating(column.type) and (numbers := whole(column)) is not None:
@@ -269,19 +305,12 @@ def label_values(
             + _labels_are(value, positive, positive_from)
         )
     if positive or positive_from is not None:
-        shown_values = ", ".join(
-            sorted({str(v) for v, one in zip(values, found, strict=True) if one})
-        )
-        say(
-            f"{path}: {int(labels.sum()):,} of {len(labels):,} rows are positive: {name} is"
-            f" {shown_values[:200] or 'none of the values asked for'}"
-        )
-        absent = [each for each in positive if each not in {str(v).strip() for v in values}]
-        if absent:
-            raise InputError(
-                f"{path}: {name} is never {shown(absent[0])}, which --positive names; it is"
-                f" {', '.join(sorted(str(v) for v in values)[:10])}"
-            )
+        counted = Labelled() if seen is None else seen
+        counted.rows += len(labels)
+        counted.ones += int(labels.sum())
+        counted.values.update({str(v): bool(one) for v, one in zip(values, found, strict=True)})
+        if seen is None:
+            counted.tell(name, path, positive)
     return pa.chunked_array([labels])
 
 

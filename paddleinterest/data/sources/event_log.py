@@ -11,12 +11,14 @@ from dataclasses import dataclass
 import pandas as pd
 
 from paddleinterest.core.errors import InputError
+from paddleinterest.core.log import say
 from paddleinterest.data.log import Log
 from paddleinterest.data.options import option
 from paddleinterest.data.sources import cells, own_split
 from paddleinterest.data.sources import events as event_files
 from paddleinterest.data.sources.attributes import join, take_out
 from paddleinterest.data.sources.columns import concatenate
+from paddleinterest.data.sources.facts import NotStreamed
 from paddleinterest.data.sources.files import FORMS
 from paddleinterest.data.sources.plan import Plan, make_plan
 from paddleinterest.data.sources.repeats import settle
@@ -221,11 +223,18 @@ class Options:
     )
 
 
-def load(options: Options, seed: int = 0) -> Log:
+def load(options: Options, seed: int = 0, folder: str = "", memory_limit: int | None = None) -> Log:
     """Return the `Log` that the files describe.
 
     Every column of items and users except the id is an attribute. Ids that are integers in one file
     and texts in another are compared as texts.
+
+    Args:
+        options: of this source.
+        seed: not used.
+        folder: a new folder for events that are larger than memory, which then stay on disk
+            (`stream.py`), if the files can be read piece by piece; empty to read them into memory.
+        memory_limit: bytes that preparation may take; None for what is free.
 
     Raises:
         InputError: a file is missing, empty, cut short or lacks a column; ids are missing or, in
@@ -237,6 +246,13 @@ def load(options: Options, seed: int = 0) -> Log:
         return _from_cells(plan)
     if plan.own:
         return _from_splits(plan)
+    if folder:
+        from paddleinterest.data.sources import stream  # needs duckdb
+
+        try:
+            return stream.read(plan, folder, memory_limit)
+        except NotStreamed as e:
+            say(f"the events are read into memory first: {e}")
     return _from_events(plan)
 
 

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.data.sources import columns, lists
-from paddleinterest.data.sources.columns import SPACES, concatenate, to_pandas
+from paddleinterest.data.sources.columns import SPACES, Labelled, concatenate, to_pandas
 from paddleinterest.data.sources.files import parts
-from paddleinterest.data.sources.kinds import DENSE, MULTIPLE, Kinds
+from paddleinterest.data.sources.kinds import DENSE, MULTIPLE, Kind, Kinds
 from paddleinterest.data.sources.names import besides, renamed, require
 from paddleinterest.data.sources.table_file import Form, Table
 from paddleinterest.data.sources.times import SECOND, Clock, time_values
@@ -78,12 +78,17 @@ def read_parts(paths: Sequence[str], form: Form, format: str, of: Columns, clock
     files = [file for path in paths for file in parts(path, format)]
     read = [_read(Table(file, form), of, clock) for file in files]
     for part in read[1:]:
-        if (part.columns.keys(), part.kind) != (read[0].columns.keys(), read[0].kind):
-            raise InputError(
-                f"{read[0].name} and {part.name} differ: their times are of two kinds, or only"
-                " one has labels; give them the same columns"
-            )
+        check_alike(read[0], part)
     return read
+
+
+def check_alike(first: Part, part: Part) -> None:
+    """Raise InputError unless two parts have the same columns and kind of time."""
+    if (part.columns.keys(), part.kind) != (first.columns.keys(), first.kind):
+        raise InputError(
+            f"{first.name} and {part.name} differ: their times are of two kinds, or only one has"
+            " labels; give them the same columns"
+        )
 
 
 def joined(parts_: Sequence[Part]) -> dict[str, pa.ChunkedArray]:
@@ -94,11 +99,37 @@ def joined(parts_: Sequence[Part]) -> dict[str, pa.ChunkedArray]:
 
 
 def _read(table: Table, of: Columns, clock: Clock) -> Part:
-    path = table.name
-    wanted = _wanted(table, of)
+    wanted = columns_of(table, of)
     raw = table.read(list(dict.fromkeys(wanted.values())))
     if of.drop_missing:
-        raw = _without_missing(raw, wanted, path)
+        rows = raw.num_rows
+        raw = without_missing(raw, wanted)
+        tell_missing(table.name, rows - raw.num_rows, rows)
+    return typed(raw, wanted, table, of, clock)
+
+
+def typed(
+    raw: pa.Table,
+    wanted: dict[str, str],
+    table: Table,
+    of: Columns,
+    clock: Clock,
+    labels: Labelled | None = None,
+) -> Part:
+    """The rows of a file, or of a piece of it, as typed columns.
+
+    Args:
+        raw: the rows as read.
+        wanted: {what: column}, of `columns_of`.
+        table: the file.
+        of: the columns by their meaning.
+        clock: how times are read.
+        labels: of a piece: where its labels are counted.
+
+    Raises:
+        InputError: a value is wrong.
+    """
+    path = table.name
     rows = raw.num_rows
     found = {
         name: columns.id_values(raw.column(wanted[name]), wanted[name], path, table.reading)
@@ -110,14 +141,13 @@ def _read(table: Table, of: Columns, clock: Clock) -> Part:
         kind, times = time_values(raw.column(wanted["time"]), wanted["time"], path, clock)
     found["time"] = pa.chunked_array([times])
     if "label" in wanted:
+        column = wanted["label"]
         found["label"] = columns.label_values(
-            raw.column(wanted["label"]), wanted["label"], path, of.positive, of.positive_from
+            raw.column(column), column, path, of.positive, of.positive_from, labels
         )
     numbers = []
     for column, name in of.others:
-        # what a file declares of lists is for files of items and users
-        declared = DENSE if table.declared.get(column) == DENSE else ""
-        holds = of.kinds.of(name, declared)
+        holds = kind_of(column, name, table, of)
         found[name] = holds.values(raw.column(column), column, path, table)
         if holds.of == MULTIPLE:
             found[name] = lists.joined(found[name])
@@ -126,7 +156,14 @@ def _read(table: Table, of: Columns, clock: Clock) -> Part:
     return Part(path, found, kind, rows, numbers)
 
 
-def _wanted(table: Table, of: Columns) -> dict[str, str]:
+def kind_of(column: str, name: str, table: Table, of: Columns) -> Kind:
+    """The kind of a further column of the events."""
+    # what a file declares of lists is for files of items and users
+    declared = DENSE if table.declared.get(column) == DENSE else ""
+    return of.kinds.of(name, declared)
+
+
+def columns_of(table: Table, of: Columns) -> dict[str, str]:
     """{what: column} of the columns to read; reports those that are not read."""
     names = table.names
     path = table.name
@@ -167,8 +204,8 @@ def _own_name(what: str, column: str, table: Table) -> str:
     return column
 
 
-def _without_missing(raw: pa.Table, wanted: dict[str, str], path: str) -> pa.Table:
-    """The rows that have user, item, time and label; the number of the others is reported."""
+def without_missing(raw: pa.Table, wanted: dict[str, str]) -> pa.Table:
+    """The rows that have user, item, time and label."""
     missing = np.zeros(raw.num_rows, bool)
     for what in ("user", "item", "time", "label"):
         if what not in wanted:
@@ -178,15 +215,23 @@ def _without_missing(raw: pa.Table, wanted: dict[str, str], path: str) -> pa.Tab
         if pa.types.is_large_string(column.type):
             gone = pc.or_kleene(gone, pc.equal(pc.utf8_trim(column, characters=SPACES), ""))
         missing |= gone.to_numpy()
-    if not missing.any():
-        return raw
+    return raw.filter(pa.array(~missing)) if missing.any() else raw
+
+
+def tell_missing(path: str, gone: int, rows: int) -> None:
+    """Say how many rows of a file `without_missing` left out.
+
+    Raises:
+        InputError: all of them.
+    """
+    if not gone:
+        return
     say(
-        f"{path}: {int(missing.sum()):,} of {raw.num_rows:,} rows have no user, item, time or"
-        " label and are left out (--drop-missing)"
+        f"{path}: {gone:,} of {rows:,} rows have no user, item, time or label and are left out"
+        " (--drop-missing)"
     )
-    if missing.all():
+    if gone == rows:
         raise InputError(f"{path}: no row has user, item, time and label")
-    return raw.filter(pa.array(~missing))
 
 
 def frame(found: dict[str, pa.ChunkedArray]) -> pd.DataFrame:

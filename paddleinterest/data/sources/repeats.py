@@ -28,40 +28,83 @@ def settle(events: pd.DataFrame, drop: bool) -> pd.DataFrame:
     repeats all stay, or only the first. Both are reported.
 
     Args:
-        events: user, item, time on a clock, optionally label.
+        events: user, item, time on a clock, optionally label; numbered from 0.
         drop: keep only the first of repeated events.
     """
     is_repeat = _repeated(events)
     if not is_repeat.any():
         return events
-    if "label" in events:
-        several = events[is_repeat]
-        clicked = several.groupby(KEY, sort=False)["label"].transform("max").to_numpy()
-        lost = is_repeat.copy()
-        lost[is_repeat] = several["label"].to_numpy() < clicked
-        if lost.any():
+    repeats = Repeats(drop)
+    gone = repeats.add(events[is_repeat])
+    repeats.tell(len(events))
+    return events.drop(index=gone).reset_index(drop=True) if len(gone) else events
+
+
+class Repeats:
+    """What becomes of repeated events, over all parts of a log.
+
+    Attributes:
+        drop: keep only the first of each.
+        lost: rows with label 0 that occur with label 1 too.
+        repeated: rows that repeat another after that.
+        alike: those of them that agree in every column.
+        examples: the first row of both kinds, as a message shows it.
+    """
+
+    def __init__(self, drop: bool) -> None:
+        self.drop = drop
+        self.lost = 0
+        self.repeated = 0
+        self.alike = 0
+        self.examples: dict[str, str] = {}
+
+    def add(self, several: pd.DataFrame) -> pd.Index:
+        """Decide about some events that share user, item and time with another.
+
+        Args:
+            several: all events of these users, items and times, in their order.
+
+        Returns:
+            The rows that go, by the index of `several`.
+        """
+        gone = several.index[:0]
+        if "label" in several:
+            clicked = several.groupby(KEY, sort=False)["label"].transform("max")
+            lost = several[(several["label"] < clicked).to_numpy()]
+            gone = lost.index
+            self.lost += len(lost)
+            self._show("lost", lost)
+            several = several.drop(index=gone)
+            several = several[several.duplicated(KEY, keep=False).to_numpy()]
+        repeated = several[several.duplicated(KEY).to_numpy()]
+        self.repeated += len(repeated)
+        self.alike += int(several.duplicated().sum())
+        self._show("repeated", repeated)
+        return gone.append(repeated.index) if self.drop else gone
+
+    def _show(self, what: str, rows: pd.DataFrame) -> None:
+        if len(rows) and what not in self.examples:
+            self.examples[what] = _alike(rows)
+
+    def tell(self, events: int) -> None:
+        """Say what was found among so many events."""
+        if self.lost:
             say(
-                f"{int(lost.sum()):,} of {len(events):,} rows are impressions that also occur"
-                f" with label 1 {_alike(events[lost])}: the click wins, the rows with label 0 are"
+                f"{self.lost:,} of {events:,} rows are impressions that also occur"
+                f" with label 1 {self.examples['lost']}: the click wins, the rows with label 0 are"
                 " left out"
             )
-            events = events[~lost].reset_index(drop=True)
-    several = events[_repeated(events)]
-    repeated = np.zeros(len(events), bool)
-    repeated[several.index[several.duplicated(KEY)]] = True
-    if not repeated.any():
-        return events
-    share = f"{int(repeated.sum()):,} of {len(events):,} events repeat another"
-    what = _alike(events[repeated])
-    if drop:
-        say(f"{share} {what}: only the first of each is kept (--drop-repeats)")
-        return events[~repeated].reset_index(drop=True)
-    alike = int(several.duplicated().sum())
-    say(
-        f"{share} {what}; {alike:,} agree in every column read; --drop-repeats keeps the first of"
-        " each"
-    )
-    return events
+        if not self.repeated:
+            return
+        share = f"{self.repeated:,} of {events - self.lost:,} events repeat another"
+        what = self.examples["repeated"]
+        if self.drop:
+            say(f"{share} {what}: only the first of each is kept (--drop-repeats)")
+            return
+        say(
+            f"{share} {what}; {self.alike:,} agree in every column read; --drop-repeats keeps the"
+            " first of each"
+        )
 
 
 def _alike(events: pd.DataFrame) -> str:

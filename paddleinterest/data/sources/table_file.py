@@ -2,7 +2,7 @@
 
 import codecs
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -99,7 +99,8 @@ class Table:
         self.form = form
         self.declared: dict[str, str] = {}
         if file.form == "parquet":
-            self.names = list(_parquet(file).schema_arrow.names)
+            self.schema = _parquet(file).schema_arrow
+            self.names = list(self.schema.names)
         elif file.form == "json":
             self.names = json_table.names(file, form.encoding)
         else:
@@ -168,8 +169,42 @@ class Table:
         return _without_null_texts(table, self.form.null or ())
 
     def _read_text(self, columns: Sequence[str]) -> pa.Table:
-        stored = [self.stored[self.names.index(name)] for name in columns]
-        table = text_table.table(
+        table = pa.concat_tables(self._text_tables(columns))
+        if self.form.header:
+            return table
+        return _without_headers(table, self._stored(columns), self.name)
+
+    def text_pieces(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The columns of a text file, a piece at a time, as `read` gives them."""
+        rows = 0
+        for table in self._text_tables(columns):
+            found = table
+            if not self.form.header:
+                found = _without_headers(table, self._stored(columns), self.name, rows)
+            rows += table.num_rows
+            if found.num_rows:
+                yield found
+
+    def parquet_pieces(self, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+        """The columns of a Parquet file, some rows at a time, as `read` gives them."""
+        file = _parquet(self.file)
+        if not file.metadata.num_rows:
+            raise InputError(f"{self.name} has columns but no rows")
+        try:
+            for batch in file.iter_batches(rows, columns=list(columns)):
+                table = pa.Table.from_batches([batch]).select(list(columns))
+                yield _without_null_texts(table, self.form.null or ())
+        except (pa.ArrowException, OSError) as e:
+            raise unreadable(self.name, e) from None
+
+    def _stored(self, columns: Sequence[str]) -> list[str]:
+        """The names of columns as the header line has them."""
+        return [self.stored[self.names.index(name)] for name in columns]
+
+    def _text_tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The columns of a text file, a piece at a time, with lines that repeat the header."""
+        stored = self._stored(columns)
+        for table in text_table.tables(
             self.file.path,
             dict.fromkeys(stored, text_table.TEXT),
             member=self.file.member,
@@ -180,8 +215,8 @@ class Table:
             missing=("", *(self.form.null or ())),
             optional=stored,
             hint=True,
-        ).rename_columns(list(columns))
-        return table if self.form.header else _without_headers(table, stored, self.name)
+        ):
+            yield table.rename_columns(list(columns))
 
 
 def _atomic(name: str) -> tuple[str, str]:
@@ -190,8 +225,11 @@ def _atomic(name: str) -> tuple[str, str]:
     return (stem, kind) if stem and kind in ATOMIC else (name, "")
 
 
-def _without_headers(table: pa.Table, stored: Sequence[str], name: str) -> pa.Table:
-    """Leave out rows that repeat the header line: the file was joined from several."""
+def _without_headers(
+    table: pa.Table, stored: Sequence[str], name: str, before: int = 0
+) -> pa.Table:
+    """Leave out rows that repeat the header line: the file was joined from several. `before` rows
+    of the file came before the table."""
     kind = table.schema.field(0).type
     first = pa.array([stored[0], "\ufeff" + stored[0]], kind)
     rows = np.flatnonzero(pc.is_in(table.column(0), value_set=first).to_numpy())
@@ -204,8 +242,8 @@ def _without_headers(table: pa.Table, stored: Sequence[str], name: str) -> pa.Ta
     if not len(rows):
         return table
     say(
-        f"{name}: {len(rows):,} rows repeat the header line, the first of them row {rows[0] + 1:,};"
-        " they are left out"
+        f"{name}: {len(rows):,} rows repeat the header line, the first of them row"
+        f" {before + rows[0] + 1:,}; they are left out"
     )
     keep = np.ones(table.num_rows, bool)
     keep[rows] = False

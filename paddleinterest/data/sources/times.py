@@ -3,6 +3,7 @@ timestamps. All become whole microseconds since 1970 (UTC), or numbers that only
 
 import zoneinfo
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,12 +34,18 @@ FAST = (
     pa.timestamp("ns"),
     pa.timestamp("ns", "UTC"),
 )
+INTEGERS, NUMBERS, PARTS = "integers", "numbers", "parts"
+WAYS = (INTEGERS, NUMBERS, *map(str, FAST), PARTS)  # in which texts are read; the first that fits
 NUMBER = r"^[+-]?\d+(\.\d*)?$"
 TEXT = (
     r"^(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})"
     r"(?:[T ]+(?P<hour>\d{1,2})(?::(?P<minute>\d{1,2})(?::(?P<second>\d{1,2})"
     r"(?:[.,](?P<fraction>\d{1,9}))?)?)?)?"
     r" ?(?P<zone>Z|z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?$"
+)
+SET_UNIT = (
+    f"set --time-unit: {', '.join(UNITS)}, one of {', '.join(DIGITS)}, or order for numbers that"
+    " only give an order"
 )
 EXAMPLES = "2017-01-31 23:59:59, 2017-01-31T23:59:59Z, 2017/1/31 or 20170131235959"
 
@@ -52,11 +59,13 @@ class Clock:
             order; empty to detect it.
         zone: the time zone of times without one, such as Asia/Shanghai; empty for UTC.
         form: form of texts, in strptime's letters, such as %d/%m/%Y; empty to detect it.
+        way: one of `WAYS`, how texts are read; empty to detect it.
     """
 
     unit: str = ""
     zone: str = ""
     form: str = ""
+    way: str = ""
 
 
 def check_clock(clock: Clock) -> None:
@@ -103,18 +112,34 @@ def time_values(
 def _texts(column: pa.ChunkedArray, of: str, clock: Clock) -> tuple[str, np.ndarray]:
     if clock.form:
         return "clock", _by_form(column, of, clock)
-    try:
+    way = clock.way or next(way for way in WAYS if fits(column, way))
+    if way == PARTS:
+        return "clock", _by_parts(column, of, clock)
+    if way == INTEGERS:
         return _numbers(column.cast(pa.int64()), of, clock)
-    except pa.ArrowInvalid:
-        pass
-    if pc.all(pc.match_substring_regex(column, NUMBER)).as_py():
+    if way == NUMBERS:
         return _numbers(column.cast(pa.float64()), of, clock)
-    for kind in FAST:
-        try:
-            return "clock", _timestamps(column.cast(kind), of, clock)
-        except pa.ArrowInvalid:
-            pass
-    return "clock", _by_parts(column, of, clock)
+    return "clock", _timestamps(column.cast(FAST[WAYS.index(way) - 2]), of, clock)
+
+
+def fits(column: pa.ChunkedArray, way: str) -> bool:
+    """True if all texts of a column, without blanks at their ends, can be read in that way; `parts`
+    always fits, and finds the wrong row."""
+    if way == PARTS:
+        return True
+    if way == NUMBERS:
+        return bool(pc.all(pc.match_substring_regex(column, NUMBER)).as_py())
+    try:
+        column.cast(pa.int64() if way == INTEGERS else FAST[WAYS.index(way) - 2])
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def zones(column: pa.ChunkedArray) -> set[bool]:
+    """Whether texts of times have a time zone: the answers that occur."""
+    found = pc.struct_field(pc.extract_regex(pc.unique(column), TEXT), "zone")
+    return set(pc.unique(pc.not_equal(found, "").drop_null()).to_pylist())
 
 
 def _by_form(column: pa.ChunkedArray, of: str, clock: Clock) -> np.ndarray:
@@ -256,30 +281,79 @@ def _numbers(column: pa.ChunkedArray, of: str, clock: Clock) -> tuple[str, np.nd
 
 
 def _unit(values: np.ndarray, of: str) -> str:
-    """The unit of numbers, detected: dates written as digits, or unix times by their size."""
-    forms = [form for form in DIGITS if _are_digits(values, form)]
-    if len(forms) > 1:
+    """The unit of numbers, detected."""
+    seen = Units()
+    seen.add(values)
+    return seen.unit(of)
+
+
+class Units:
+    """What the numbers of a column can be, seen piece by piece: dates written as digits, or unix
+    times by their size.
+
+    Attributes:
+        rows: numbers seen.
+        first: the first of them.
+        forms: those of `DIGITS` that all numbers have.
+        fit: numbers that are times in each unit.
+        misfit: {unit: the first that is not: its row from 0, and the number}.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.first: Any = None
+        self.forms = list(DIGITS)
+        self.fit = dict.fromkeys(UNITS, 0)
+        self.misfit: dict[str, tuple[int, Any]] = {}
+
+    def add(self, values: np.ndarray) -> None:
+        """See more numbers."""
+        if not len(values):
+            return
+        if not self.rows:
+            self.first = values[0]
+        self.forms = [form for form in self.forms if _are_digits(values, form)]
+        small = np.abs(values.astype(np.float64)) <= LATEST_SECOND
+        none = np.zeros(len(values), bool)
+        seconds_only = bool(small.all())  # those of 1990 to 2100 in other units are larger
+        for unit in UNITS:
+            fine = none
+            if unit == "s":
+                fine = small
+            elif not seconds_only:
+                fine = _between(values, unit)
+            self.fit[unit] += int(fine.sum())
+            if unit not in self.misfit and not fine.all():
+                row = int(np.argmin(fine))
+                self.misfit[unit] = (self.rows + row, values[row])
+        self.rows += len(values)
+
+    def unit(self, of: str) -> str:
+        """The unit or form of all numbers.
+
+        Raises:
+            InputError: there is none, or two.
+        """
+        forms = self.forms
+        if len(forms) > 1:
+            raise InputError(
+                f"{of} holds numbers such as {self.first}, which can be read as"
+                f" {' and as '.join(forms)}; --time-unit {forms[0]} or --time-unit {forms[1]} says"
+                " which"
+            )
+        if forms:
+            say(f"{of}: numbers such as {self.first} are read as {forms[0]}")
+            return forms[0]
+        found = [unit for unit in UNITS if self.fit[unit] == self.rows]
+        if found:
+            if found[0] != "s":
+                say(f"{of}: numbers such as {self.first} are read as --time-unit {found[0]}")
+            return found[0]
+        guess = max(UNITS, key=lambda unit: self.fit[unit])
+        row, value = self.misfit[guess]
         raise InputError(
-            f"{of} holds numbers such as {values[0]}, which can be read as {' and as '.join(forms)}"
-            f"; --time-unit {forms[0]} or --time-unit {forms[1]} says which"
+            f"{of} is {value} in row {row + 1:,}, but most others are unix times in {guess}; {SET_UNIT}"
         )
-    if forms:
-        say(f"{of}: numbers such as {values[0]} are read as {forms[0]}")
-        return forms[0]
-    if (np.abs(values.astype(np.float64)) <= LATEST_SECOND).all():
-        return "s"
-    found = [unit for unit in UNITS if _between(values, unit).all()]
-    if found:
-        say(f"{of}: numbers such as {values[0]} are read as --time-unit {found[0]}")
-        return found[0]
-    fits = {unit: _between(values, unit) for unit in UNITS}
-    fits["s"] = np.abs(values.astype(np.float64)) <= LATEST_SECOND
-    guess = max(UNITS, key=lambda unit: fits[unit].sum())
-    row = int(np.argmin(fits[guess]))
-    raise InputError(
-        f"{of} is {values[row]} in row {row + 1:,}, but most others are unix times in {guess};"
-        f" {_right_unit(values)}"
-    )
 
 
 def _between(values: np.ndarray, unit: str) -> np.ndarray:
@@ -296,10 +370,7 @@ def _right_unit(values: np.ndarray) -> str:
     for unit in UNITS:
         if _between(values, unit).all():
             return f"use --time-unit {unit}, which puts all between 1990 and 2100"
-    return (
-        f"set --time-unit: {', '.join(UNITS)}, one of {', '.join(DIGITS)}, or order for numbers"
-        " that only give an order"
-    )
+    return SET_UNIT
 
 
 def _are_digits(values: np.ndarray, form: str) -> bool:
