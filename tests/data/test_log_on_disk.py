@@ -162,9 +162,9 @@ def late(value):
 @pytest.mark.parametrize(
     "name, value, flags, words",
     [
-        ("user", None, [], "e.parquet: user is missing in row 501 (1 such rows)"),
+        ("user", None, [], "e.parquet: user is missing in row 501 (rows without one: 1)"),
         ("item", "NULL", [], "item is 'NULL' in row 501 "),
-        ("time", 7, [], "time is 7 in row 501, but most others are times in ms"),
+        ("time", 7, [], "time is 7 in row 501, but most others are unix times in ms"),
         ("label", 3, [], "label is 3 in row 501"),
         ("price", "cheap", ["--dense", "price"], "price is 'cheap' in row 501"),
     ],
