@@ -26,7 +26,7 @@ from paddleinterest.core.errors import InputError
 
 
 def on_disk(out: str) -> int:
-    """MB of `out` and of what is being written beside it."""
+    """MB of `out` and of the unfinished folders next to it."""
     total = 0
     for top in [out, *glob.glob(f"{glob.escape(out)}.part-*")]:
         for folder, _, names in os.walk(top):

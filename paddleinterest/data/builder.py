@@ -203,7 +203,7 @@ def open_engine(log: Log, options: Options, made: str) -> Engine:
     """The engine of that name, with the log in it."""
     if options.engine == "duckdb":
         from paddleinterest.data.engines.duck import DuckEngine
-        from paddleinterest.data.store import stored
+        from paddleinterest.data.engines.fill import stored
 
         return DuckEngine(log, stored(log, os.path.join(made, "work"), options.memory_limit))
     return MemoryEngine(log)

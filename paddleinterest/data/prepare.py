@@ -271,8 +271,8 @@ def prepare(recipe: Recipe) -> tuple[Schema, str]:
 
 
 def _loaded(recipe: Recipe, stack: contextlib.ExitStack) -> Log:
-    """What the source yields; with engine duckdb the events of event_log stay on disk, in a folder
-    that `stack` removes."""
+    """Read the log; with engine duckdb the events of event_log stay on disk, in a folder that
+    `stack` removes."""
     common = recipe.common
     source = SOURCES[common.source]
     if common.engine != "duckdb" or source is not event_log:

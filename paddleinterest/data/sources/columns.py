@@ -242,7 +242,7 @@ def two_spellings(values: pa.Array) -> tuple[str, str] | None:
 
 
 class Labelled:
-    """What became of the values of a label column, over all pieces of a file.
+    """The values of a label column and their labels, over all pieces of a file.
 
     Attributes:
         rows: labels.
@@ -288,7 +288,7 @@ def label_values(
     Args:
         positive: the values that are 1; all others are 0.
         positive_from: numbers from here on are 1, smaller ones 0.
-        seen: for one of several pieces of a file: where to count; the caller tells at the end.
+        seen: for one of several pieces of a file: where to count; the caller reports.
     """
     column = plain(column)
     if pa.types.is_floating(column.type) and (numbers := whole(column)) is not None:

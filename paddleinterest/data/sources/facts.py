@@ -1,4 +1,4 @@
-"""What holds of whole columns of a file that is read piece by piece."""
+"""Facts of whole columns of a file that is read piece by piece."""
 
 from dataclasses import dataclass, field, replace
 
@@ -31,7 +31,7 @@ class NotStreamed(Exception):
 
 @dataclass
 class Facts:
-    """What the pieces of a file have in common.
+    """The facts that hold for all pieces of a file.
 
     Attributes:
         clock: how times are read, with the unit that was found.
@@ -102,7 +102,7 @@ def _is_plain(table: PieceTable, name: str, clock: Clock, ids: list[str]) -> boo
 
 
 class _Wholeness:
-    """Whether all values of a column are whole numbers.
+    """Finds out if all values of a column are whole numbers.
 
     Attributes:
         texts: texts may be whole numbers too.

@@ -1,4 +1,4 @@
-"""What the options of event_log mean: which column of which file is what, checked before any row is
+"""The meaning of the options of event_log: the columns of each file, checked before any row is
 read."""
 
 from dataclasses import dataclass, replace

@@ -41,7 +41,7 @@ def settle(events: pd.DataFrame, drop: bool) -> pd.DataFrame:
 
 
 class Repeats:
-    """What becomes of repeated events, over all parts of a log.
+    """Decisions about repeated events, over all parts of a log.
 
     Attributes:
         drop: keep only the first of each.

@@ -225,8 +225,7 @@ def _renumbered(text: str, before: int) -> str:
 
 @contextlib.contextmanager
 def _told(before: int, rows: int, said: set[str]) -> Iterator[None]:
-    """Within, `say` prints what it has not said of an earlier piece; how many values a piece has is
-    no reason to say it again."""
+    """Within, `say` prints what it has not said of an earlier piece, whatever the numbers in it."""
     with held() as lines:
         yield
     for line in lines:

@@ -137,7 +137,7 @@ def fits(column: pa.ChunkedArray, way: str) -> bool:
 
 
 def zones(column: pa.ChunkedArray) -> set[bool]:
-    """Whether texts of times have a time zone: the answers that occur."""
+    """Find out if texts of times have a time zone: the answers that occur."""
     found = pc.struct_field(pc.extract_regex(pc.unique(column), TEXT), "zone")
     return set(pc.unique(pc.not_equal(found, "").drop_null()).to_pylist())
 
@@ -288,8 +288,8 @@ def _unit(values: np.ndarray, of: str) -> str:
 
 
 class Units:
-    """What the numbers of a column can be, seen piece by piece: dates written as digits, or unix
-    times by their size.
+    """The units that fit the numbers of a column, seen piece by piece: dates written as digits, or
+    unix times by their size.
 
     Attributes:
         rows: numbers seen.
@@ -332,7 +332,7 @@ class Units:
         """The unit or form of all numbers.
 
         Raises:
-            InputError: there is none, or two.
+            InputError: no unit fits, or two do.
         """
         forms = self.forms
         if len(forms) > 1:
@@ -352,7 +352,8 @@ class Units:
         guess = max(UNITS, key=lambda unit: self.fit[unit])
         row, value = self.misfit[guess]
         raise InputError(
-            f"{of} is {value} in row {row + 1:,}, but most others are unix times in {guess}; {SET_UNIT}"
+            f"{of} is {value} in row {row + 1:,}, but most others are unix times in {guess};"
+            f" {SET_UNIT}"
         )
 
 
