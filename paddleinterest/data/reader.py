@@ -67,6 +67,7 @@ class Reader:
         per_positive: samples with label 0 for each with label 1, each of weight 1 / per_positive
             (paddleinterest/data/targets.py). A batch then has `batch_size` stored samples, followed
             by the further ones.
+        vectors: also give the items' vectors; False if they only start the item table.
 
     Attributes:
         rows: samples in the split.  batches: batches per epoch.
@@ -95,12 +96,14 @@ class Reader:
         tables_of: Optional["Reader"] = None,
         targets: str = "once",
         per_positive: int = 1,
+        vectors: bool = True,
     ) -> None:
         self.schema = Schema.load(directory)
         self.directory = directory
         self.split = split
         self.batch_size = batch_size
         self.cap = history_cap
+        self.gives_vectors = vectors
         self.seed = seed
         self.process_index = process_index
         self.process_count = process_count
@@ -313,7 +316,7 @@ class Reader:
                 out[f"{what}_{name}"] = column[rows]
             for name, lists in self.items.lists.items():
                 out[f"{what}_{name}"] = lists.padded(rows)
-            for name, vectors in self.items.vectors.items():
+            for name, vectors in self.items.vectors.items() if self.gives_vectors else ():
                 out[f"{what}_vector_{name}"] = vectors[rows]
         return out
 

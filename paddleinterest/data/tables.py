@@ -1,6 +1,7 @@
 """The items and the users of a prepared dataset as arrays, for training and serving."""
 
 import os
+from collections.abc import Collection
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ class ItemTable:
     Args:
         directory: a prepared dataset, or a bundle.
         schema: its schema.
+        vectors: names of the vectors to map; None = all.
 
     Attributes:
         fields: {name: int64 [rows]}, the embedding index of every category with one value,
@@ -32,7 +34,9 @@ class ItemTable:
         rows: number of rows, padding and unknown included.
     """
 
-    def __init__(self, directory: str, schema: Schema) -> None:
+    def __init__(
+        self, directory: str, schema: Schema, vectors: Collection[str] | None = None
+    ) -> None:
         table = read_parquet(os.path.join(directory, "items.parquet"))
         self.rows: int = table.num_rows
         self.count = _count(table, "item")
@@ -46,7 +50,11 @@ class ItemTable:
         self.fields = {"item": item.astype(np.int64), **_categories(table, schema, "item")}
         self.lists = _lists(table, schema, "item")
         self.dense = _dense(table, schema, "item")
-        self.vectors = {f.name: _vectors(directory, f, self.rows) for f in schema.vector_fields}
+        self.vectors = {
+            f.name: _vectors(directory, f, self.rows)
+            for f in schema.vector_fields
+            if vectors is None or f.name in vectors
+        }
 
 
 class UserTable:

@@ -92,6 +92,7 @@ class Bundle:
                 self.schema,
                 self.signature["history_cap"],
                 signature.needs_times(self.signature),
+                self._unread_vectors(),
             )
             clock = self.schema.time == "seconds"
             self.histories = Histories(self._own_histories(), None, clock, self._event_fields())
@@ -106,6 +107,14 @@ class Bundle:
                 f"{directory} is not an export bundle: {' '.join(str(e).split())}; "
                 "make one with tools/to_static.py"
             ) from None
+
+    def _unread_vectors(self) -> frozenset[str]:
+        """Vectors that only started the item table: no program reads them."""
+        return frozenset(
+            f.name
+            for f in self.schema.vector_fields
+            if not signature.reads(self.signature, f"target_vector_{f.name}")
+        )
 
     def _own_histories(self) -> own.OwnHistories | None:
         if own.FILE not in self.schema.files:

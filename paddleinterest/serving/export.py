@@ -29,7 +29,8 @@ from paddleinterest.core.checksum import hashes
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.core.settings import Settings
-from paddleinterest.data.schema import Schema
+from paddleinterest.data.schema import Field, Schema
+from paddleinterest.nets.click_model import read_vectors
 from paddleinterest.serving import agreement, calibrate, signature
 from paddleinterest.serving.example import write_example
 from paddleinterest.serving.history import own
@@ -99,7 +100,7 @@ def export(
         _write_programs(made, programs)
         if contents.onnx:
             onnx_export.write(made, programs)
-        _copy_tables(made, data, schema)
+        _copy_tables(made, data, schema, read_vectors(config, schema))
         if contents.histories:
             own.write(made, data, config.runner.history_cap)
         _write_signature(made, config, spec, _origin(path, state, data))
@@ -171,14 +172,14 @@ def _write_programs(made: str, programs: Programs) -> None:
         os.remove(same)  # the programs share their weights
 
 
-def _copy_tables(made: str, data: str, schema: Schema) -> None:
+def _copy_tables(made: str, data: str, schema: Schema, vectors: list[Field]) -> None:
     names = ["items.parquet", "users.parquet"]
     names += [
         os.path.join("vocab", f"{f.name}.parquet") for f in schema.fields if has_vocabulary(f)
     ]
-    names += [os.path.join("vectors", f"{f.name}.npy") for f in schema.vector_fields]
+    names += [os.path.join("vectors", f"{f.name}.npy") for f in vectors]
     os.mkdir(os.path.join(made, "vocab"))
-    if schema.vector_fields:
+    if vectors:
         os.mkdir(os.path.join(made, "vectors"))
     for name in names:
         shutil.copyfile(os.path.join(data, name), os.path.join(made, name))

@@ -22,7 +22,7 @@ A request is a JSON object:
 
 import collections
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,15 +110,24 @@ class RequestEncoder:
         schema: its schema.
         history_cap: how many events of a history are kept, the latest.
         needs_times: the program reads times, so a history without them is refused.
+        unread: vectors that no program reads; the bundle need not have them, and a candidate may
+            not give them.
     """
 
     def __init__(
-        self, bundle: str, schema: Schema, history_cap: int, needs_times: bool = False
+        self,
+        bundle: str,
+        schema: Schema,
+        history_cap: int,
+        needs_times: bool = False,
+        unread: Collection[str] = (),
     ) -> None:
         self.schema = schema
         self.cap = history_cap
         self.needs_times = needs_times
-        self.items = ItemTable(bundle, schema)
+        self.unread = frozenset(unread)
+        read = [f.name for f in schema.vector_fields if f.name not in self.unread]
+        self.items = ItemTable(bundle, schema, read)
         self.users = UserTable(bundle, schema)
         self.item_row: Ids = item_ids(bundle)
         self.user_row: Ids = user_ids(bundle)
@@ -183,6 +192,8 @@ class RequestEncoder:
             arrays[f"history_{f.name}"] = lists.padded(past)[None]
             arrays[f"target_{f.name}"] = self._target_lists(f, lists, candidates, unknown)
         for f in self.schema.vector_fields:
+            if f.name in self.unread:
+                continue
             vectors = self.items.vectors[f.name]
             near = vectors[candidates.rows]
             for k, raw in candidates.given(f.name).items():
@@ -288,6 +299,11 @@ class RequestEncoder:
     def _check_candidate(self, candidate: dict[str, Any], k: int) -> None:
         _check("item" in candidate, f"candidates[{k}] has no item")
         for key in candidate:
+            if key in self.unread:
+                raise InputError(
+                    f"request: candidates[{k}]: {key} started the item table (vectors: start), so"
+                    " the model does not read it; leave it out"
+                )
             if key != "item" and key not in self._attribute_names:
                 names = ", ".join(f.name for f in self._attributes)
                 raise InputError(

@@ -33,6 +33,11 @@ def read(directory: str) -> Signature:
     return signature
 
 
+def reads(signature: Signature, name: str) -> bool:
+    """True if a program has an input of that name."""
+    return any(name in facts["inputs"] for facts in signature["programs"].values())
+
+
 def needs_times(signature: Signature) -> bool:
     """True if a program reads the times of a history."""
-    return any("history_time" in facts["inputs"] for facts in signature["programs"].values())
+    return reads(signature, "history_time")

@@ -41,6 +41,7 @@ def split_reader(config: Settings, data: str, model: ClickModel, split: str) -> 
         config.runner.infer_batch_size,
         config.runner.history_cap,
         times=model.needs_times(config, Schema.load(data)),
+        vectors=config.hyper_parameters.vectors != "start",
     )
 
 

@@ -345,6 +345,7 @@ def make_readers(config: Settings, data: str, model: ClickModel) -> dict[str, Re
     kind, per_positive = targets.resolve(
         runner.negatives, runner.negatives_per_positive, schema.protocol
     )
+    vectors = config.hyper_parameters.vectors != "start"  # those only start the item table
     train_reader = Reader(
         data,
         "train",
@@ -359,6 +360,7 @@ def make_readers(config: Settings, data: str, model: ClickModel) -> dict[str, Re
         negatives=model.needs_negatives(config),
         targets=kind,
         per_positive=per_positive,
+        vectors=vectors,
     )
     train_reader.schema.check_same(schema, data)
     readers = {"train": train_reader}
@@ -372,6 +374,7 @@ def make_readers(config: Settings, data: str, model: ClickModel) -> dict[str, Re
                 seed=runner.seed,
                 times=times,
                 tables_of=train_reader,
+                vectors=vectors,
             )
     return readers
 

@@ -299,6 +299,27 @@ def test_a_bundle_has_what_it_needs(bundle, data, tmp_path):
         Bundle(str(moved))
 
 
+def test_vectors_that_started_the_item_table_are_not_carried(data, tmp_path):
+    """Nothing in the bundle reads them, so it lacks them, and a request that gives one is
+    refused."""
+    overrides = [*TINY, "hyper_parameters.embedding_size=3", "hyper_parameters.vectors=start"]
+    config, _, net = trained("base", data, tmp_path, *overrides, scale=0.3)
+    export(config, data, str(tmp_path / "bundle"))
+    bundle = Bundle(str(tmp_path / "bundle"))
+    assert not [name for name in bundle.schema.files if name.startswith("vectors/")]
+    bundle.check_data(data)
+    request = Plain(data).request(Plain(data).samples[0])
+    cap = bundle.encoder.cap
+    batch = Reader(data, "test", 1, cap, vectors=False).batch(np.array([0]))
+    score = bundle.rank(request)["candidates"][0]["score"]
+    assert score == pytest.approx(probabilities(net, batch)[0], abs=1e-6)
+    item = request["candidates"][0]
+    with pytest.raises(InputError, match=r"candidates\[0\]: text started the item table"):
+        bundle.rank({**request, "candidates": [{"item": item, "text": [0.5] * WIDTH}]})
+    facts = bundle_facts(bundle, Options(str(tmp_path / "bundle")))
+    assert "text" not in facts["item_attributes"] and "tags" in facts["item_attributes"]
+
+
 def test_stored_events_have_their_fields(bundle, data):
     plain = Plain(data)
     seen = 0

@@ -137,6 +137,8 @@ def test_training_and_inputs_with_a_start(data, tmp_path):
     config = made.config
     spec = made.learner.model.input_spec(config, Schema.load(data))
     assert not [name for name in spec if "vector" in name]
+    for reader in made.readers.values():  # nor does a batch read them from disk
+        assert not [name for name in reader.batch(np.arange(4)) if "vector" in name]
 
 
 def test_a_start_that_cannot_be_is_refused(data, tmp_path):

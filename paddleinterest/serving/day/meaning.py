@@ -1,6 +1,6 @@
 """The meaning of the columns of a file of rows."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from paddleinterest.core.errors import InputError
@@ -57,7 +57,14 @@ class Meaning:
         return [*single, *more, *self.sides, *self.fields]
 
 
-def meaning(schema: Schema, names: Sequence[str], path: str, asked: Names, ranks: bool) -> Meaning:
+def meaning(
+    schema: Schema,
+    names: Sequence[str],
+    path: str,
+    asked: Names,
+    ranks: bool,
+    unread: Collection[str] = (),
+) -> Meaning:
     """Find what the columns of a file are.
 
     Args:
@@ -66,6 +73,7 @@ def meaning(schema: Schema, names: Sequence[str], path: str, asked: Names, ranks
         path: of the file, for messages.
         asked: what the command line says.
         ranks: each row gets the items of another file as candidates.
+        unread: fields that the bundle does not read.
 
     Raises:
         InputError: a column is missing that scoring needs, or occurs twice.
@@ -93,7 +101,7 @@ def meaning(schema: Schema, names: Sequence[str], path: str, asked: Names, ranks
         _clock(schema, asked),
         history,
         lists,
-        _fields(schema, names, path, one),
+        {c: f for c, f in _fields(schema, names, path, one).items() if f.name not in unread},
         tuple(name for name in SIDES if name in names),
     )
     read = found.columns

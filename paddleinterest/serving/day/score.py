@@ -100,7 +100,12 @@ class DayScorer:
         self.job = job
         self.rows = Rows(job.events)
         self.meaning = meaning(
-            bundle.schema, self.rows.names, job.events, job.names, bool(job.candidates)
+            bundle.schema,
+            self.rows.names,
+            job.events,
+            job.names,
+            bool(job.candidates),
+            bundle.encoder.unread,
         )
         candidates = read_candidates(bundle, job) if job.candidates else None
         encoder = bundle.encoder
@@ -278,7 +283,8 @@ def read_candidates(bundle: Bundle, job: Job) -> list[Any]:
     column = column if column in rows.names else "item"
     require(column, rows.names, path)
     fields = {f.name: f for f in bundle.schema.fields if f.of == "item" and f.name != "item"}
-    there = {name: f for name, f in fields.items() if name in rows.names}
+    unread = bundle.encoder.unread
+    there = {n: f for n, f in fields.items() if n in rows.names and n not in unread}
     found: dict[str, Any] = {}
     for block in rows.blocks([column, *there], job.block):
         for k in range(len(block)):

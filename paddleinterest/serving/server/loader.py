@@ -220,7 +220,7 @@ def bundle_facts(bundle: "Bundle", options: Options) -> dict[str, Any]:
     schema = bundle.schema
     of: dict[str, dict[str, str]] = {"item": {}, "user": {}, "context": {}, "event": {}}
     for f in schema.fields:
-        if f.name != "item":
+        if f.name != "item" and f.name not in bundle.encoder.unread:
             of[f.of][f.name] = "several" if f.multiple else f.kind
     return {
         "version": bundle.version,
