@@ -19,7 +19,7 @@ from paddleinterest.data.schema import Schema
 from paddleinterest.serving import calibrate, calibration
 from paddleinterest.serving.bundle import Bundle
 from paddleinterest.serving.calibration import FILE
-from paddleinterest.serving.day.score import DayScorer, Wanted
+from paddleinterest.serving.day.score import DayScorer, Job
 from paddleinterest.serving.export import Contents, export
 from paddleinterest.serving.score_split import score_split, split_scores
 
@@ -162,7 +162,7 @@ def test_every_score_of_a_bundle_is_calibrated(exported, tmp_path, kind):
 
     day = tmp_path / "day.jsonl"
     day.write_text(json.dumps({"user": "u1", "history": ids[:3], "candidates": ids}))
-    DayScorer(bundle, bundle.histories, Wanted(str(day), str(tmp_path / "s.jsonl"))).run()
+    DayScorer(bundle, bundle.histories, Job(str(day), str(tmp_path / "s.jsonl"))).run()
     lines = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
     assert [line["item"] for line in lines] == [c["item"] for c in answer["candidates"]]
     np.testing.assert_allclose([line["score"] for line in lines], got, atol=1e-6)
