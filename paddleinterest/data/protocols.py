@@ -331,11 +331,11 @@ def count_repeats(history: Events) -> int:
 
 def count_repeated(chosen: Chosen) -> dict[str, int]:
     """Number of positives of every split that are in their own history."""
-    again = repeated(chosen.history)
+    is_repeat = repeated(chosen.history)
     out = {}
     for split, s in chosen.samples.items():
         first = np.searchsorted(chosen.history.user, s.events.user)
-        out[split] = int(again[first + s.end].sum())
+        out[split] = int(is_repeat[first + s.end].sum())
     return out
 
 
@@ -446,8 +446,8 @@ class UntouchedItems:
                 return drawn
             number = hashing.draw(self.key, events.key[todo], positives.end[todo], attempt)
             drawn[todo] = items[hashing.below(number, len(items))]
-            again = contains(self.touched, self._pair(events.user[todo], drawn[todo]))
-            todo = todo[again]
+            rejected = contains(self.touched, self._pair(events.user[todo], drawn[todo]))
+            todo = todo[rejected]
         return self._draw_rare(positives, drawn, todo, items)
 
     def _draw_rare(
@@ -490,9 +490,9 @@ def repeated(history: Events) -> np.ndarray:
     """Which events' items occur earlier in their user's sequence, bool [E]."""
     order = np.lexsort((history.item, history.user))  # stable: the oldest of each item comes first
     user, item = history.user[order], history.item[order]
-    again = np.zeros(len(history), bool)
-    again[order[1:]] = (user[1:] == user[:-1]) & (item[1:] == item[:-1])
-    return again
+    is_repeat = np.zeros(len(history), bool)
+    is_repeat[order[1:]] = (user[1:] == user[:-1]) & (item[1:] == item[:-1])
+    return is_repeat
 
 
 class ExistingItems:

@@ -143,14 +143,14 @@ def _tell_times(time: np.ndarray, user: np.ndarray, span: tuple[int, int], shown
     if first == last:
         say(f"every event has the same time, {date(first)}")
     else:
-        again = _equal_share(time, user)
-        if again > 0:
+        share = _equal_share(time, user)
+        if share > 0:
             whole = " (times are whole days)" if not (time % DAY).any() else ""
             means = "so their order is unknown"
             if shown and not whole:
                 means = "as items shown together do: they get the same history"
             say(
-                f"{again:.1%} of the events have the time of another event of their user{whole},"
+                f"{share:.1%} of the events have the time of another event of their user{whole},"
                 f" {means}"
             )
     now = int(pd.Timestamp.now("UTC").timestamp())
