@@ -394,7 +394,7 @@ class _Build:
             return ""
         last = self.engine.rows - 1
         times = self.engine.time_of_rank([round(place * last) for place in summary.PLACES])
-        return summary.same_times(times, self.log.time == "seconds")
+        return summary.same_times(times, self.log.time == "seconds", self.engine.rows)
 
     # vocabularies ---------------------------------------------------------------------------------
 

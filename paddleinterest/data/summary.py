@@ -98,15 +98,18 @@ def date(second: int) -> str:
     return str(np.datetime64(int(second), "s")).replace("T", " ")
 
 
+TOO_SHORT = 10  # events
 PLACES = (0.0, 0.8, 0.9, 1.0)  # of the events in rising order, where a split by time cuts
 
 
-def same_times(times: Sequence[int], clock: bool) -> str:
-    """The end of a message about an empty split, if the cuts fall on equal times; else "".
+def same_times(times: Sequence[int], clock: bool, events: int) -> str:
+    """The end of a message about an empty split, if the log is too short or the cuts fall on equal
+    times; else "".
 
     Args:
         times: of the events at PLACES.
         clock: the times are seconds.
+        events: number of the log's events.
     """
     first, train, valid, last = times
     at = f", {date(valid)}" if clock else f" ({valid})"
@@ -115,6 +118,8 @@ def same_times(times: Sequence[int], clock: bool) -> str:
             f"; every time is the same{at}, so it cannot be split by time: does --time-column name"
             " the right column?"
         )
+    if events < TOO_SHORT:
+        return "; so short a log cannot be split by time: give one of some hundreds of events"
     if train == valid or valid == last:
         share = "10" if train != valid or valid != last else "20"
         return (

@@ -143,6 +143,9 @@ def test_without_valid_and_refused(tmp_path):
     two = pd.DataFrame({"user": [1, 2, 3] * 4, "item": range(12), "time": [5] * 6 + [9] * 6})
     with pytest.raises(InputError, match="is empty.*20 % of the events or more share one time"):
         prepared(bare(two), tmp_path / "same")
+    three = pd.DataFrame({"user": [1, 1, 2], "item": [1, 2, 1], "time": [1, 2, 3]})
+    with pytest.raises(InputError, match="3 events of 2 users; so short a log .* some hundreds"):
+        prepared(bare(three), tmp_path / "few")
     assert not (tmp_path / "few").exists() and not (tmp_path / "same").exists()
 
 
