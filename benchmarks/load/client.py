@@ -5,13 +5,15 @@
 PLAN is a JSON file. The last line of standard output is JSON: requests a second, statuses, p50 and
 p99. In a closed loop each client sends its next request when it has its answer. In an open loop
 requests come at a fixed rate, whatever the server does, and latency counts from the moment at which
-a request was due. A connection is kept for the next request.
+a request was due. A connection is kept for the next request. After SIGTERM no more requests are
+sent.
 """
 
 import asyncio
 import collections
 import contextlib
 import json
+import signal
 import sys
 import time
 from dataclasses import dataclass, field
@@ -36,7 +38,7 @@ class Plan:
         seconds: after so many no more are sent; 0 = no such limit.
         warm_up: requests before those that count.
         headers: further headers.
-        versions: count the answers by the bundle's version.
+        detailed: give each answer's moments, status and version of the bundle.
     """
 
     port: int
@@ -48,7 +50,7 @@ class Plan:
     seconds: float = 0.0
     warm_up: int = 0
     headers: dict[str, str] = field(default_factory=dict)
-    versions: bool = False
+    detailed: bool = False
 
 
 class Connection(asyncio.Protocol):
@@ -103,7 +105,8 @@ class Clients:
         statuses: {status: answers}; "cut" = the connection closed before an answer, and "none" = no
             answer within `LONGEST` seconds.
         times: milliseconds of each answer, by status.
-        versions: {version of the bundle: answers}.
+        answers: [sent, received, status, version] of each answer, if the plan asks for them;
+            moments of `time.monotonic`, which all processes of a machine share.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -111,14 +114,15 @@ class Clients:
         self.requests = [_request(plan, body) for body in plan.bodies]
         self.statuses: collections.Counter[str] = collections.Counter()
         self.times: dict[str, list[float]] = collections.defaultdict(list)
-        self.versions: collections.Counter[str] = collections.Counter()
+        self.answers: list[tuple[float, float, str, str]] = []
         self.idle: list[Connection] = []
         self.late = 0.0  # seconds by which the latest request of an open loop was sent too late
         self._sent = 0
-        self._open = 0
+        self._stopped = False
 
     async def run(self) -> dict[str, Any]:
         """Do the plan; returns the counts."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
         for k in range(self.plan.warm_up):
             await self._one(k, count=False)
         started = time.perf_counter()
@@ -133,12 +137,15 @@ class Clients:
             "answered_a_second": round(self.statuses["200"] / seconds, 1),
             "times": {status: _percentiles(found) for status, found in self.times.items()},
             "sent_late_ms": round(1e3 * self.late, 1),
-            "versions": dict(self.versions),
+            "answers": self.answers,
         }
+
+    def _stop(self) -> None:
+        self._stopped = True
 
     def _more(self, started: float) -> bool:
         plan = self.plan
-        if plan.requests and self._sent >= plan.requests:
+        if self._stopped or (plan.requests and self._sent >= plan.requests):
             return False
         return not plan.seconds or time.perf_counter() - started < plan.seconds
 
@@ -169,6 +176,7 @@ class Clients:
     async def _one(self, k: int, due: float = 0.0, count: bool = True) -> None:
         """Send a request and count its answer; without a server, wait for one."""
         connection = await self._connection()
+        sent = time.monotonic()
         started = due or time.perf_counter()
         try:
             status, body = await connection.ask(self.requests[k % len(self.requests)])
@@ -185,8 +193,9 @@ class Clients:
         if count:
             self.statuses[name] += 1
             self.times[name].append(1e3 * (time.perf_counter() - started))
-            if self.plan.versions and name == "200":
-                self.versions[json.loads(body)["version"]] += 1
+            if self.plan.detailed:
+                version = json.loads(body)["version"] if name == "200" else ""
+                self.answers.append((sent, time.monotonic(), name, version))
 
     async def _connection(self) -> Connection:
         while self.idle:

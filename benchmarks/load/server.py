@@ -29,6 +29,7 @@ class Server:
         port: 0 takes a free one.
 
     Attributes:
+        process: its process.
         port: where it listens.
 
     Raises:
@@ -37,7 +38,6 @@ class Server:
 
     def __init__(self, bundle: str, *flags: str, port: int = 0) -> None:
         command = [sys.executable, TOOL, "--bundle", bundle, "--port", str(port), *flags]
-        self._said = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )

@@ -1,11 +1,9 @@
 """Stores of events give what was put in, and a request without a history gets its user's."""
 
-import contextlib
 import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +11,7 @@ import time
 import pyarrow.parquet as pq
 import pytest
 from helpers import ROOT, TINY_DIN, run_tool, small_log, trained
+from redis_server import RedisServer
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.serving.bundle import Bundle
@@ -20,38 +19,6 @@ from paddleinterest.serving.export import Contents, export
 from paddleinterest.serving.history.events import KEEP, Event, StoreError
 from paddleinterest.serving.history.source import Histories, check_form, open_store
 from paddleinterest.serving.history.sqlite_store import SqliteStore
-
-
-def free_port():
-    with contextlib.closing(socket.socket()) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class RedisServer:
-    """A redis-server on a port of its own, with an append-only file."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.start()
-
-    def start(self):
-        flags = ["--port", str(self.port), "--dir", str(self.folder), "--save", ""]
-        flags += ["--appendonly", "yes", "--appendfsync", "always", "--bind", "127.0.0.1"]
-        self.process = subprocess.Popen(["redis-server", *flags], stdout=subprocess.DEVNULL)
-        until = time.time() + 20
-        while time.time() < until:
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            time.sleep(0.05)
-        raise AssertionError("redis-server did not start")
-
-    def kill(self):
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
 
 
 @pytest.fixture(scope="module")
