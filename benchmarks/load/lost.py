@@ -1,4 +1,4 @@
-"""Whether a request is lost while bundles and servers are replaced.
+"""Count the requests that are lost while bundles and servers are replaced.
 
     python benchmarks/load/lost.py --bundles output/din/a/export output/din/b/export
 
