@@ -160,7 +160,7 @@ def test_by_keyboard_alone(page):
 def test_chinese(page):
     page.open()
     page.find("#language").click()
-    page.until(lambda: "候选物品" in page.find("#ranked-title").text)
+    page.until(lambda: "候选商品" in page.find("#ranked-title").text)
     assert page.script("return document.documentElement.lang") == "zh"
     page.picture("chinese")
     page.open()  # it stays so
