@@ -17,8 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 from tqdm import tqdm
 
@@ -28,7 +26,7 @@ from paddleinterest.core.checksum import hashes
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.core.metrics import auc, group_auc
-from paddleinterest.data import entities, hashing, protocols, summary, withhold
+from paddleinterest.data import draws, entities, hashing, protocols, summary, withhold, writing
 from paddleinterest.data.contract import check_tables, check_unique
 from paddleinterest.data.engines import Engine
 from paddleinterest.data.engines.memory import MemoryEngine
@@ -36,7 +34,6 @@ from paddleinterest.data.events import Events, arranged
 from paddleinterest.data.extend import Yesterday
 from paddleinterest.data.fields import (
     Category,
-    Moments,
     category,
     count_far,
     tell_far,
@@ -44,7 +41,6 @@ from paddleinterest.data.fields import (
 )
 from paddleinterest.data.log import Log
 from paddleinterest.data.protocols import (
-    DRAWN,
     LABELLED,
     MATCHED,
     PAIRED,
@@ -54,9 +50,9 @@ from paddleinterest.data.protocols import (
     Samples,
 )
 from paddleinterest.data.schema import FIRST_ID, SPLITS, Field, Schema
+from paddleinterest.data.survey import Survey, empty
 
 PART_EVENTS = 1 << 22  # events in one part, on average
-ROW_GROUP = 1 << 20  # samples
 
 
 @dataclass
@@ -113,34 +109,6 @@ class Users:
     def parts(self) -> list[tuple[int, int]]:
         """First and last row of each part."""
         return list(zip(self.bounds[:-1], self.bounds[1:], strict=True))
-
-
-@dataclass
-class Survey:
-    """The counts of all parts.
-
-    Attributes:
-        items, users: occurrences in train of each item code and each user's row.
-        values: of each code of each category of the events.
-        moments: of each dense column.
-        rows: samples of each split.
-        repeats: events of the histories that repeat another: user, item and time.
-        history: events of all histories.
-        repeated: {split: positives that stand in their own history}.
-        mentioned: whether any event or sample is of the item code, bool.
-        first_seen: time of each item code's first event (by_time).
-    """
-
-    items: np.ndarray
-    users: np.ndarray
-    values: dict[str, np.ndarray]
-    moments: dict[str, Moments]
-    mentioned: np.ndarray
-    rows: dict[str, int] = field(default_factory=dict)
-    repeats: int = 0
-    history: int = 0
-    repeated: dict[str, int] = field(default_factory=dict)
-    first_seen: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def build(log: Log, out: str, *, overwrite: bool = False, **options: Any) -> Schema:
@@ -299,52 +267,14 @@ class _Build:
     # first pass -----------------------------------------------------------------------------------
 
     def _count(self) -> Survey:
-        engine, texts = self.engine, self.engine.texts
-        names = [*self.log.context, *self.log.event]
-        survey = Survey(
-            np.zeros(len(engine.item_ids), np.int64),
-            np.zeros(len(engine.user_ids), np.int64),
-            {name: np.zeros(len(texts[name]), np.int64) for name in texts},
-            {name: Moments() for name in names if name not in texts},
-            np.zeros(len(engine.item_ids), bool),
-        )
-        survey.first_seen = np.full(len(engine.item_ids), np.iinfo(np.int64).max)
+        engine, log = self.engine, self.log
+        survey = empty(engine, [*log.context, *log.event])
         self.bar.set_postfix_str("counting")
         for first, last in self.users.parts:
             chosen = self._chosen(first, last)
-            self._count_part(survey, chosen)
+            survey.add(chosen, self.options.protocol, log)
             self.bar.update(int(self.events_of_user[first:last].sum()))
         return survey
-
-    def _count_part(self, survey: Survey, chosen: Chosen) -> None:
-        protocol = self.options.protocol
-        train = chosen.history.at(chosen.train)
-        of_train = chosen.samples["train"].events
-        seen = {"given": [train, of_train], "every_prefix": [train], "last_event": [train]}
-        for events in seen.get(protocol, [of_train]):
-            survey.items += np.bincount(events.item, minlength=len(survey.items))
-            survey.users += np.bincount(events.user, minlength=len(survey.users))
-        for names, events in ((self.log.context, of_train), (self.log.event, train)):
-            for name in names:
-                values = events.values[name]
-                if name in survey.moments:
-                    survey.moments[name].add(values)
-                else:
-                    real = values[values >= 0]
-                    survey.values[name] += np.bincount(real, minlength=len(survey.values[name]))
-        survey.mentioned[chosen.history.item] = True
-        for split, s in chosen.samples.items():
-            survey.mentioned[s.events.item] = True
-            each = 2 if protocol in PAIRED else 1
-            survey.rows[split] = survey.rows.get(split, 0) + each * len(s)
-        if protocol == "by_time":
-            np.minimum.at(survey.first_seen, chosen.history.item, chosen.history.time)
-        if protocol in DRAWN:
-            survey.history += len(chosen.history)
-            survey.repeats += protocols.count_repeats(chosen.history)
-        if protocol == "every_prefix":
-            for split, n in protocols.count_repeated(chosen).items():
-                survey.repeated[split] = survey.repeated.get(split, 0) + n
 
     def _check_survey(self) -> None:
         """Refuse an empty split; say what the samples give away."""
@@ -477,17 +407,21 @@ class _Build:
         for events in [chosen.history, *(s.events for s in chosen.samples.values())]:
             events.item = self.item_row[events.item]
         path = os.path.join(self.made, "sequences", f"part-{part:05d}.arrow")
-        _write_sequences(path, chosen.history, first, last, self._indexed(chosen.history, "event"))
+        writing.write_sequences(
+            path, chosen.history, first, last, self._indexed(chosen.history, "event")
+        )
         samples = chosen.samples
         if self.options.protocol == "by_time":
             self._count_new(samples)
         if self.options.protocol in PAIRED:
-            samples = protocols.with_negatives(self.options.protocol, chosen, self.facts)
+            samples = draws.with_negatives(self.options.protocol, chosen, self.facts)
         for split in self.survey.rows:
             s = samples[split]
             if len(s):
                 path = os.path.join(self.made, split, f"part-{part:05d}.parquet")
-                _write_samples(path, s, self._indexed(s.events, "context"), self._truth(split, s))
+                writing.write_samples(
+                    path, s, self._indexed(s.events, "context"), self._truth(split, s)
+                )
 
     def _count_new(self, samples: dict[str, Samples]) -> None:
         """Count the positives whose item or user train does not know."""
@@ -531,7 +465,7 @@ class _Build:
             column = self.columns[name]
             assert isinstance(column, Field)
             tell_far(column, far)
-        _write_vocabularies(self.made, self.items, self.people, self.columns)
+        writing.write_vocabularies(self.made, self.items, self.people, self.columns)
         for table in (self.items, self.people):
             entities.write(self.made, table)
         schema = Schema(
@@ -586,56 +520,3 @@ def _progress(rows: int) -> tqdm:
     return tqdm(
         total=rows, desc="preparing", unit=" events", unit_scale=True, leave=False, disable=None
     )
-
-
-def _write_vocabularies(
-    made: str,
-    items: entities.Entities,
-    users: entities.Entities,
-    columns: dict[str, Category | Field],
-) -> None:
-    tables = {**items.vocabularies, **users.vocabularies}
-    for name, column in columns.items():
-        if isinstance(column, Category) and column.vocabulary is not None:
-            tables[name] = column.vocabulary
-    os.makedirs(os.path.join(made, "vocab"))
-    for name, table in tables.items():
-        pq.write_table(table, os.path.join(made, "vocab", f"{name}.parquet"), compression="zstd")
-
-
-def _write_sequences(
-    path: str, history: Events, first: int, last: int, values: dict[str, np.ndarray]
-) -> None:
-    """Row u − first holds the events of user u, oldest first. One record batch, so the reader can
-    map it directly."""
-    offsets = pa.array(np.searchsorted(history.user, np.arange(first, last + 1)), pa.int32())
-    columns = {
-        "item": FIRST_ID + history.item.astype(np.int32),
-        "time": history.time,
-        **values,
-    }
-    table = pa.table(
-        {
-            name: pa.ListArray.from_arrays(offsets, pa.array(column))
-            for name, column in columns.items()
-        }
-    )
-    with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-
-
-def _write_samples(
-    path: str, s: Samples, values: dict[str, np.ndarray], truth: np.ndarray | None
-) -> None:
-    columns = {
-        "sequence": s.events.user.astype(np.int32),
-        "end": s.end.astype(np.int32),
-        "user": FIRST_ID + s.events.user.astype(np.int32),
-        "item": FIRST_ID + s.events.item.astype(np.int32),
-        "label": s.label,
-        "time": s.events.time,
-        **values,
-    }
-    if truth is not None:
-        columns["probability"] = truth
-    pq.write_table(pa.table(columns), path, compression="zstd", row_group_size=ROW_GROUP)

@@ -17,7 +17,7 @@ from random_log import random_log
 
 from paddleinterest.core import atomic
 from paddleinterest.core.errors import InputError
-from paddleinterest.data import builder
+from paddleinterest.data import builder, writing
 from paddleinterest.data.builder import build
 from paddleinterest.data.log import Log
 from paddleinterest.data.schema import SPLITS, Schema
@@ -621,18 +621,26 @@ def test_a_column_may_order_equal_times(tmp_path):
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 @pytest.mark.parametrize(
-    "where", ["_write_vocabularies", "_write_sequences", "_write_samples", "hashes"]
+    "module, where",
+    [
+        (writing, "write_vocabularies"),
+        (writing, "write_sequences"),
+        (writing, "write_samples"),
+        (builder, "hashes"),
+    ],
 )
-def test_a_failure_leaves_nothing_and_an_old_dataset_as_it_was(tmp_path, monkeypatch, where, error):
+def test_a_failure_leaves_nothing_and_an_old_dataset_as_it_was(
+    tmp_path, monkeypatch, module, where, error
+):
     make(random_log(8), tmp_path / "old")
     before = files(tmp_path)
-    right = getattr(builder, where)
+    right = getattr(module, where)
 
     def fails(*args):
         right(*args)  # its files are there already
         raise error("in the middle")
 
-    monkeypatch.setattr(builder, where, fails)
+    monkeypatch.setattr(module, where, fails)
     with pytest.raises(error):
         make(random_log(8), tmp_path / "new")
     with pytest.raises(error):

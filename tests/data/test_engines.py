@@ -10,7 +10,7 @@ from test_builder import PROTOCOLS, files, shuffled
 from test_features import rich_log
 
 from paddleinterest.core.errors import InputError
-from paddleinterest.data import builder
+from paddleinterest.data import builder, writing
 from paddleinterest.data.builder import build
 from paddleinterest.data.log import Log
 
@@ -128,7 +128,7 @@ def test_a_failure_leaves_no_database(tmp_path, monkeypatch):
     def fails(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(builder, "_write_samples", fails)
+    monkeypatch.setattr(writing, "write_samples", fails)
     with pytest.raises(KeyboardInterrupt):
         make(random_log(7), tmp_path / "d", "every_prefix", "duckdb")
     assert not list(tmp_path.iterdir())

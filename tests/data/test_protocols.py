@@ -12,6 +12,7 @@ from scipy.stats import chisquare
 
 from paddleinterest.core.errors import InputError
 from paddleinterest.data import hashing
+from paddleinterest.data.draws import with_negatives
 from paddleinterest.data.events import Events
 from paddleinterest.data.protocols import (
     Facts,
@@ -24,7 +25,6 @@ from paddleinterest.data.protocols import (
     last_event,
     shares,
     user_cuts,
-    with_negatives,
 )
 from paddleinterest.data.schema import SPLITS
 
