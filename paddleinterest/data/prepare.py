@@ -17,10 +17,11 @@ from typing import Any
 
 import pandas as pd
 
+from paddleinterest.core import memory
 from paddleinterest.core.atomic import temporary_directory
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
-from paddleinterest.core.memory import bytes_of
+from paddleinterest.core.memory import GIB, bytes_of
 from paddleinterest.core.names import check_folder_name
 from paddleinterest.core.settings import nearest, read_yaml
 from paddleinterest.data import leaks, summary, withhold
@@ -31,6 +32,7 @@ from paddleinterest.data.options import declared, option, read
 from paddleinterest.data.protocols import MATCHED, NEW_USERS, PAIRED, PROTOCOLS, UNTOUCHED
 from paddleinterest.data.schema import Schema
 from paddleinterest.data.sources import SOURCES, event_log
+from paddleinterest.data.sources.size import memory_needed
 
 MOST_BUCKETS = 2**30  # embedding rows of a hashed field
 OTHER_NEGATIVES = {
@@ -243,7 +245,8 @@ def prepare(recipe: Recipe) -> tuple[Schema, str]:
         Schema.load(common.extend)
     say(f"reading {common.source}")
     with contextlib.ExitStack() as stack:
-        log = _loaded(recipe, stack)
+        engine = choose_engine(recipe)
+        log = _loaded(recipe, engine, stack)
         log = without(log, common.without)
         log.hashed |= hashed(common.hash)
         summary.tell(log, recipe.protocol)
@@ -261,7 +264,7 @@ def prepare(recipe: Recipe) -> tuple[Schema, str]:
             user_id=bool(common.user_id),
             negatives=common.negatives,
             withhold=common.withhold,
-            engine=common.engine or "memory",
+            engine=engine,
             memory_limit=memory_limit(common),
             extend=common.extend,
             recipe=recipe.in_force(),
@@ -270,12 +273,28 @@ def prepare(recipe: Recipe) -> tuple[Schema, str]:
     return schema, recipe.out
 
 
-def _loaded(recipe: Recipe, stack: contextlib.ExitStack) -> Log:
+def choose_engine(recipe: Recipe) -> str:
+    """The engine that `--engine` names; else the one that fits the size of the log."""
+    common = recipe.common
+    if common.engine or SOURCES[common.source] is not event_log or recipe.has_splits:
+        return common.engine or "memory"
+    need = memory_needed(recipe.options.events, recipe.options.format)
+    room = memory_limit(common) or memory.available()
+    if need <= room:
+        return "memory"
+    say(
+        f"in memory the log would take about {need / GIB:,.1f} GiB, more than the"
+        f" {room / GIB:,.1f} GiB that are free: its events stay on disk (--engine duckdb)"
+    )
+    return "duckdb"
+
+
+def _loaded(recipe: Recipe, engine: str, stack: contextlib.ExitStack) -> Log:
     """Read the log; with engine duckdb the events of event_log stay on disk, in a folder that
     `stack` removes."""
     common = recipe.common
     source = SOURCES[common.source]
-    if common.engine != "duckdb" or source is not event_log:
+    if engine != "duckdb" or source is not event_log:
         return source.load(recipe.options, common.seed)
     work = stack.enter_context(temporary_directory(recipe.out))
     folder = os.path.join(work, "events")

@@ -228,6 +228,23 @@ def test_a_column_that_reveals_the_label_is_refused(tmp_path):
         run(tmp_path / "d", "duckdb", *flags)
 
 
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_a_log_larger_than_memory_stays_on_disk(tmp_path, capsys, monkeypatch, form):
+    frame = log()
+    path = tmp_path / f"e.{form}"
+    frame.to_csv(path, index=False) if form == "csv" else frame.to_parquet(path)
+    argv = ["--source", "event_log", "--events", str(path), "--protocol", "impressions", "--out"]
+
+    def prepared(name):
+        prepare(Parser().parse_args([*argv, str(tmp_path / name), "--name", "x"]))
+        return "--engine duckdb" in capsys.readouterr().err
+
+    assert not prepared("enough")
+    monkeypatch.setattr("paddleinterest.core.memory.available", lambda: 100_000)
+    assert prepared("little")
+    assert bytes_of(tmp_path / "little") == bytes_of(tmp_path / "enough")
+
+
 @pytest.mark.slow
 def test_a_killed_preparation_leaves_nothing_that_the_next_keeps(tmp_path):
     rng = np.random.default_rng(0)

@@ -310,6 +310,11 @@ def _parquet(file: RawFile) -> pa.parquet.ParquetFile:
         raise unreadable(file.name, e) from None
 
 
+def parquet_rows(file: RawFile) -> int:
+    """The number of rows that a Parquet file declares."""
+    return _parquet(file).metadata.num_rows
+
+
 def _read_parquet(file: RawFile, columns: Sequence[str]) -> pa.Table:
     """The columns, if there is memory for the number of rows that the file declares."""
     parquet = _parquet(file)
