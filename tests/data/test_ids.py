@@ -120,7 +120,8 @@ def test_the_case_of_hives_null_for_a_user():
         "--events",
         path,
     )
-    refuses(["user is missing in row 2 (72"], "event_log", "--events", path, "--null", "\\N")
+    missing = ["user is missing in row 2", "72"]
+    refuses(missing, "event_log", "--events", path, "--null", "\\N")
     log = load("event_log", "--events", path, "--null", "\\N", "--drop-missing")
     assert len(log.events) == 8 and "\\N" not in set(log.events["user"])
     log = load("event_log", "--events", path, "--null", "")

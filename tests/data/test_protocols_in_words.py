@@ -127,6 +127,7 @@ WORDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", WORDS)
 @pytest.mark.parametrize("form", TEN)
 def test_the_prepared_dataset_is_what_the_words_say(tmp_path, monkeypatch, form, protocol):

@@ -76,6 +76,7 @@ class Moments:
         sys.setprofile(None)
 
 
+@pytest.mark.slow
 def test_a_dataset_replaced_at_any_moment_is_one_of_the_two(two, tmp_path):
     right = [read(path) for path in two]
     assert not same(*right)

@@ -85,6 +85,7 @@ def read(path):
     return pd.read_csv(path) if path.endswith(".csv") else pd.read_json(path, lines=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
 def test_raw_rows_of_test_get_infers_scores(served, tmp_path, ending):
     plain, bundle, expected = served

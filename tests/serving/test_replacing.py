@@ -63,6 +63,7 @@ def test_a_bundle_replaced_at_any_moment_is_one_of_the_two(two, tmp_path, in_one
         assert scores(opened) == right[[b.version for b in map(Bundle, two)].index(opened.version)]
 
 
+@pytest.mark.slow
 def test_files_written_over_in_place_are_noticed(two, tmp_path, monkeypatch):
     """As by rsync: the checksums are of the old file, what is opened is the new one."""
     path = str(tmp_path / "bundle")
