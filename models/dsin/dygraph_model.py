@@ -21,6 +21,7 @@ class DygraphModel(ClickModel):
     title = "DSIN"
     colour = "#1b7837"
     marker = ">"
+    reads_events = True
 
     def create_model(self, config, schema):
         if schema.time != "seconds":

@@ -2,8 +2,9 @@
 
 https://arxiv.org/abs/1905.06482
 
-Shapes: B rows, T history positions, K sessions, D width of an item's embedding, N candidates of one
-user.
+Shapes: B rows, T history positions, K sessions, D width of an item's embedding, S of an event: D
+and the width of its fields, N candidates of one user. In the attention the target has zeros in
+place of an event's fields.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class BiasEncoding(nn.Layer):
     Args:
         sessions (int): K.
         places (int): that differ; later ones share the last.
-        width (int): D.
+        width (int): S.
         std (float): of the start values.
     """
 
@@ -95,7 +96,7 @@ class BiasEncoding(nn.Layer):
         self.of_column = self.create_parameter([width], default_initializer=start)
 
     def forward(self, sessions: Sessions) -> paddle.Tensor:
-        """[B, T, D]."""
+        """[B, T, S]."""
         order = self._row(sessions.order, self.of_session)  # [B, T]
         place = self._row(sessions.place, self.of_place)  # [B, T]
         both = F.embedding(order, self.of_session) + F.embedding(place, self.of_place)  # [B, T, 1]
@@ -152,9 +153,10 @@ class DSIN(nn.Layer):
         self.embeddings = FieldEmbeddings(
             fields, embedding_size, embedding_std, sparse, list_pooling
         )
-        width = self.embeddings.item_width
+        items = self.embeddings.item_width
+        width = items + self.embeddings.event_width
         if width % heads:
-            raise ValueError(f"heads is {heads}, must divide the width of an item, {width}")
+            raise ValueError(f"heads is {heads}, must divide the width of an event, {width}")
         self.gap = 60 * session_gap
         self.sessions = sessions
         self.encoding = BiasEncoding(sessions, session_places, width, embedding_std)
@@ -163,9 +165,9 @@ class DSIN(nn.Layer):
         of_attention = (width, attention_units, activation, True, score)
         self.of_means = InterestAttention(*of_attention)
         self.of_states = InterestAttention(*of_attention)
-        inputs = 3 * width + self.embeddings.side_width + dense
-        items = bias_rows(fields, item_bias)
-        self.tower = Tower(inputs, tower, activation, dropout, items, sparse)
+        inputs = 2 * width + items + self.embeddings.side_width + dense
+        bias = bias_rows(fields, item_bias)
+        self.tower = Tower(inputs, tower, activation, dropout, bias, sparse)
 
     def forward(self, batch: Batch, return_attention: bool = False) -> Scores:
         """Logits [B]; with `return_attention` also weights [B, T].
@@ -174,8 +176,9 @@ class DSIN(nn.Layer):
         """
         means, states, found = self.encode(batch)
         target = self.embeddings.target(batch)  # [B, D]
-        of_means, a = self.of_means(means, target, found.mask)  # [B, D], [B, K]
-        of_states, _ = self.of_states(states, target, found.mask)  # [B, D]
+        v = self.embeddings.without_event(target)  # [B, S]
+        of_means, a = self.of_means(means, v, found.mask)  # [B, S], [B, K]
+        of_states, _ = self.of_states(states, v, found.mask)  # [B, S]
         parts = [of_means, of_states, target, self.embeddings.side(batch)]
         logit = self.tower(parts, batch["target_item"])  # [B]
         if not return_attention:
@@ -186,19 +189,20 @@ class DSIN(nn.Layer):
         """Logits [N] of N candidates of one user, as in DIN; the sessions are read once."""
         means, states, found = self.encode(batch)
         target = self.embeddings.target(batch)  # [N, D]
-        of_means, a = self.of_means.rank(means, target, found.mask)  # [N, D], [N, K]
-        of_states, _ = self.of_states.rank(states, target, found.mask)  # [N, D]
-        side = self.embeddings.side(batch, expand_to=target)  # [N, S]
+        v = self.embeddings.without_event(target)  # [N, S]
+        of_means, a = self.of_means.rank(means, v, found.mask)  # [N, S], [N, K]
+        of_states, _ = self.of_states.rank(states, v, found.mask)  # [N, S]
+        side = self.embeddings.side(batch, expand_to=target)
         logit = self.tower([of_means, of_states, target, side], batch["target_item"])  # [N]
         return (logit, paddle.matmul(a, found.share[0])) if return_attention else logit
 
     def encode(self, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, Sessions]:
-        """The sessions' means I [B, K, D], states H [B, K, D], and how the history was cut."""
+        """The sessions' means I [B, K, S], states H [B, K, S], and how the history was cut."""
         mask = history_mask(batch)  # [B, T]
         found = cut(batch["history_time"], mask, self.gap, self.sessions)
-        s = self.embeddings.history(batch) + self.encoding(found)  # [B, T, D]
-        s, _ = self.block(s, found.same)  # [B, T, D]
-        means = paddle.matmul(found.share, s)  # [B, K, D]
-        both, _ = self.lstm(means, sequence_length=history_length(found.mask))  # [B, K, 2·D]
-        ahead, back = paddle.split(both, 2, -1)  # [B, K, D] each
+        s = self.embeddings.with_events(self.embeddings.history(batch), batch)  # [B, T, S]
+        s, _ = self.block(s + self.encoding(found), found.same)  # [B, T, S]
+        means = paddle.matmul(found.share, s)  # [B, K, S]
+        both, _ = self.lstm(means, sequence_length=history_length(found.mask))  # [B, K, 2·S]
+        ahead, back = paddle.split(both, 2, -1)  # [B, K, S] each
         return means, 0.5 * (ahead + back), found

@@ -13,13 +13,17 @@ from toy import FIELDS, SCHEMA, leaf, random_weights, tensor, tensors
 from models.dsin.dygraph_model import DygraphModel
 from models.dsin.net import DSIN, BiasEncoding, cut
 from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import Field
 
 SMALL = dict(embedding_size=4, heads=2, feed_forward=5, session_places=3, tower=(8, 4), sessions=3)
 SCORES = ["bilinear", "din"]
 
 
-def made(score="bilinear", seed=3, scale=0.5, **kw):
-    net = DSIN(FIELDS, 1, activation="prelu", attention_units=(6, 5), score=score, **SMALL, **kw)
+OF_EVENTS = [Field("action", "event", size=5), Field("dwell", "event", "dense")]
+
+
+def made(score="bilinear", seed=3, scale=0.5, fields=FIELDS, **kw):
+    net = DSIN(fields, 1, activation="prelu", attention_units=(6, 5), score=score, **SMALL, **kw)
     scramble(net, seed, scale).eval()
     return net
 
@@ -32,6 +36,15 @@ def with_times(rows=24, seed=2, lengths=None):
     times = 1_600_000_000 + gaps.cumsum(1)
     batch["history_time"] = np.where(batch["history_item"] > 0, times, 0)
     return batch
+
+
+def with_events(batch):
+    """The batch with an action and a dwell time per event."""
+    rng = np.random.default_rng(8)
+    real = batch["history_item"] > 0
+    action = rng.integers(1, 5, real.shape) * real
+    dwell = rng.normal(size=(*real.shape, 1)).astype(np.float32) * real[..., None]
+    return {**batch, "event_action": action, "event_dense": dwell.astype(np.float32)}
 
 
 def part(w, prefix):
@@ -96,7 +109,12 @@ def numpy_net(net, score, batch):
     w, names = reference.weights_of(net), [f.name for f in SCHEMA.item_fields]
     history = reference.embed(w, names, batch, "history")
     target = reference.embed(w, names, batch, "target")
-    interests, weights = np.zeros((2, *target.shape)), np.zeros(history.shape[:2])
+    if "event_action" in batch:
+        action = w["embeddings.tables.action.weight"][batch["event_action"]]
+        numbers = batch["event_dense"] @ w["embeddings.of_numbers.weight"]
+        history = np.concatenate([history, action, numbers], -1)
+    padded = np.pad(target, ((0, 0), (0, history.shape[-1] - target.shape[-1])))
+    interests, weights = np.zeros((2, *padded.shape)), np.zeros(history.shape[:2])
     ahead = {k.removesuffix("_l0"): v for k, v in part(w, "lstm").items() if k.endswith("_l0")}
     back = {k.removesuffix("_l0_reverse"): v for k, v in w.items() if k.endswith("_l0_reverse")}
     back = part(back, "lstm")
@@ -112,8 +130,8 @@ def numpy_net(net, score, batch):
             means.append(block(part(w, "block"), x).mean(0))
         means = np.array(means)
         states = 0.5 * (lstm(ahead, means) + lstm(back, means[::-1])[::-1])
-        interests[0, row], a = attend(part(w, "of_means"), score, means, target[row])
-        interests[1, row], _ = attend(part(w, "of_states"), score, states, target[row])
+        interests[0, row], a = attend(part(w, "of_means"), score, means, padded[row])
+        interests[1, row], _ = attend(part(w, "of_states"), score, states, padded[row])
         for events, share in zip(kept, a, strict=True):
             weights[row, events] = share / len(events)
     side = [w["embeddings.tables.age.weight"][batch["user_age"]]]
@@ -125,6 +143,17 @@ def numpy_net(net, score, batch):
 @pytest.mark.parametrize("score", SCORES)
 def test_logits_and_weights(score):
     net, batch = made(score), with_times()
+    logit, weight = net(tensors(batch), return_attention=True)
+    expected, weights = numpy_net(net, score, batch)
+    assert np.std(expected) > 0.1
+    close(logit, expected, 1e-5)
+    close(weight, weights, 1e-6)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_event_fields_are_next_to_the_items(score):
+    net = made(score, fields=[*FIELDS, *OF_EVENTS])
+    batch = with_events(with_times())
     logit, weight = net(tensors(batch), return_attention=True)
     expected, weights = numpy_net(net, score, batch)
     assert np.std(expected) > 0.1
