@@ -15,6 +15,7 @@ Errors have a status and {"error": one line}. Encryption is the job of a proxy i
 """
 
 import argparse
+import importlib.util
 import os
 import sys
 from typing import Any, TextIO
@@ -25,10 +26,12 @@ from paddleinterest.serving import flags
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TOKEN = "PADDLEINTEREST_TOKEN"  # an environment variable
+PACKAGES = ("starlette", "uvicorn", "httptools", "uvloop", "orjson", "prometheus_client")
 
 
 def work(args: argparse.Namespace) -> dict[str, Any]:
     """Serve until a signal."""
+    check_packages()
     from paddleinterest.serving.history.source import check_form
     from paddleinterest.serving.server import limits, process
     from paddleinterest.serving.server.guard import Access
@@ -51,6 +54,17 @@ def work(args: argparse.Namespace) -> dict[str, Any]:
     access = Access(_hosts(args), _token(args), _log(args.access_log))
     address = process.Address(args.host, args.port, args.reuse_port)
     return process.serve(options, limits.of_arguments(args), access, address)
+
+
+def check_packages() -> None:
+    """Raise InputError if a package of the extra `serve` is missing: without this the processes
+    that score would end, one after the other, and nothing would say why."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"serving needs the package {missing[0]}, which is not installed; run"
+            " pip install -r requirements.txt, or pip install '.[serve]'"
+        )
 
 
 def _hosts(args: argparse.Namespace) -> frozenset[str]:

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from paddleinterest.commands import serve
 from paddleinterest.commands.prepare import Parser
 from paddleinterest.core import settings
 from paddleinterest.core.errors import InputError
@@ -71,6 +72,14 @@ def test_a_recipe_without_a_source(tmp_path):
     with pytest.raises(InputError) as e:
         prepare("--config", path)
     assert f"{path} has no source" in str(e.value) and "event_log" in str(e.value)
+
+
+def test_a_package_of_the_server_is_missing(monkeypatch):
+    monkeypatch.setattr(serve, "PACKAGES", ("starlette", "no_such_package"))
+    with pytest.raises(InputError, match="needs the package no_such_package.*pip install"):
+        serve.check_packages()
+    monkeypatch.undo()
+    serve.check_packages()
 
 
 def test_the_folder_of_a_run_in_place_of_a_file_in_it(tmp_path):
