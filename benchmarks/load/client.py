@@ -38,7 +38,7 @@ class Plan:
         seconds: after so many no more are sent; 0 = no such limit.
         warm_up: requests before those that count.
         headers: further headers.
-        detailed: give each answer's moments, status and version of the bundle.
+        detailed: give each answer's moments, status and version of the bundle or error.
     """
 
     port: int
@@ -105,8 +105,8 @@ class Clients:
         statuses: {status: answers}; "cut" = the connection closed before an answer, and "none" = no
             answer within `LONGEST` seconds.
         times: milliseconds of each answer, by status.
-        answers: [sent, received, status, version] of each answer, if the plan asks for them;
-            moments of `time.monotonic`, which all processes of a machine share.
+        answers: [sent, received, status, version or error] of each answer, if the plan asks for
+            them; moments of `time.monotonic`, which all processes of a machine share.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -194,8 +194,9 @@ class Clients:
             self.statuses[name] += 1
             self.times[name].append(1e3 * (time.perf_counter() - started))
             if self.plan.detailed:
-                version = json.loads(body)["version"] if name == "200" else ""
-                self.answers.append((sent, time.monotonic(), name, version))
+                said = json.loads(body) if body else {}
+                words = said.get("version" if name == "200" else "error", "")
+                self.answers.append((sent, time.monotonic(), name, words))
 
     async def _connection(self) -> Connection:
         while self.idle:

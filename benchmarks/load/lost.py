@@ -5,7 +5,7 @@
 Clients send requests at a steady rate to a server with two workers. Meanwhile the two bundles take
 turns in the folder that it serves, by reload (SIGHUP) and by a new server that starts beside the
 old one (--reuse-port) before the old one gets SIGTERM. Every answer must be 200 with the version of
-its moment, or 503 of a server that ends. Exit status 1 if one is not.
+its moment, or 503 of a server that ends or whose queue is full. Exit status 1 if one is not.
 """
 
 import argparse
@@ -31,6 +31,8 @@ from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 
 FLAGS = ["--threads", "1", "--workers", "2", "--reuse-port"]
+ENDING = "the server is about to end"  # errors of promised 503
+BUSY = "requests wait already"
 BEFORE = 0.5  # seconds of load before the first change, and between two
 
 
@@ -112,6 +114,10 @@ def work(args: argparse.Namespace) -> dict[str, Any]:
         "reloads": args.reloads,
         "restarts": args.restarts,
         "statuses": found["statuses"],
+        "refused": {
+            said: sum(said in words for _, _, status, words in found["answers"] if status == "503")
+            for said in (ENDING, BUSY)
+        },
         "wrong": len(wrong),
     }
     if wrong:
@@ -134,20 +140,22 @@ def wrong_answers(answers: list[tuple[float, float, str, str]], changes: list[Ch
     """A line for each answer that breaks a promise.
 
     Args:
-        answers: (sent, received, status, version), moments of `time.monotonic`.
+        answers: (sent, received, status, version or error), moments of `time.monotonic`.
         changes: in order; the first is the start.
     """
     wrong = []
-    for sent, received, status, version in answers:
+    for sent, received, status, words in answers:
         inside = [c for c in changes if c.begun < received and c.done > sent]
         before = [c for c in changes if c.done <= sent]
         if status == "200":
-            fine = version in {c.version for c in [*before[-1:], *inside]}
+            fine = words in {c.version for c in [*before[-1:], *inside]}
+        elif status == "503" and ENDING in words:
+            fine = any(c.restart for c in inside)
         else:
-            fine = status == "503" and any(c.restart for c in inside)
+            fine = status == "503" and BUSY in words
         if not fine:
             last = changes.index(inside[-1] if inside else before[-1])
-            wrong.append(f"status {status}, version {version or 'none'}, near change {last}")
+            wrong.append(f"status {status}, {words or 'no answer'}, near change {last}")
     return wrong
 
 

@@ -25,7 +25,7 @@ def test_no_request_is_lost(bundle, other_bundle):
 
 
 @pytest.mark.parametrize(
-    "sent, received, status, version, fine",
+    "sent, received, status, words, fine",
     [
         (5, 6, "200", "a", True),
         (5, 6, "200", "b", False),  # of a bundle that came later
@@ -34,15 +34,17 @@ def test_no_request_is_lost(bundle, other_bundle):
         (13, 14, "200", "b", True),
         (13, 14, "200", "a", False),  # of the old bundle, after the reload
         (9, 21, "200", "a", True),
-        (11, 11.5, "503", "", False),  # no server ends
-        (21, 21.5, "503", "", True),
-        (23, 24, "503", "", False),
+        (11, 11.5, "503", lost.ENDING, False),  # no server ends
+        (21, 21.5, "503", lost.ENDING, True),
+        (23, 24, "503", lost.ENDING, False),
+        (23, 24, "503", f"64 {lost.BUSY}; try again", True),
+        (21, 21.5, "503", "no answer within 5 seconds", False),
         (21, 21.5, "cut", "", False),
         (21, 21.5, "400", "", False),
     ],
 )
-def test_a_broken_promise_is_seen(sent, received, status, version, fine):
-    assert (lost.wrong_answers([(sent, received, status, version)], CHANGES) == []) is fine
+def test_a_broken_promise_is_seen(sent, received, status, words, fine):
+    assert (lost.wrong_answers([(sent, received, status, words)], CHANGES) == []) is fine
 
 
 def test_restarts_are_spread_among_the_reloads():
