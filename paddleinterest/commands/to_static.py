@@ -18,6 +18,10 @@ from paddleinterest.training import run
 
 def work(args: argparse.Namespace) -> dict[str, Any]:
     """Export the run that the flags name."""
+    if args.triton and args.calibration != "none":
+        raise InputError(
+            "--triton serves the net's probabilities, without --calibration; leave out one of them"
+        )
     config = run.open_run(args)
     run.checkpoint_path(config)  # before a dataset is prepared in vain
     environment.set_up(config.runner.threads, config.runner.cpu_tuning)  # before Paddle is imported
@@ -25,10 +29,6 @@ def work(args: argparse.Namespace) -> dict[str, Any]:
     from paddleinterest.serving.export import Contents, export
 
     out = args.out or os.path.join(run.directory(config), "export")
-    if args.triton and args.calibration != "none":
-        raise InputError(
-            "--triton serves the net's probabilities, without --calibration; leave out one of them"
-        )
     contents = Contents(not args.no_histories, args.onnx or bool(args.triton), args.calibration)
     if not args.triton:
         return export(config, data, out, contents)
