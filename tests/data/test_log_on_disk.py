@@ -184,6 +184,15 @@ def test_a_wrong_value_is_named_by_its_row(tmp_path, name, value, flags, words):
     assert [p.name for p in tmp_path.iterdir()] == ["e.parquet"]
 
 
+def test_a_time_beyond_all_bounds_is_named_by_its_row(tmp_path):
+    frame = log()
+    frame.loc[500, "time"] = 2**62
+    frame.to_parquet(tmp_path / "e.parquet")
+    flags = ["--events", tmp_path / "e.parquet", "--time-unit", "order"]
+    with pytest.raises(InputError, match=rf"the time is {2**62} in row 501, outside"):
+        run(tmp_path / "d", "duckdb", *flags)
+
+
 def test_two_spellings_of_an_id_in_two_pieces_are_refused(tmp_path):
     frame = log().astype({"item": str})
     frame.loc[3, "item"] = "7"

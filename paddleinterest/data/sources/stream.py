@@ -86,7 +86,8 @@ def _filled(plan: Plan, tables: list[PieceTable], store: EventStore, folder: str
     for of, side in (("user", plan.users), ("item", plan.items)):
         ids = store.ids(of)
         if not store.whole_ids(of):
-            _check_spellings(store, of, tables[0].name)
+            several = "the events, with rows counted through all files"
+            _check_spellings(store, of, tables[0].name if len(tables) == 1 else several)
         joined, tables_of[of] = join(pa.chunked_array([ids]), side)
         if not pa.types.is_integer(joined.type):
             store.ids_to_texts(of)
@@ -160,9 +161,8 @@ class _Writer:
                 continue
             with _numbered(kept), _told(kept, raw.num_rows, said):
                 raw = prepared(raw, facts, table)
-                part = typed(raw, wanted, table, of, facts.clock, labels)
+                self._write(typed(raw, wanted, table, of, facts.clock, labels))
             kept += raw.num_rows
-            self._write(part)
         tell_missing(table.name, rows - kept, rows)
         if "label" in wanted and (of.positive or of.positive_from is not None):
             labels.tell(wanted["label"], table.name, of.positive)
@@ -179,7 +179,10 @@ class _Writer:
             time = time // SECOND
         self.tied |= bool(tie.any())
         if not (-LATEST < time.min() and time.max() < LATEST):
-            raise InputError("events.time has values beyond ±2**62")
+            at = int(np.argmax(np.abs(time.astype(np.float64))))
+            raise InputError(
+                f"{part.name}: the time is {time[at]} in row {at + 1:,}, outside ±2**62"
+            )
         row = np.arange(self._rows, self._rows + part.rows)
         columns = {
             ROW: pa.array(row),
