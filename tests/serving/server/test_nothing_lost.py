@@ -37,8 +37,9 @@ def test_no_request_is_lost(bundle, other_bundle):
         (11, 11.5, "503", lost.ENDING, False),  # no server ends
         (21, 21.5, "503", lost.ENDING, True),
         (23, 24, "503", lost.ENDING, False),
-        (23, 24, "503", f"64 {lost.BUSY}; try again", True),
-        (21, 21.5, "503", "no answer within 5 seconds", False),
+        (23, 24, "503", "64 requests wait already; try again", True),
+        (21, 21.5, "503", "no answer within 5 seconds", True),
+        (21, 21.5, "503", "the history store does not answer", False),
         (21, 21.5, "cut", "", False),
         (21, 21.5, "400", "", False),
     ],
