@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from paddleinterest.serving.server.loader import Options
 from paddleinterest.serving.server.pool import Pool
 from paddleinterest.serving.server.telemetry import Telemetry
 
+PARTING = 0.5  # seconds that a client between two requests has to hear that its connection ends
 LAST = 1  # seconds that clients have to read their answers after the drain
 BACKLOG = 1024  # connections that wait for the server to take them
 
@@ -178,8 +180,9 @@ class Server:
         await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         await self._drained()
-        server.should_exit = True
         server.force_exit = self.signals > 1
+        await self._left()
+        server.should_exit = True
         await running
 
     async def _drained(self) -> None:
@@ -191,6 +194,13 @@ class Server:
         if not draining.done():
             draining.cancel()
             await self.pool.drain(0)
+
+    async def _left(self) -> None:
+        """Answer the next request of clients with a kept connection, and close it with that answer:
+        a connection that ends as a request arrives would lose it."""
+        until = time.monotonic() + PARTING
+        while self.telemetry.connections and self.signals < 2 and time.monotonic() < until:
+            await asyncio.sleep(0.02)
 
 
 def listen(address: Address) -> socket.socket:

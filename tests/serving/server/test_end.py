@@ -109,6 +109,21 @@ def test_requests_in_progress_are_answered_and_new_ones_told_to_go(bundle):
         assert server.process.returncode == 0 and not err and json.loads(out)["requests"] == 3
 
 
+def test_a_kept_connection_ends_with_an_answer(bundle):
+    """A client with a pause between its requests, of which none is in progress at the signal."""
+    with Server(bundle) as server:
+        kept = server.connect()
+        kept.request("GET", "/healthz")
+        kept.getresponse().read()
+        server.kill(signal.SIGTERM)
+        time.sleep(0.2)
+        kept.request("POST", "/rank", json.dumps(example(bundle)))
+        refused = kept.getresponse()
+        assert refused.status == 503 and refused.headers["Connection"] == "close"
+        out, err = server.process.communicate(timeout=10)
+        assert server.process.returncode == 0 and not err
+
+
 def test_the_end_comes_in_the_promised_time_whatever_happens(bundle):
     """Nothing is ever answered, and a queue waits."""
     with Server(bundle, "--drain", "1", "--deadline", "60") as server:
