@@ -50,7 +50,7 @@ def work(args: argparse.Namespace) -> dict[str, Any]:
             " standard output"
         )
     if args.batch_size < 1:
-        raise InputError("--batch-size must be at least 1")
+        raise InputError(f"--batch-size is {args.batch_size}, must be at least 1")
     if args.events:
         return _events(args)
     for name, default in OF_EVENTS.items():

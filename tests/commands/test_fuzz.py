@@ -589,7 +589,7 @@ def test_lists_beyond_their_values_are_refused(place, tmp_path):
         (pa.array([[2.0]] * 20), pa.array([[1]] * 20), "must be lists of integers"),
         (pa.array([2] * 20), pa.array([[1]] * 20), "must be lists"),
         (pa.array([["2"]] * 20), pa.array([[1]] * 20), "must be lists"),
-        (pa.array([[2]] * 20), pa.array([[2**63 - 1]] * 20), "beyond ±2[*][*]62"),
+        (pa.array([[2]] * 20), pa.array([[2**63 - 1]] * 20), "outside ±2[*][*]62"),
     ],
 )
 def test_sequences_of_another_kind_are_refused(place, tmp_path, item, time, words):

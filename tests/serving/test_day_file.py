@@ -280,16 +280,16 @@ def test_dates_and_names_are_read_as_in_the_log(served, tmp_path):
 def test_memory_does_not_grow_with_the_file(served, tmp_path):
     _, bundle, _ = served
     peaks = []
-    for rows in (600, 3_600):
+    for rows in (400, 1_600):
         day = str(tmp_path / f"{rows}.parquet")
         columns = {
             "user": [f"u{k % 50}" for k in range(rows)],
             "item": [f"i{k % 40}" for k in range(rows)],
             "time": [1_700_000_000] * rows,
         }
-        pq.write_table(pa.table(columns), day, row_group_size=200)
+        pq.write_table(pa.table(columns), day, row_group_size=100)
         tracemalloc.start()
-        counts = scored(bundle, day, str(tmp_path / f"{rows}.csv"), block=200)
+        counts = scored(bundle, day, str(tmp_path / f"{rows}.csv"), block=100)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert counts["scores"] == rows

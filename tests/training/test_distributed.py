@@ -621,7 +621,7 @@ def test_a_mistake_is_said_once(tmp_path, data):
 def test_fewer_rows_than_processes_are_refused(monkeypatch, data, tmp_path):
     monkeypatch.setenv("PADDLE_TRAINERS_NUM", "4")
     monkeypatch.setattr(distributed, "start", lambda use_gpu, longest_wait: None)
-    with pytest.raises(InputError, match="train_batch_size is 3, for 4 processes"):
+    with pytest.raises(InputError, match="train_batch_size is 3, must be at least 4"):
         train(
             settings_of("din", *overrides_of(data, tmp_path, "din", "runner.train_batch_size=3")),
             data,

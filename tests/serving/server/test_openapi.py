@@ -152,7 +152,7 @@ def test_the_document_is_whole(facts):
 def test_requests_after_the_document_give_no_bug(bundle, tmp_path):
     """Schemathesis: a minute of CI, or as long as SCHEMATHESIS_SECONDS says."""
     pytest.importorskip("schemathesis")
-    seconds = float(os.environ.get("SCHEMATHESIS_SECONDS", "30"))
+    seconds = float(os.environ.get("SCHEMATHESIS_SECONDS", "20"))
     with Server(bundle, "--history", f"sqlite:{tmp_path / 'e.db'}") as server:
         url = f"http://127.0.0.1:{server.port}"
         until = time.monotonic() + seconds
