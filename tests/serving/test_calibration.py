@@ -23,6 +23,8 @@ from paddleinterest.serving.day.score import DayScorer, Job
 from paddleinterest.serving.export import Contents, export
 from paddleinterest.serving.score_split import score_split, split_scores
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def clicks():
@@ -126,7 +128,6 @@ def exported(tmp_path_factory):
     return data, bundles
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", calibration.KINDS)
 def test_every_score_of_a_bundle_is_calibrated(exported, tmp_path, kind):
     data, bundles = exported

@@ -27,6 +27,8 @@ from paddleinterest.serving.history.sqlite_store import SqliteStore
 from paddleinterest.training import run
 from paddleinterest.training.predict import score_checkpoint
 
+pytestmark = pytest.mark.slow
+
 CAP = 6
 
 
@@ -85,7 +87,6 @@ def read(path):
     return pd.read_csv(path) if path.endswith(".csv") else pd.read_json(path, lines=True)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
 def test_raw_rows_of_test_get_infers_scores(served, tmp_path, ending):
     plain, bundle, expected = served
@@ -276,7 +277,6 @@ def test_dates_and_names_are_read_as_in_the_log(served, tmp_path):
     assert scorer.meaning.user == "uid"
 
 
-@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(served, tmp_path):
     _, bundle, _ = served
     peaks = []

@@ -17,6 +17,8 @@ from paddleinterest.serving import snapshot
 from paddleinterest.serving.bundle import Bundle
 from paddleinterest.serving.export import check_replaceable, export
 
+pytestmark = pytest.mark.slow
+
 REQUEST = {"user": "u1", "history": ["i1", "i2"], "candidates": ["i3", "i4", "i5"]}
 
 
@@ -46,7 +48,6 @@ def swap(path, other, in_one_step):
         atomic._exchange = kept
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("in_one_step", [True, False])
 def test_a_bundle_replaced_at_any_moment_is_one_of_the_two(two, tmp_path, in_one_step):
     right = [scores(Bundle(directory)) for directory in two]
@@ -63,7 +64,6 @@ def test_a_bundle_replaced_at_any_moment_is_one_of_the_two(two, tmp_path, in_one
         assert scores(opened) == right[[b.version for b in map(Bundle, two)].index(opened.version)]
 
 
-@pytest.mark.slow
 def test_files_written_over_in_place_are_noticed(two, tmp_path, monkeypatch):
     """As by rsync: the checksums are of the old file, what is opened is the new one."""
     path = str(tmp_path / "bundle")
@@ -190,7 +190,6 @@ def test_a_clone_scores_in_another_thread(two):
     assert found == [True] * 40
 
 
-@pytest.mark.slow
 def test_a_dataset_replaced_during_the_export_is_refused(tmp_path, monkeypatch):
     """At the end the dataset is still the one that the bundle's tables were copied from."""
     from paddleinterest.serving import export as exporting

@@ -30,6 +30,8 @@ from paddleinterest.serving.server.loader import Options, bundle_facts
 from paddleinterest.serving.values import MOST_VALUES
 from paddleinterest.study import attention, slices
 
+pytestmark = pytest.mark.slow
+
 CAP = 6
 HASHED = {"item": 40, "brand": 11, "tags": 7, "action": 5, "user_id": 50}
 
@@ -94,7 +96,6 @@ def test_a_request_is_the_datasets_row(data):
     assert {0, 1, CAP} <= lengths
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", ["base", "din", "dien", "bst", "rnn", "fm"])
 def test_a_served_score_is_the_nets(data, tmp_path, model):
     """A request with a row's history gets the score that the net gives the dataset's row."""
@@ -256,7 +257,6 @@ def test_new_ids_and_values_have_the_row_of_their_hash(hashed_data):
     assert half.arrays["target_item"][0] >= 2
 
 
-@pytest.mark.slow
 def test_hashed_events_of_a_bundle_are_the_datasets_row(hashed_bundle, hashed_data):
     """Nobody knows the raw values, but the model gets the same index."""
     reader = Reader(hashed_data, "test", 1, CAP)

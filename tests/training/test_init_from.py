@@ -18,6 +18,8 @@ from paddleinterest.data.schema import Schema
 from paddleinterest.training import checkpoint, loading
 from paddleinterest.training.init_from import init_from
 
+pytestmark = pytest.mark.slow
+
 TABLE = "embeddings.tables.{}.weight"
 
 
@@ -90,7 +92,6 @@ def started(data, *flags, model="din"):
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("which", ["tuesday", "alone"])
 def test_every_row_by_its_raw_value(days, which):
     """Whether Tuesday's dataset keeps Monday's indices or has its own."""
@@ -162,7 +163,6 @@ def test_new_items_from_their_attributes(days):
     assert fresh > 5
 
 
-@pytest.mark.slow
 def test_other_models_have_tables_of_their_own(tmp_path, days):
     """wide_deep: a weight for each id, of target and history; and crosses of two indices, which
     are drawn anew if indices moved."""
@@ -181,7 +181,6 @@ def test_other_models_have_tables_of_their_own(tmp_path, days):
     assert crosses
 
 
-@pytest.mark.slow
 def test_a_resumed_run_needs_yesterday_no_more(tmp_path, days):
     where, _, tuesday, _ = days
     shutil.copytree(where / "runs", tmp_path / "past")
@@ -217,7 +216,6 @@ def test_what_does_not_fit_is_refused(tmp_path, days):
         ran(tuesday, tmp_path / "runs", f"runner.init_from={past}", model="base")
 
 
-@pytest.mark.slow
 def test_yesterdays_dataset_must_be_there_as_it_was(tmp_path):
     monday = prepared(small_log(), tmp_path / "monday")
     tuesday = prepared(tomorrow(), tmp_path / "tuesday", extend=monday)

@@ -20,6 +20,8 @@ from paddleinterest.serving.history.events import KEEP, Event, StoreError
 from paddleinterest.serving.history.source import Histories, check_form, open_store
 from paddleinterest.serving.history.sqlite_store import SqliteStore
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def redis_server(tmp_path_factory):
@@ -81,7 +83,6 @@ def test_a_store_keeps_the_latest_of_a_user_only(store):
     assert store.latest("v", 5) == [Event("other", 1)]
 
 
-@pytest.mark.slow
 def test_two_processes_share_a_store(form, store):
     program = (
         "import sys; from paddleinterest.serving.history.source import open_store\n"
@@ -218,7 +219,6 @@ def clicks_of(user):
     return list(zip(own.item, own.time.tolist(), strict=True))
 
 
-@pytest.mark.slow
 def test_the_bundle_has_the_latest_events_of_every_user(bundle, data):
     users = pq.read_table(os.path.join(data, "users.parquet"))["user"].to_pylist()[2:]
     seen = 0
@@ -256,7 +256,6 @@ def test_a_request_without_any_history_says_so(bundle):
         assert (answer["history_from"], answer["history_events"]) == ("none", 0)
 
 
-@pytest.mark.slow
 def test_events_that_arrive_are_seen_by_the_next_request(bundle, store):
     user = next(u for u in bundle.encoder.user_row if 2 < len(clicks_of(u)) < 10)
     log = clicks_of(user)
@@ -272,7 +271,6 @@ def test_events_that_arrive_are_seen_by_the_next_request(bundle, store):
     assert [e.item for e in events] == [i for i, _ in log][-11:] + ["i5"]
 
 
-@pytest.mark.slow
 def test_a_bundle_without_histories(data, tmp_path):
     config, _, _ = trained("din", data, tmp_path, *TINY_DIN, scale=0.3)
     export(config, data, str(tmp_path / "bundle"), Contents(histories=False))
@@ -282,7 +280,6 @@ def test_a_bundle_without_histories(data, tmp_path):
     assert bundle.rank({"user": user, "candidates": CANDIDATES})["history_from"] == "none"
 
 
-@pytest.mark.slow
 def test_a_model_that_reads_times_gets_one_with_a_stored_history(data, tmp_path):
     overrides = ["hyper_parameters.embedding_size=4", "runner.history_cap=12"]
     config, _, _ = trained("bst", data, tmp_path, *overrides, scale=0.3)
@@ -300,7 +297,6 @@ def test_a_model_that_reads_times_gets_one_with_a_stored_history(data, tmp_path)
 # tools/load_history.py
 
 
-@pytest.mark.slow
 def test_a_store_filled_from_a_bundle(bundle, form, store):
     store.append([("u3", Event("newer", 1_900_000_000))])
     done = run_tool("load_history", "--bundle", bundle.directory, "--history", form, cwd=ROOT)
@@ -317,7 +313,6 @@ def test_a_store_filled_from_a_bundle(bundle, form, store):
     assert again.json["events"] == 0 and again.json["users_left_out"] == len(users) + 1
 
 
-@pytest.mark.slow
 def test_what_load_history_refuses(bundle, data, tmp_path):
     for flags, words in (
         (["--bundle", bundle.directory, "--history", "bundle"], "takes no events"),
