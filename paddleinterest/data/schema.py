@@ -28,6 +28,7 @@ from typing import Any
 import yaml
 
 from paddleinterest.core import yaml_text
+from paddleinterest.core.atomic import foreign_file
 from paddleinterest.core.checksum import check_sha256, check_size
 from paddleinterest.core.errors import InputError, nearest_path
 
@@ -35,6 +36,7 @@ PADDING, UNKNOWN, FIRST_ID = 0, 1, 2  # index 0 pads, 1 is out of vocabulary, re
 SPLITS = ("train", "valid", "test")
 VERSION = 2
 VERSIONS = (1, 2)  # versions that are read
+REQUEST_EXAMPLE = "request.example.json"  # of a bundle; not listed, as a user may change it
 RESERVED = (
     "user",
     "item",
@@ -303,6 +305,11 @@ class Schema:
         for name, facts in self.files.items():
             if not starts or name.startswith(starts):
                 check_sha256(os.path.join(directory, name), facts["sha256"])
+
+    def foreign_file(self, bundle: str) -> str | None:
+        """The first file in a bundle of this schema that is not of the bundle; None if all are."""
+        known = {os.path.normpath(name) for name in self.files}
+        return foreign_file(bundle, known | {"schema.yaml", REQUEST_EXAMPLE})
 
     def _check(self) -> None:
         """Raise ValueError if `save` could not have written a value."""

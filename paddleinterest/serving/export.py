@@ -24,12 +24,12 @@ import paddle.nn as nn
 import yaml
 
 from paddleinterest.core import yaml_text
-from paddleinterest.core.atomic import foreign_file, whole_directory
+from paddleinterest.core.atomic import whole_directory
 from paddleinterest.core.checksum import hashes
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.core.settings import Settings
-from paddleinterest.data.schema import Field, Schema
+from paddleinterest.data.schema import REQUEST_EXAMPLE, Field, Schema
 from paddleinterest.nets.click_model import read_vectors
 from paddleinterest.serving import agreement, calibrate, signature
 from paddleinterest.serving.example import write_example
@@ -38,8 +38,6 @@ from paddleinterest.serving.onnx import export as onnx_export
 from paddleinterest.serving.programs import Arrays, Programs, Spec, one_user
 from paddleinterest.serving.vocabulary import has_vocabulary
 from paddleinterest.training import loading, run
-
-EXAMPLE = "request.example.json"
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def export(
         _write_signature(made, config, spec, _origin(path, state, data))
         schema.files = dict(hashes(made))
         schema.save(made)
-        write_example(os.path.join(made, EXAMPLE), data, schema)  # unlisted: a user may change it
+        write_example(os.path.join(made, REQUEST_EXAMPLE), data, schema)  # unlisted
         agreement.check(made, net, rows, split)
         result = onnx_export.check(made, data) if contents.onnx else {}
         if contents.calibration != "none":
@@ -141,8 +139,7 @@ def check_replaceable(out: str) -> None:
         raise InputError(f"{refusal}; {advice}") from None
     if not schema.sealed or "signature.yaml" not in schema.files:
         raise InputError(f"{refusal}: its schema.yaml lists no signature.yaml; {advice}")
-    known = {os.path.normpath(name) for name in (*schema.files, "schema.yaml", EXAMPLE)}
-    foreign = foreign_file(out, known)
+    foreign = schema.foreign_file(out)
     if foreign is not None:
         raise InputError(
             f"{out} is not replaced: {foreign} in it is not part of a bundle; {advice}"

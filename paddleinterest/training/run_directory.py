@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from paddleinterest.core import distributed, settings
-from paddleinterest.core.atomic import foreign_file, remove_stale, whole_file
+from paddleinterest.core.atomic import remove_stale, whole_file
 from paddleinterest.core.errors import InputError
 from paddleinterest.core.log import say
 from paddleinterest.data.schema import Schema
@@ -23,7 +23,6 @@ from paddleinterest.data.schema import Schema
 SECTIONS = {"model", "runner", "hyper_parameters"}  # of every run's config.yaml
 FILES = ("result.json", "metrics.jsonl", "log.txt", "predictions.parquet", "test-scores.npz")
 CHECKPOINTS = ("latest.npz", "best.npz")
-UNLISTED = {"schema.yaml", "request.example.json"}  # of a bundle, beside what schema.yaml lists
 SCALARS = "vdlrecords."  # how VisualDL's files begin
 
 
@@ -219,11 +218,10 @@ def _is_at(handle: int, path: str) -> bool:
 def _is_bundle_alone(path: str) -> bool:
     """True if a folder holds an export bundle and nothing else."""
     try:
-        listed = Schema.load(path).files
+        schema = Schema.load(path)
     except (InputError, OSError):
         return False
-    known = {os.path.normpath(name) for name in listed} | UNLISTED
-    return "signature.yaml" in listed and foreign_file(path, known) is None
+    return "signature.yaml" in schema.files and schema.foreign_file(path) is None
 
 
 def _remove_file(path: str) -> None:

@@ -137,6 +137,7 @@ class Trainer:
             valid = self.evaluate("valid")
             record.epoch(self.directory.metrics, self.state, valid, speeds[-1], scalars)
             schedule.plateau(self.state.plateau, valid, self.config.hyper_parameters.plateau)
+            self.state.probe = self._probe()
             if self.state.has_improved(valid, self.config.runner.monitor):
                 self.save_best(valid)
             self.save_latest()
@@ -165,6 +166,7 @@ class Trainer:
                 state.batch += 1
                 progress.add(in_batch, batch["label"], stepped.logit if stepped else None)
                 if runner.save_interval and state.step % runner.save_interval == 0:
+                    state.probe = self._probe()
                     self.save_latest()
             speed = progress.speed
         state.epoch += 1
@@ -189,7 +191,6 @@ class Trainer:
     def save_latest(self) -> None:
         """Save all that is needed to resume."""
         learner = self.learner
-        self.state.probe = self._probe()
         state = self.state.model_dump()
         checkpoint.save(self.directory.latest, learner.net, state, learner.optimizer)
 
@@ -200,7 +201,7 @@ class Trainer:
             "epoch": self.state.epoch,
             "valid": valid,
             "settings": self.state.settings,
-            "probe": self._probe(),
+            "probe": self.state.probe,
         }
         checkpoint.save(self.directory.best, self.learner.net, state)
 

@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.log import Log
 from paddleinterest.data.options import option
+from paddleinterest.data.sources import own_split
 from paddleinterest.data.sources.columns import to_pandas
 from paddleinterest.data.sources.names import require
 
 WHERE = "https://recsys.eb.dk"
-DAY = 24 * 3600
 SPLITS = ("train", "validation")
 BEHAVIORS = (
     "user_id",
@@ -72,9 +72,6 @@ def load(options: Options, seed: int = 0) -> Log:
         InputError: a file is missing or lacks a column.
     """
     train, test = (_samples(options.raw, split) for split in SPLITS)
-    last_day = train["time"].max() // DAY
-    train["split"] = np.where(train["time"] // DAY == last_day, "valid", "train")
-    test["split"] = "test"
     return Log(
         _histories(options),
         _articles(options.raw),
@@ -82,7 +79,7 @@ def load(options: Options, seed: int = 0) -> Log:
         event=options.event,
         dense=options.event,
         multiple=["topics"],
-        samples=pd.concat([train, test], ignore_index=True),
+        samples=own_split.by_last_day(train, test),
     )
 
 

@@ -15,14 +15,14 @@ import pyarrow.compute as pc
 from paddleinterest.core.errors import InputError
 from paddleinterest.data.log import Log
 from paddleinterest.data.options import option
+from paddleinterest.data.sources import own_split
+from paddleinterest.data.sources.cells import SHOWN
 from paddleinterest.data.sources.text_table import TEXT, frame, table
 
 WHERE = "https://msnews.github.io"
-DAY = 24 * 3600
 TIME = "%m/%d/%Y %I:%M:%S %p"  # such as 11/15/2019 8:55:22 AM
 BEHAVIORS = {"impression": TEXT, "user": TEXT, "time": TEXT, "history": TEXT, "shown": TEXT}
 NEWS = ["item", "category", "subcategory", "title", "abstract", "url", "in_title", "in_abstract"]
-SHOWN = r"^(?P<item>.+)-(?P<label>[01])$"
 NOTE = "A user is a history: a user of train and dev has one in each."
 
 
@@ -55,10 +55,7 @@ def load(options: Options, seed: int = 0) -> Log:
     """
     folders = [_folder(options, split) for split in ("train", "dev")]
     train, dev = (_behaviors(os.path.join(folder, "behaviors.tsv")) for folder in folders)
-    last_day = train["time"].max() // DAY
-    train["split"] = np.where(train["time"] // DAY == last_day, "valid", "train")
-    dev["split"] = "test"
-    rows = pd.concat([train, dev], ignore_index=True)
+    rows = own_split.by_last_day(train, dev)
     rows["user"] = _owners(rows)
     news = pd.concat([_news(os.path.join(folder, "news.tsv")) for folder in folders])
     items = news.drop_duplicates("item").reset_index(drop=True)

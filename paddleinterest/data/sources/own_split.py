@@ -24,6 +24,7 @@ from paddleinterest.data.sources.times import Clock
 SHARES = (0.8, 0.9)  # of impressions in train, and in train and valid, as protocol impressions has
 SPLIT = "split of the row"  # a number of SPLITS, or PAST for events that only make histories
 PAST = len(SPLITS)
+DAY = 24 * 3600
 
 
 def read(
@@ -113,6 +114,14 @@ def _same_kind(one: Part, other: Part) -> None:
         raise InputError(
             f"{one.name} and {other.name} differ: their times are of two kinds; write them alike"
         )
+
+
+def by_last_day(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
+    """Samples of published train and test files, with their split: the last day (UTC) of train is
+    valid. `time` is in seconds."""
+    day = train["time"] // DAY
+    train = train.assign(split=np.where(day == day.max(), "valid", "train"))
+    return pd.concat([train, test.assign(split="test")], ignore_index=True)
 
 
 def apart(

@@ -14,6 +14,7 @@ import paddle
 import paddleinterest
 from paddleinterest.core import json_text
 from paddleinterest.core.errors import InputError
+from paddleinterest.data.schema import REQUEST_EXAMPLE
 from paddleinterest.serving import agreement
 from paddleinterest.serving.bundle import Bundle
 from paddleinterest.serving.onnx import EXTRA, FOLDER
@@ -23,7 +24,6 @@ from paddleinterest.serving.programs import Programs
 ROWS = 256  # of test that are compared
 SPLITS = ("test", "valid", "train")  # the first that a dataset has is compared
 TOLERANCE = 1e-6  # of a probability and of an attention weight
-EXAMPLE = "request.example.json"
 
 Arrays = dict[str, np.ndarray]
 
@@ -118,8 +118,8 @@ def check(made: str, data: str) -> dict[str, Any]:
 
 def _cases(made: str, data: str, bundle: Bundle) -> Iterator[tuple[str, str, Arrays]]:
     """Yield the cases of the comparison: words, the program, its arrays."""
-    with open(os.path.join(made, EXAMPLE), encoding="utf-8") as f:
-        request = json_text.parse(f.read(), EXAMPLE)
+    with open(os.path.join(made, REQUEST_EXAMPLE), encoding="utf-8") as f:
+        request = json_text.parse(f.read(), REQUEST_EXAMPLE)
     yield "the example request", "rank", bundle.encoder.encode(request).arrays
     encoder = bundle.encoder
     rows, split = agreement.some_rows(data, SPLITS, ROWS, encoder.cap, encoder.needs_times)
